@@ -1,0 +1,36 @@
+"""Every random draw is a function of (seed, stream, indices): nothing about randomness needs saving."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+STREAMS = (
+    "init",  # weights of a new model
+    "windows",  # which rows an update reads
+    "masking",  # which positions are targets, and which of them stay visible
+    "sampling",  # the uniform that picks each generated token
+    "dropout",  # the one ambient draw: torch's default generator is re-seeded from it
+    "finetune-order",  # order of the fine-tuning examples, one draw an epoch
+    "finetune-head",  # weights of a task head
+    "tokenizer-sample",  # which documents the tokenizer learns from
+    "bootstrap",  # resampling for intervals
+)
+
+
+def derive_seed(seed: int, stream: str, *indices: int) -> int:
+    """A 63-bit seed for one draw: SHA-256 of the seed, the stream's name and the indices (step, rank, ...).
+
+    Raises:
+        ValueError: the stream is not one of `STREAMS`.
+    """
+    if stream not in STREAMS:
+        raise ValueError(f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}; add it to seeding.STREAMS")
+    text = "/".join([str(seed), stream, *map(str, indices)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def generator(seed: int, stream: str, *indices: int) -> np.random.Generator:
+    """A NumPy generator (Philox: counter based, equal on every machine) for one draw of one stream."""
+    return np.random.Generator(np.random.Philox(derive_seed(seed, stream, *indices)))

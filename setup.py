@@ -1,0 +1,20 @@
+"""Packaging: `pip install -e .` for use, `pip install -e '.[test]'` for the tests."""
+
+from setuptools import setup
+
+setup(
+    name="electra-replication",
+    version="0.1.0",
+    description="ELECTRA-Small from scratch in pure PyTorch: pre-training, GLUE, every table and figure",
+    packages=["electra"],
+    python_requires=">=3.10",
+    # torch is bounded above on purpose: resume and compile are tested on these versions only.
+    install_requires=["torch>=2.6,<2.14", "numpy", "regex", "tqdm", "scipy"],
+    extras_require={
+        "plots": ["matplotlib"],
+        "track": ["wandb", "tensorboard"],
+        "test": ["pytest>=8", "pytest-timeout", "hypothesis"],
+        "oracle": ["transformers>=4.40", "tokenizers>=0.19", "safetensors"],
+        "dev": ["ruff", "mypy", "types-tqdm", "types-regex"],
+    },
+)
