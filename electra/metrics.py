@@ -144,8 +144,8 @@ def is_failed(predictions: Array, labels: Array, *, is_regression: bool) -> bool
 _Terms = tuple[tuple[str, ...], ...]  # a term is the mean of its "task.metric" entries
 _SHARED: _Terms = (("cola.matthews",), ("sst2.accuracy",), ("qnli.accuracy",), ("rte.accuracy",))
 _AVG: _Terms = (("mrpc.accuracy",), ("stsb.spearman",), ("qqp.accuracy",), ("mnli.accuracy_matched",))
-_GLUE: _Terms = (("mrpc.f1", "mrpc.accuracy"), ("stsb.pearson", "stsb.spearman"),
-                 ("qqp.f1", "qqp.accuracy"), ("mnli.accuracy_matched", "mnli.accuracy_mismatched"))  # fmt: skip
+_TWO: _Terms = (("mrpc.f1", "mrpc.accuracy"), ("stsb.pearson", "stsb.spearman"), ("qqp.f1", "qqp.accuracy"))
+_GLUE: _Terms = (*_TWO, ("mnli.accuracy_matched", "mnli.accuracy_mismatched"))
 
 
 class Average(NamedTuple):
@@ -291,7 +291,7 @@ def compare_over_examples(
 
     rows = np.arange(len(labels))
     low, high = bootstrap_interval(resampled_gain, len(rows), seed=seed, num_resamples=num_resamples)
-    random = generator(seed, "bootstrap", 1)
-    test = stats.permutation_test((rows, rows + len(rows)), gain, permutation_type="samples",
-                                  vectorized=False, n_resamples=num_resamples, random_state=random)  # fmt: skip
+    options: Any = {"permutation_type": "samples", "vectorized": False, "n_resamples": num_resamples}
+    swaps = generator(seed, "bootstrap", 1)
+    test = stats.permutation_test((rows, rows + len(rows)), gain, random_state=swaps, **options)
     return Comparison(len(rows), float(test.statistic), low, high, float(test.pvalue))
