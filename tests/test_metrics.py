@@ -137,8 +137,8 @@ def test_outputs_that_hardly_differ_are_a_failed_regression() -> None:
 BERT_LARGE = {
     "cola.matthews": 60.5, "sst2.accuracy": 94.9, "mrpc.f1": 89.3, "mrpc.accuracy": 85.4,
     "stsb.pearson": 87.6, "stsb.spearman": 86.5, "qqp.f1": 72.1, "qqp.accuracy": 89.3,
-    "mnli.accuracy_matched": 86.7, "mnli.accuracy_mismatched": 85.9, "qnli.accuracy": 92.7, "rte.accuracy": 70.1,
-    "wnli.accuracy": 65.1,
+    "mnli.accuracy_matched": 86.7, "mnli.accuracy_mismatched": 85.9, "qnli.accuracy": 92.7,
+    "rte.accuracy": 70.1, "wnli.accuracy": 65.1,
 }  # fmt: skip
 
 
