@@ -19,18 +19,20 @@ STREAMS = (
 )
 
 
-def derive_seed(seed: int, stream: str, *indices: int) -> int:
+def derive_seed(seed: int, stream: str, *indices: int | str) -> int:
     """A 63-bit seed for one draw: SHA-256 of the seed, the stream's name and the indices (step, rank, ...).
 
     Raises:
         ValueError: the stream is not one of `STREAMS`.
     """
     if stream not in STREAMS:
-        raise ValueError(f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}; add it to seeding.STREAMS")
+        raise ValueError(
+            f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}; add it to seeding.STREAMS"
+        )
     text = "/".join([str(seed), stream, *map(str, indices)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-def generator(seed: int, stream: str, *indices: int) -> np.random.Generator:
+def generator(seed: int, stream: str, *indices: int | str) -> np.random.Generator:
     """A NumPy generator (Philox: counter based, equal on every machine) for one draw of one stream."""
     return np.random.Generator(np.random.Philox(derive_seed(seed, stream, *indices)))

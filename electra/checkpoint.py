@@ -1,0 +1,261 @@
+"""Checkpoints that are complete or absent, verified on load, with the last good one to fall back on.
+
+A checkpoint is a folder `step-NNNNNNN/`: config.json, tokenizer.json, model.pt (weights only), training_state.pt
+and manifest.json with the step, facts of the run and the SHA-256 of every other file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from electra.cli import differences, from_dict
+from electra.config import EncoderConfig, PretrainConfig
+from electra.files import FormatError, fsync_folder, read_json, sha256_file
+
+FORMAT_VERSION = 1
+
+
+def step_folder(run_dir: Path, step: int) -> Path:
+    """Where the checkpoint of a step lives."""
+    return run_dir / f"step-{step:07d}"
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """The checkpoint folders of a run, newest first; unverified."""
+    return sorted(run_dir.glob("step-" + "[0-9]" * 7), reverse=True)
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _pickled(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def save_checkpoint(folder: Path, contents: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+    """Write a checkpoint folder under a temporary name, sync it, and rename it into place.
+
+    Args:
+        folder: the final name; a folder that stands there already is moved aside.
+        contents: the bytes of each file.
+        facts: what the manifest says of the checkpoint, as plain JSON values.
+    """
+    partial = folder.parent / f".{folder.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        for name, content in contents.items():
+            _write_synced(partial / name, content)
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        _write_synced(
+            partial / "manifest.json", _json({"format_version": FORMAT_VERSION, **facts, "sha256": digests})
+        )
+        fsync_folder(partial)
+        if folder.exists():
+            move_aside(folder)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    fsync_folder(folder.parent)
+
+
+@dataclasses.dataclass
+class TrainingState:
+    """Everything that training changes and a checkpoint restores. Randomness is not part of it: see `seeding`."""
+
+    model: nn.Module
+    optimizer: torch.optim.AdamW
+    scaler: torch.amp.GradScaler
+    num_skipped: Tensor  # scalar on the model's device: updates skipped because a gradient was not finite
+    step: int = 0  # updates attempted
+    elapsed_seconds: float = 0.0  # training time up to `step`, over all starts
+
+    def save(self, run_dir: Path, settings: Mapping[str, Any], tokenizer_json: bytes) -> Path:
+        """Write this step's checkpoint and return its folder."""
+        loop_state = {
+            "step": self.step,
+            "elapsed_seconds": self.elapsed_seconds,
+            "num_skipped": self.num_skipped.item(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        contents = {
+            "config.json": _json(settings),
+            "tokenizer.json": tokenizer_json,
+            "model.pt": _pickled(self.model.state_dict()),
+            "training_state.pt": _pickled(loop_state),
+        }
+        folder = step_folder(run_dir, self.step)
+        save_checkpoint(folder, contents, {"step": self.step})
+        return folder
+
+    def restore(self, folder: Path) -> None:
+        """Take over a checkpoint's weights, optimizer and loop state, strictly."""
+        if not (folder / "training_state.pt").is_file():
+            raise FormatError(
+                f"{folder}: expected training_state.pt, found weights only; resume from another one"
+            )
+        load_weights(folder, self.model)
+        saved = _load(folder / "training_state.pt")
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.num_skipped.fill_(saved["num_skipped"])
+        self.step, self.elapsed_seconds = saved["step"], saved["elapsed_seconds"]
+
+
+def check_same_run(run_dir: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to go on in a run folder that was begun with other settings, data or tokenizer.
+
+    Args:
+        settings: "encoder" and "pretrain" as dicts, "shards" and "tokenizer" fingerprints.
+
+    Raises:
+        FormatError: names each difference.
+    """
+    path = run_dir / "config.json"
+    if not path.exists():
+        return
+    saved, found = read_json(path), []
+    for key, config_class in (("encoder", EncoderConfig), ("pretrain", PretrainConfig)):
+        found += differences(
+            from_dict(config_class, saved[key], path), from_dict(config_class, settings[key], path)
+        )
+    for key in ("tokenizer", "shards"):
+        if saved[key] != settings[key]:
+            found.append(f"{key} fingerprint is {saved[key][:12]}, asked for {settings[key][:12]}")
+    if found:
+        raise FormatError(f"{run_dir}: expected the settings this run began with, found {'; '.join(found)}; "
+                          "repeat its command, or choose another --run-dir")  # fmt: skip
+
+
+def move_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint so that it is neither loaded nor overwritten."""
+    number = 0
+    while (aside := folder.with_name(f"damaged-{folder.name}-{number}")).exists():
+        number += 1
+    return folder.rename(aside)
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check a checkpoint's files against its manifest, and return the manifest.
+
+    Raises:
+        FormatError: a file is missing, changed or cut; or the folder is no checkpoint.
+    """
+    if not (folder / "manifest.json").is_file():
+        raise FormatError(
+            f"{folder}: expected a checkpoint, found no manifest.json; name a run or a step folder"
+        )
+    manifest = read_json(folder / "manifest.json")
+    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+        raise FormatError(f"{folder}/manifest.json: expected format version {FORMAT_VERSION}, found another; "
+                          "use the version of this package that wrote it")  # fmt: skip
+    for name, digest in manifest["sha256"].items():
+        found = sha256_file(folder / name) if (folder / name).is_file() else "no such file"
+        if found != digest:
+            raise FormatError(f"{folder / name}: expected sha256 {digest[:12]}…, found {found[:12]}…; "
+                              "use another checkpoint")  # fmt: skip
+    return manifest
+
+
+def newest_good(run_dir: Path) -> Path | None:
+    """The newest checkpoint of a run that verifies; damaged ones are named on stderr and moved aside.
+
+    Raises:
+        FormatError: there are checkpoints, now or moved aside before, and none is good: a run never starts over
+            by accident.
+    """
+    for folder in checkpoints(run_dir):
+        try:
+            verify(folder)
+            return folder
+        except FormatError as error:
+            aside = move_aside(folder)
+            print(
+                f"WARNING: damaged checkpoint: {error}; kept as {aside.name}, falling back", file=sys.stderr
+            )
+    if any(run_dir.glob("damaged-step-*")):
+        raise FormatError(f"{run_dir}: expected a good checkpoint, found only damaged ones; "
+                          "delete the folder to start over from step 0")  # fmt: skip
+    return None
+
+
+def resolve_checkpoint(path: Path) -> Path:
+    """A checkpoint folder from a path that is one, or that is a run folder holding some; verified.
+
+    Raises:
+        FileNotFoundError: there is nothing there.
+        FormatError: what is there is damaged, or no checkpoint.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: expected a checkpoint or a run folder, found nothing; train one with "
+                                "python train_pretrain.py")  # fmt: skip
+    folder = next((folder for folder in checkpoints(path)), path)
+    verify(folder)
+    return folder
+
+
+def _load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)  # never runs pickled code
+
+
+def load_weights(folder: Path, model: nn.Module) -> None:
+    """Copy a checkpoint's weights into a model, strictly; ties stay ties because values are copied.
+
+    Raises:
+        FormatError: a tensor is missing, unexpected or of another shape; each is named.
+    """
+    try:
+        model.load_state_dict(_load(folder / "model.pt"))
+    except RuntimeError as error:
+        raise FormatError(
+            f"{folder}/model.pt: {error}; build the model from the checkpoint's config"
+        ) from None
+
+
+def load_encoder_weights(folder: Path, encoder: nn.Module) -> None:
+    """Copy the discriminator's encoder of a pre-training checkpoint into an encoder, strictly."""
+    prefix = "discriminator.encoder."
+    saved = {
+        name.removeprefix(prefix): t
+        for name, t in _load(folder / "model.pt").items()
+        if name.startswith(prefix)
+    }
+    try:
+        encoder.load_state_dict(saved)
+    except RuntimeError as error:
+        raise FormatError(f"{folder}/model.pt: {error}; name a pre-training checkpoint") from None
+
+
+def load_encoder_config(folder: Path) -> EncoderConfig:
+    """The encoder's shape as the checkpoint's config.json states it."""
+    return from_dict(EncoderConfig, read_json(folder / "config.json")["encoder"], folder / "config.json")
+
+
+def prune(run_dir: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints."""
+    for folder in checkpoints(run_dir)[keep:]:
+        shutil.rmtree(folder)

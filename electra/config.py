@@ -1,0 +1,185 @@
+"""Every setting, once: its default, range, unit and source. Sizes and recipes are values, never branches.
+
+Sources: "table N" is the report (Mercier, RC2020); "release" is google-research/electra @ 8a46635.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from electra.cli import check_settings, setting
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+SCHEDULES = ("warmup_then_linear", "warmup_times_linear")
+RECIPE_NAMES = ("report", "official")
+
+
+# fmt: off
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The shape of one transformer encoder. The defaults are the discriminator of ELECTRA-Small."""
+
+    vocab_size: int = setting(30522, "words, from the tokenizer", low=5, high=65536, source="table 5", flag=False)
+    embedding_size: int = setting(128, "width of the three embedding tables", low=1, source="table 5")
+    hidden_size: int = setting(256, "width between layers", low=1, source="table 5")
+    num_layers: int = setting(12, "transformer layers, both networks", low=1, source="table 5")
+    num_heads: int = setting(4, "attention heads; divides the hidden size", low=1, source="table 5")
+    intermediate_size: int = setting(1024, "inner width of the feed-forward part", low=1, source="table 5")
+    max_position_embeddings: int = setting(512, "rows of the position table", low=2, source="release")
+    type_vocab_size: int = setting(2, "rows of the token-type table", low=1, source="release")
+    hidden_dropout_prob: float = setting(0.1, "dropout after embeddings and dense parts", low=0, high=0.99, source="table 5")
+    attention_dropout_prob: float = setting(0.1, "dropout on attention probabilities", low=0, high=0.99, source="table 5")
+    initializer_range: float = setting(0.02, "standard deviation of the truncated normal", low=0, high=1, source="release")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"--num-heads: expected a divisor of --hidden-size {self.hidden_size}, found {self.num_heads}; change one"
+            )
+
+    def generator(self, generator_size: float) -> EncoderConfig:
+        """The generator's shape: the same depth and embeddings, width, heads and inner width scaled.
+
+        Source: release run_pretraining.py:338-348 (heads of 64, inner width 4 x hidden at the small size).
+        """
+        hidden_size = round(self.hidden_size * generator_size)
+        head_size = self.hidden_size // self.num_heads
+        return dataclasses.replace(
+            self,
+            hidden_size=hidden_size,
+            num_heads=max(1, hidden_size // head_size),
+            intermediate_size=round(self.intermediate_size * generator_size),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pre-training run. Settings not marked free must be the same when a run is resumed."""
+
+    recipe: str = setting("report", "preset the other settings start from", choices=RECIPE_NAMES)
+    size: str = setting("small", "preset of the encoder's shape", choices=("tiny", "mini", "small"))
+    seed: int = setting(0, "of every random stream", low=0)
+    generator_size: float = setting(0.25, "generator width over discriminator width", low=0.01, high=1, source="table 5")
+    mask_prob: float = setting(0.15, "targets over real tokens, per row", low=0.01, high=0.9, source="table 5")
+    mask_token_prob: float = setting(0.85, "share of targets shown as [MASK]; the rest stay visible", low=0, high=1, source="release pretrain_helpers.py")
+    gen_weight: float = setting(1.0, "weight of the masked-LM loss", low=0, source="release")
+    disc_weight: float = setting(50.0, "weight of the replaced-token loss (lambda)", low=0, source="release")
+    num_train_steps: int = setting(1_000_000, "horizon of the schedule", unit="updates", low=1, source="table 5")
+    num_warmup_steps: int = setting(10_000, "linear warm-up", unit="updates", low=0, source="table 5")
+    learning_rate: float = setting(5e-4, "peak", low=0, high=1, source="table 5")
+    schedule: str = setting("warmup_then_linear", "shape of the learning rate", choices=SCHEDULES)
+    adam_beta1: float = setting(0.9, "decay of the first moment", low=0, high=0.9999, source="table 5")
+    adam_beta2: float = setting(0.999, "decay of the second moment", low=0, high=0.999999, source="both code bases; table 5 prints 0.9999")
+    adam_epsilon: float = setting(1e-6, "added to the root of the second moment", low=0, high=1, source="table 5")
+    bias_correction: bool = setting(True, "Adam's correction of its moments", source="report: AdamW; release: no")
+    weight_decay: float = setting(0.01, "off biases and LayerNorm", low=0, high=1, source="table 5")
+    max_grad_norm: float = setting(1.0, "clip of the joint gradient norm", low=0.000001, source="release")
+    batch_size: int = setting(128, "rows in one update, over all ranks", unit="rows", low=1, source="table 5")
+    seq_length: int = setting(128, "row length", unit="tokens", low=3, source="table 5")
+    sampling: str = setting("documents", "windows: one a document an epoch, or uniform over tokens", choices=("documents", "tokens"), source="section 3.2")
+    precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, on CUDA else fp16", choices=PRECISIONS)
+    deterministic: bool = setting(False, "byte-equal reruns on a GPU, slower")
+
+    data: str = setting("", "folder of token shards; without it, a demo on Python's own documentation", free=True)
+    run_dir: str = setting("runs/pretrain", "folder of the run", free=True)
+    micro_batch_size: int = setting(0, "rows at a time on one device; 0: all of its share", unit="rows", low=0, free=True)
+    device: str = setting("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"), free=True)
+    stop_after: int = setting(0, "stop at this step, the schedule unchanged; 0: at its end", unit="updates", low=0, free=True)
+    log_every: int = setting(100, "between two lines of metrics.jsonl", unit="updates", low=1, free=True)
+    eval_every: int = setting(10_000, "between two held-out evaluations", unit="updates", low=1, free=True)
+    eval_rows: int = setting(1024, "held-out windows an evaluation reads", unit="rows", low=1, free=True)
+    checkpoint_every: int = setting(10_000, "between two checkpoints", unit="updates", low=1, free=True)
+    keep_checkpoints: int = setting(2, "newest checkpoints kept", low=1, free=True)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.num_warmup_steps >= self.num_train_steps:
+            raise ValueError(
+                f"--num-warmup-steps: expected fewer than --num-train-steps {self.num_train_steps}, "
+                f"found {self.num_warmup_steps}; lower it"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """One fine-tuning protocol, the same for every task and seed."""
+
+    recipe: str = setting("report", "preset the other settings start from", choices=RECIPE_NAMES)
+    num_epochs: int = setting(0, "passes over the training rows; 0: the task's own, 10 for RTE and STS-B, else 3", unit="epochs", low=0, source="table 6")
+    batch_size: int = setting(32, "rows in one update", unit="rows", low=1, source="table 6")
+    max_seq_length: int = setting(128, "longest row", unit="tokens", low=5, source="release")
+    learning_rate: float = setting(3e-4, "peak, at the task head", low=0, high=1, source="table 6")
+    layerwise_lr_decay: float = setting(0.8, "rate of a layer over the one above; 1: none", low=0.01, high=1, source="table 6")
+    layerwise_lr_top_exponent: int = setting(1, "the top layer's rate is the decay to this power", low=0, high=2, source="paper 1; release 2, its issue 51")
+    warmup_fraction: float = setting(0.1, "share of the updates that warm up", low=0, high=0.99, source="release; table 6 prints 10,000 steps")
+    schedule: str = setting("warmup_then_linear", "shape of the learning rate", choices=SCHEDULES)
+    adam_beta1: float = setting(0.9, "decay of the first moment", low=0, high=0.9999, source="table 6")
+    adam_beta2: float = setting(0.999, "decay of the second moment", low=0, high=0.999999, source="both code bases; table 6 prints 0.9999")
+    adam_epsilon: float = setting(1e-6, "added to the root of the second moment", low=0, high=1, source="table 6")
+    bias_correction: bool = setting(True, "Adam's correction of its moments", source="report: AdamW; release: no")
+    weight_decay: float = setting(0.0, "off biases and LayerNorm", low=0, high=1, source="table 6")
+    max_grad_norm: float = setting(1.0, "clip of the gradient norm", low=0.000001, source="release")
+    dropout: float = setting(0.1, "in the encoder and the head", low=0, high=0.99, source="table 6")
+    pooling: str = setting("mean", "row vector: mean over real tokens, or the first token", choices=("mean", "first"), source="section 3.1")
+    head: str = setting("mlp", "dense-GELU-dense, or one dense layer", choices=("mlp", "linear"), source="section 3.1")
+    loss_reduction: str = setting("mean", "of the loss over the batch", choices=("mean", "sum"), source="release: sum")
+    pair_swap: bool = setting(False, "add MRPC and STS-B training pairs swapped", source="release, its issue 98")
+    token_types: bool = setting(True, "type 1 for the second segment, else 0 everywhere", source="release")
+    precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, on CUDA else fp16", choices=PRECISIONS)
+    micro_batch_size: int = setting(0, "rows at a time on the device; 0: the whole batch", unit="rows", low=0, free=True)
+    device: str = setting("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"), free=True)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+# fmt: on
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "tiny": {
+        **{
+            "num_layers": 2,
+            "hidden_size": 64,
+            "embedding_size": 64,
+            "num_heads": 2,
+            "intermediate_size": 256,
+        },
+        **{
+            "hidden_dropout_prob": 0.0,
+            "attention_dropout_prob": 0.0,
+            "initializer_range": 0.1,
+            "generator_size": 1.0,
+        },
+        **{"max_position_embeddings": 128, "seq_length": 32, "batch_size": 16, "learning_rate": 2e-3},
+        **{"num_train_steps": 10_000, "num_warmup_steps": 500, "precision": "fp32"},
+        **{"eval_every": 2_500, "checkpoint_every": 2_500},
+    },
+    "mini": {"num_layers": 4, "hidden_size": 128, "num_heads": 2, "intermediate_size": 512},
+    "small": {},
+}
+"""Named shapes; `tiny` also carries the demo's schedule."""
+
+DEMO: Mapping[str, Any] = {"size": "tiny", "data": "runs/demo-shards", "run_dir": "runs/demo"}
+"""What `train_pretrain.py` without `--data` does."""
+
+DEMO_VOCAB_SIZE = 1024
+
+PRETRAIN_RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "report": {},
+    "official": {"schedule": "warmup_times_linear", "bias_correction": False},
+}
+
+FINETUNE_RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "report": {},
+    "official": {
+        "schedule": "warmup_times_linear",
+        "bias_correction": False,
+        "pooling": "first",
+        "head": "linear",
+        "loss_reduction": "sum",
+        "layerwise_lr_top_exponent": 2,
+        "pair_swap": True,
+    },
+}

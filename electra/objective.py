@@ -1,0 +1,93 @@
+"""Section 2 of the paper: what is predicted and what is lost, in one function an update calls."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from electra.corruption import Batch, corrupt, sample_replacements
+from electra.models import Electra
+
+
+class Counts(NamedTuple):
+    """Denominators over the *global* batch, so that micro-batches and ranks add up to one mean."""
+
+    num_targets: int
+    num_tokens: int  # real tokens, [CLS] and [SEP] included
+
+
+class PretrainLosses(NamedTuple):
+    """Some rows' share of the losses, and what an evaluation looks at."""
+
+    loss: Tensor  # scalar: gen_weight x masked_lm_loss + disc_weight x disc_loss
+    masked_lm_loss: Tensor  # scalar, nats a target
+    disc_loss: Tensor  # scalar, nats a real token
+    generator_logits: Tensor  # (B, P, V)
+    sampled_ids: Tensor  # (B, P) int64
+    corrupted: Tensor  # (B, L) int64
+    is_replaced: Tensor  # (B, L) bool
+    discriminator_logits: Tensor  # (B, L)
+
+
+def count(batch: Batch) -> Counts:
+    """Count the targets and real tokens of a whole update; on the CPU, before anything is computed."""
+    num_tokens = batch.input_ids.numel() if batch.attention_mask is None else int(batch.attention_mask.sum())
+    return Counts(int(batch.is_target.sum()), num_tokens)
+
+
+def wide(logits: Tensor) -> Tensor:
+    """Logits in float32 or wider: losses are never taken in a 16-bit type, whatever autocast does."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def masked_lm_nats(logits: Tensor, original_ids: Tensor) -> Tensor:
+    """(B, P, V) logits, (B, P) ids -> (B, P) negative log-likelihoods."""
+    return F.cross_entropy(wide(logits).flatten(0, 1), original_ids.flatten(), reduction="none").view_as(
+        original_ids
+    )
+
+
+def replaced_nats(logits: Tensor, is_replaced: Tensor) -> Tensor:
+    """(B, L) logits and labels -> (B, L) binary cross-entropies."""
+    logits = wide(logits)
+    return F.binary_cross_entropy_with_logits(logits, is_replaced.to(logits.dtype), reduction="none")
+
+
+def sum_where(nats: Tensor, chosen: Tensor | None) -> Tensor:
+    """Sum the entries a mask of the same shape chooses, or all of them; static shapes, no wait for the device."""
+    return nats.sum() if chosen is None else nats.masked_fill(~chosen, 0.0).sum()
+
+
+def replaced_token_detection(
+    model: Electra, batch: Batch, counts: Counts, gen_weight: float, disc_weight: float
+) -> PretrainLosses:
+    """ELECTRA's objective: the generator fills the targets, the discriminator tells which tokens are not original.
+
+    The masked-LM loss is a mean over targets, the replaced-token loss over non-padding tokens. No gradient flows
+    from the discriminator into the generator's own weights: samples are ids.
+
+    Args:
+        model: the tied pair.
+        batch: the rows of this call, on the model's device.
+        counts: of the global batch these rows are part of.
+        gen_weight: of the masked-LM loss.
+        disc_weight: lambda, of the replaced-token loss.
+
+    Source: paper section 2; release run_pretraining.py:96-108, 183-285.
+    """
+    generator_logits = model.generator(batch.masked, batch.positions, batch.attention_mask)
+    sampled_ids = sample_replacements(generator_logits, batch.sample_uniforms)
+    corrupted, is_replaced = corrupt(batch, sampled_ids)
+    discriminator_logits = model.discriminator(corrupted, batch.attention_mask)
+
+    original_ids = batch.input_ids.gather(1, batch.positions)
+    gen_nats = masked_lm_nats(generator_logits, original_ids)
+    disc_nats = replaced_nats(discriminator_logits, is_replaced)
+    masked_lm_loss = sum_where(gen_nats, batch.is_target) / counts.num_targets
+    disc_loss = sum_where(disc_nats, batch.attention_mask) / counts.num_tokens
+    loss = gen_weight * masked_lm_loss + disc_weight * disc_loss
+    seen = (generator_logits, sampled_ids, corrupted, is_replaced, discriminator_logits)
+    return PretrainLosses(loss, masked_lm_loss, disc_loss, *seen)
