@@ -128,6 +128,7 @@ class FinetuneConfig:
     loss_reduction: str = setting("mean", "of the loss over the batch", choices=("mean", "sum"), source="release: sum")
     pair_swap: bool = setting(False, "add MRPC and STS-B training pairs swapped", source="release, its issue 98")
     token_types: bool = setting(True, "type 1 for the second segment, else 0 everywhere", source="release")
+    length_buckets: bool = setting(True, "batch rows of like length together; off: any rows")
     precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, on CUDA else fp16", choices=PRECISIONS)
     micro_batch_size: int = setting(0, "rows at a time on the device; 0: the whole batch", unit="rows", low=0, free=True)
     device: str = setting("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"), free=True)
