@@ -57,7 +57,9 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig]:
     cli.add_settings(parser, EncoderConfig, "the discriminator's shape, over --size")
     given = vars(parser.parse_args(argv))
     base = {} if "data" in given else DEMO
-    names = cli.build(PretrainConfig, base, given)
+    names = PretrainConfig(
+        **{key: value for key, value in {**base, **given}.items() if key in ("recipe", "size")}
+    )
     presets = (PRETRAIN_RECIPES[names.recipe], SIZES[names.size], base)
     config, shape = cli.build(PretrainConfig, *presets, given), cli.build(EncoderConfig, *presets, given)
     for change in cli.differences(cli.build(PretrainConfig, *presets), config):
@@ -125,7 +127,9 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, device: torch.device)
         sampler(shards, batch_size=config.batch_size),
         sampler(held_out_shards, batch_size=config.eval_rows),
     )
-    held_out = HeldOut(mask(held_out_windows.sample(0), "held-out"), held_out_windows.documents(0), tokenizer.special_ids)
+    held_out = HeldOut(
+        mask(held_out_windows.sample(0), "held-out"), held_out_windows.documents(0), tokenizer.special_ids
+    )
     last_step = min(config.stop_after or config.num_train_steps, config.num_train_steps)
     batches = ahead(lambda step: mask(windows.sample(step), step), range(state.step, last_step))
     print(

@@ -1,23 +1,23 @@
-"""Byte-level byte-pair encoding: split text, learn merges, apply merges. Pure functions on plain data.
+"""Byte-level byte-pair encoding: split a text, apply merges to its chunks.
 
 A token is an id. Ids 0-3 are the special tokens, the next 256 are the bytes, in the code-point order of their
-printable stand-ins ("!" is id 4, which is *not* byte order), then one id a merge. Inside this module a chunk is
-a `str` with one character an id, so that C code does the work: `str.split` finds a pair, `str.join` merges it.
+printable stand-ins ("!" is id 4, which is *not* byte order), then one id a merge. Merges never cross the borders
+of the *chunks* that GPT-2's pattern cuts a text into.
 
-Source: GPT-2 (Radford et al. 2019) for pattern and stand-ins; ties as in the `tokenizers` library's trainer.
+Source: GPT-2 (Radford et al. 2019) for the pattern and the stand-ins.
 """
 
 from __future__ import annotations
 
-import heapq
+import functools
+import hashlib
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import regex
 
 Merge = tuple[int, int]  # the ids of the left and the right part
-Progress = Callable[[int, int], None]  # (done, total)
 
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 WHITE_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode's property, in full
@@ -25,8 +25,6 @@ WHITE_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000" 
 NUM_SPECIAL_TOKENS = 4
 FIRST_MERGE_ID = NUM_SPECIAL_TOKENS + 256
 MAX_VOCAB_SIZE = 1 << 16  # an id is stored in 16 bits
-MIN_COUNT = 2  # a pair seen once is not worth an id
-MAX_CHUNK_BYTES = 1024  # longer chunks (base64, rules of dashes) teach nothing and cost memory: not trained on
 
 
 def _printable_stand_ins() -> tuple[str, ...]:
@@ -38,136 +36,122 @@ def _printable_stand_ins() -> tuple[str, ...]:
 
 
 BYTE_TO_CHAR = _printable_stand_ins()
-ID_TO_BYTE = sorted(range(256), key=lambda byte: BYTE_TO_CHAR[byte])  # at position id - NUM_SPECIAL_TOKENS
-_LATIN1_TO_IDS = {byte: NUM_SPECIAL_TOKENS + n for n, byte in enumerate(ID_TO_BYTE)}  # for str.translate
+BYTES_IN_ID_ORDER = bytes(sorted(range(256), key=lambda byte: BYTE_TO_CHAR[byte]))
+BYTE_TO_ID = np.argsort(np.frombuffer(BYTES_IN_ID_ORDER, np.uint8)).astype(np.uint16) + NUM_SPECIAL_TOKENS
 
 split_text: Callable[[str], list[str]] = regex.compile(GPT2_PATTERN).findall
 """Cut a text into the chunks no merge may cross. Joined, they are the text."""
 
 split_words: Callable[[str], list[str]] = re.compile(f"[{WHITE_SPACE}]*[^{WHITE_SPACE}]+|[{WHITE_SPACE}]+").findall
-"""Cut a text into words with the white space before them. Three times faster than `split_text`, and exact to build
+"""Cut a text into words with the white space before them. Three times as fast as `split_text`, and exact to build
 on: GPT-2's pattern always ends a chunk where white space begins, so the chunks of a text are those of its words."""
 
 
-def byte_ids(data: bytes) -> str:
-    """The ids of single bytes, one character an id."""
-    return data.decode("latin-1").translate(_LATIN1_TO_IDS)
+@functools.cache
+def split_digest() -> str:
+    """SHA-256 of how this machine's `regex` classifies every character: what `split_text` depends on.
 
-
-def count_chunks(word_counts: Mapping[str, int], into: Counter[str] | None = None) -> Counter[str]:
-    """Counts of chunks from the counts of words: each distinct word is split once."""
-    counts: Counter[str] = Counter() if into is None else into
-    for word, count in word_counts.items():
-        for chunk in split_text(word):
-            counts[chunk] += count
-    return counts
-
-
-def learn_merges(
-    chunk_counts: Mapping[str, int], num_merges: int, *, min_count: int = MIN_COUNT, progress: Progress | None = None
-) -> list[Merge]:
-    """Learn up to `num_merges` merges: always the most frequent pair; of equals, the smaller (left id, right id).
-
-    Stops early when the best pair is rarer than `min_count`. The result does not depend on the order of
-    `chunk_counts`. Chunks of more than `MAX_CHUNK_BYTES` are left out.
+    Engines differ on the characters that their Unicode version does not know yet.
     """
-    words, weights = _words(chunk_counts)
-    counts, found_in = _count_pairs(words, weights)
-    queue = [(-count, pair) for pair, count in counts.items()]
-    heapq.heapify(queue)
-    merges: list[Merge] = []
-    while queue and len(merges) < num_merges:
-        negative_count, pair = heapq.heappop(queue)
-        count = counts.get(pair, 0)
-        if count != -negative_count:  # an old entry: the pair has lost occurrences since
-            if count > 0:
-                heapq.heappush(queue, (-count, pair))
-            continue
-        if count < min_count:
-            break
-        new = chr(FIRST_MERGE_ID + len(merges))
-        merges.append((ord(pair[0]), ord(pair[1])))
-        for born in _merge_everywhere(pair, new, words, weights, counts, found_in):
-            if counts[born] > 0:
-                heapq.heappush(queue, (-counts[born], born))
-        if progress:
-            progress(len(merges), num_merges)
-    return merges
+    code_points = np.arange(0x110000, dtype="<u4")
+    every = code_points[(code_points < 0xD800) | (code_points > 0xDFFF)].tobytes().decode("utf-32-le")
+    runs = [match.span() for kind in (r"\p{L}+", r"\p{N}+", r"\s+") for match in regex.finditer(kind, every)]
+    return hashlib.sha256(repr((GPT2_PATTERN, runs)).encode()).hexdigest()
 
 
-def _words(chunk_counts: Mapping[str, int]) -> tuple[list[str], list[int]]:
-    """Chunks of two bytes or more as strings of ids, and their counts."""
-    words, weights = [], []
-    for chunk, count in chunk_counts.items():
-        data = chunk.encode()
-        if 1 < len(data) <= MAX_CHUNK_BYTES:
-            words.append(byte_ids(data))
-            weights.append(count)
-    return words, weights
+def token_bytes(merges: Sequence[Merge]) -> list[bytes]:
+    """The bytes of every id; special tokens have none."""
+    tokens = [b""] * NUM_SPECIAL_TOKENS + [bytes([byte]) for byte in BYTES_IN_ID_ORDER]
+    for left, right in merges:
+        tokens.append(tokens[left] + tokens[right])
+    return tokens
 
 
-def _count_pairs(words: list[str], weights: list[int]) -> tuple[dict[str, int], dict[str, list[int]]]:
-    """How often each pair of ids occurs, and in which words (with repetitions)."""
-    counts: dict[str, int] = defaultdict(int)
-    found_in: dict[str, list[int]] = defaultdict(list)
-    for number, word in enumerate(words):
-        weight = weights[number]
-        for pair in map(str.__add__, word, word[1:]):
-            counts[pair] += weight
-            found_in[pair].append(number)
-    return counts, found_in
+class MergeTable:
+    """Merges arranged so that a chunk of any length is encoded in linear time.
 
+    Merging pair by pair, the earliest merge first, defines the result; doing it costs a pass over the chunk a
+    merge. Here tokens are laid from left to right instead, the longest first. A row of tokens is the result exactly
+    when each two neighbours are what merging leaves of their bytes; where no token is right after the last one,
+    that one gives way to the next shorter.
 
-def _merge_everywhere(
-    pair: str,
-    new: str,
-    words: list[str],
-    weights: list[int],
-    counts: dict[str, int],
-    found_in: dict[str, list[int]],
-) -> set[str]:
-    """Replace `pair` by `new` in every word that holds it, keep the counts true, return the pairs that came up."""
-    left, right = pair
-    born: set[str] = set()
-    for number in found_in.pop(pair):
-        parts = words[number].split(pair)
-        if len(parts) == 1:
-            continue  # the word lost this pair to an earlier merge
-        weight = weights[number]
-        words[number] = new.join(parts)
-        before = parts[0]
-        for n, after in enumerate(parts[1:], 1):
-            if before:
-                counts[before[-1] + left] -= weight
-                created = before[-1] + new
+    Source: the `bpe` crate of github.com/github/rust-gems, which proves it.
+
+    Attributes:
+        tokens: the bytes of every id.
+
+    Raises:
+        ValueError: a merge uses a token that no earlier merge makes, or makes one that is made already.
+    """
+
+    def __init__(self, merges: Sequence[Merge]) -> None:
+        for rank, (left, right) in enumerate(merges):
+            if not NUM_SPECIAL_TOKENS <= min(left, right) <= max(left, right) < FIRST_MERGE_ID + rank:
+                raise ValueError(f"merge {rank}: expected parts that earlier merges make, found {left} and {right}")
+        self.tokens = token_bytes(merges)
+        if len(set(self.tokens[NUM_SPECIAL_TOKENS:])) != len(self.tokens) - NUM_SPECIAL_TOKENS:
+            raise ValueError("merges: expected each token to be made once, found some that are made twice")
+        self._parts = [(0, 0)] * FIRST_MERGE_ID + list(merges)
+        self._merged = {left << 16 | right: FIRST_MERGE_ID + rank for rank, (left, right) in enumerate(merges)}
+        self._id_of = {
+            token: n
+            for n, token in enumerate(self.tokens)
+            if NUM_SPECIAL_TOKENS <= n < FIRST_MERGE_ID or (token and not self._are_merged(*self._parts[n], n))
+        }
+        self._reach: dict[bytes, int] = {}  # the length of the longest token by its first two bytes
+        for token in self._id_of:
+            self._reach[token[:2]] = max(len(token), self._reach.get(token[:2], 1))
+        self._lengths = [len(token) for token in self.tokens]
+        self._shorter = [self._longest(token[:-1], 0) for token in self.tokens]
+
+    def encode(self, chunk: bytes) -> list[int]:
+        """The ids of one chunk."""
+        whole = self._id_of.get(chunk)
+        if whole is not None:
+            return [whole]
+        ids: list[int] = []
+        dead_ends: set[int] = set()  # places that no row of tokens leads on from
+        place, token = 0, self._longest(chunk, 0)
+        while place < len(chunk):
+            end = place + self._lengths[token]
+            if end not in dead_ends and not (ids and self._are_merged(ids[-1], token, MAX_VOCAB_SIZE)):
+                ids.append(token)
+                place = end
+                token = self._longest(chunk, place)
+                continue
+            token = self._shorter[token]
+            while not token:
+                dead_ends.add(place)
+                last = ids.pop()
+                place -= self._lengths[last]
+                token = self._shorter[last]
+        return ids
+
+    def _longest(self, chunk: bytes, start: int) -> int:
+        """The longest token that the chunk goes on with, 0 at its end."""
+        end = min(len(chunk), start + self._reach.get(chunk[start : start + 2], 1))
+        while end > start:
+            token = self._id_of.get(chunk[start:end])
+            if token is not None:
+                return token
+            end -= 1
+        return 0
+
+    def _are_merged(self, left: int, right: int, before: int) -> bool:
+        """Whether merging the bytes of two neighbours joins something across their border, by a merge below `before`.
+
+        The two are taken apart again, latest merge first; at each stage the tokens at the border must not make one
+        that comes earlier than the merge just undone.
+        """
+        merged, parts = self._merged, self._parts
+        while True:
+            if merged.get(left << 16 | right, before) < before:
+                return True
+            if left > right:
+                if left < FIRST_MERGE_ID:
+                    return False
+                before, left = left, parts[left][1]
             else:
-                created = new + new if n > 1 else ""
-                if created:
-                    counts[right + left] -= weight
-            if created:
-                counts[created] += weight
-                born.add(created)
-                found_in[created].append(number)
-            if after:
-                counts[right + after[0]] -= weight
-                created = new + after[0]
-                counts[created] += weight
-                born.add(created)
-                found_in[created].append(number)
-            before = after
-    counts.pop(pair, None)
-    return born
-
-
-def apply_merges(word: str, ranks: Mapping[str, tuple[int, str]]) -> str:
-    """Merge one chunk, given as a string of ids, as far as it goes: always the pair of the lowest rank.
-
-    `ranks` maps a pair to its rank and the merged id.
-    """
-    never = (len(ranks), "")
-    while len(word) > 1:
-        best = min(map(str.__add__, word, word[1:]), key=lambda pair: ranks.get(pair, never)[0])
-        if best not in ranks:
-            break
-        word = word.replace(best, ranks[best][1])
-    return word
+                if right < FIRST_MERGE_ID:
+                    return False
+                before, right = right + 1, parts[right][0]

@@ -106,28 +106,36 @@ def make_batch(
     return Batch(ids, attention_mask, *masked, sample_uniforms)
 
 
+def cumulative_softmax(logits: Tensor) -> Tensor:
+    """(..., V) logits -> running sums of softmax(logits), up to a factor, in float32 or wider.
+
+    In deterministic mode in int64, since a float cumulative sum on CUDA has no fixed order.
+    Total variation from the exact softmax: below 3e-4 over 30,522 words in float32 (tested).
+    """
+    probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=-1)
+    if torch.are_deterministic_algorithms_enabled():
+        probabilities = (probabilities.double() * 2**40).long()
+    return probabilities.cumsum(dim=-1)
+
+
 @torch.no_grad()
 def sample_replacements(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Draw one token a slot from softmax(logits), at temperature 1, with no gradient back.
 
-    Inverse CDF: one uniform a slot, where a Gumbel draw would need V of them. In float32 or wider whatever the
-    logits' type; scaling the uniform by the row's last cumulative value keeps rounding from inventing mass, and
-    `right=True` keeps u = 0 from picking a token of probability 0.
+    Inverse CDF: one uniform a slot, where a Gumbel draw would need V of them. Scaling the uniform by the row's
+    last sum keeps rounding from inventing mass; `right=True` keeps u = 0 from picking a token of probability 0.
 
     Args:
         logits: (B, P, V).
-        uniforms: (B, P) in [0, 1).
+        uniforms: (B, P) float64 in [0, 1).
 
     Returns:
-        (B, P) int64 ids. Total variation from the exact softmax: below 3e-4 in float32 (tested).
+        (B, P) int64 ids.
     """
-    probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=-1)
-    if torch.are_deterministic_algorithms_enabled():  # CUDA's float cumsum refuses; integers add in any order
-        probabilities = (probabilities.double() * 2**40).long()
-    cumulative = probabilities.cumsum(dim=-1)
-    thresholds = uniforms[..., None] * cumulative[..., -1:]
-    sampled = torch.searchsorted(cumulative, thresholds.to(cumulative.dtype), right=True)
-    return sampled.squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+    cumulative = cumulative_softmax(logits)
+    thresholds = (uniforms[..., None] * cumulative[..., -1:]).to(cumulative.dtype)
+    sampled = torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
+    return sampled.clamp_(max=logits.shape[-1] - 1)
 
 
 def corrupt(batch: Batch, sampled_ids: Tensor) -> tuple[Tensor, Tensor]:

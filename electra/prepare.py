@@ -32,7 +32,8 @@ from tqdm import tqdm
 from electra import bpe, corpus, shards
 from electra.files import FormatError, lock_folder, read_json, sha256_file, write_json
 from electra.parallel import run_tasks
-from electra.tokenizer import FILE_NAME, Tokenizer
+from electra.bpe_trainer import MIN_COUNT, count_chunks, learn_merges
+from electra.tokenizer import FILE_NAME, Tokenizer, count_merges
 
 HELD_OUT_FRACTION = 0.005
 MIN_HELD_OUT, MAX_HELD_OUT = 50, 10_000
@@ -94,7 +95,7 @@ class _CountWords:
         return size
 
     def _reduce(self) -> None:
-        bpe.count_chunks(self._words, self._chunks)
+        count_chunks(self._words, self._chunks)
         self._words.clear()
 
 
@@ -140,7 +141,7 @@ def prepare(
     out: Path,
     *,
     vocab_size: int = VOCAB_SIZE,
-    min_count: int = bpe.MIN_COUNT,
+    min_count: int = MIN_COUNT,
     tokenizer: Path | None = None,
     sample_bytes: int = SAMPLE_BYTES,
     text_field: str = "text",
@@ -193,7 +194,7 @@ def prepare_documents(
     out: Path,
     *,
     vocab_size: int = VOCAB_SIZE,
-    min_count: int = bpe.MIN_COUNT,
+    min_count: int = MIN_COUNT,
     min_held_out: int = MIN_HELD_OUT,
     show_progress: bool = False,
 ) -> dict[str, Any]:
@@ -238,7 +239,7 @@ def _prepare(
 ) -> dict[str, Any]:
     if tokenizer is None:
         settings |= {"vocab_size": vocab_size, "min_count": min_count, "sample_bytes": sample_bytes}
-        Tokenizer.from_counts({}, vocab_size)  # refuses an impossible size before any work
+        count_merges(vocab_size)  # refuses an impossible size before any work
     else:
         settings |= {"tokenizer": Tokenizer.load(tokenizer).fingerprint}
     settings |= {"min_held_out": min_held_out}
@@ -268,7 +269,9 @@ def _prepare(
                     def show(done: int, _: int) -> None:
                         merging.update(1)
 
-                    learned = Tokenizer.from_counts(counts, vocab_size, min_count=min_count, progress=show)
+                    learned = Tokenizer.from_merges(
+                        learn_merges(counts, count_merges(vocab_size), min_count=min_count, progress=show)
+                    )
                 learned.save(out)
                 del counts
             else:
@@ -346,7 +349,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("sources", nargs="*", type=Path, help="archives, folders of text, JSONL")
     parser.add_argument("--out", type=Path, help="the shard folder to make")
     parser.add_argument("--vocab-size", type=int, default=VOCAB_SIZE)
-    parser.add_argument("--min-count", type=int, default=bpe.MIN_COUNT)
+    parser.add_argument("--min-count", type=int, default=MIN_COUNT)
     parser.add_argument("--tokenizer", type=Path, help="use this tokenizer.json instead of learning one")
     parser.add_argument("--sample-bytes", type=int, default=SAMPLE_BYTES)
     parser.add_argument("--text-field", default="text")

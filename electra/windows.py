@@ -54,8 +54,7 @@ class WindowSampler:
             int64 (B, L): [CLS], up to L - 2 tokens of one document, [SEP], then [PAD].
         """
         noise = generator(self.seed, "windows", step)
-        draw = self._by_document if self.sampling == "documents" else self._by_token
-        documents = draw(step, noise)
+        documents = self._draw(step, noise)
         places = noise.random(self.batch_size)
         batch = np.full((self.batch_size, self.seq_length), self.special_ids.pad, np.int64)
         batch[:, 0] = self.special_ids.cls
@@ -67,6 +66,13 @@ class WindowSampler:
             row[1 : 1 + length] = tokens[start : start + length]
             row[1 + length] = self.special_ids.sep
         return batch
+
+    def documents(self, step: int) -> list[int]:
+        """The document that each row of `sample(step)` is from."""
+        return self._draw(step, generator(self.seed, "windows", step))
+
+    def _draw(self, step: int, noise: np.random.Generator) -> list[int]:
+        return (self._by_document if self.sampling == "documents" else self._by_token)(step, noise)
 
     def _by_document(self, step: int, noise: np.random.Generator) -> list[int]:
         size = self.shards.num_documents

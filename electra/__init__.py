@@ -1,0 +1,32 @@
+"""ELECTRA from scratch in pure PyTorch: pre-training, GLUE, and every table and figure of the report.
+
+The names below are imported when first used (PEP 562), so that tokenizer workers never load torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "EncoderConfig": "config",
+    "PretrainConfig": "config",
+    "FinetuneConfig": "config",
+    "Tokenizer": "tokenizer",
+    "prepare": "prepare",
+    "open_shards": "shards",
+    "WindowSampler": "windows",
+    "Electra": "models",
+    "Generator": "models",
+    "Discriminator": "models",
+    "SequenceClassifier": "models",
+    "replaced_token_detection": "objective",
+}
+
+__all__ = [*_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'electra' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"electra.{_HOMES[name]}"), name)

@@ -1,0 +1,34 @@
+"""`python -m electra <command>`: a table of commands, nothing else."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+from electra import cli
+
+COMMANDS = {
+    "prepare": ("prepare", "main", "text -> tokenizer and token shards"),
+    "glue": ("glue_command", "main", "download, verify and submit GLUE"),
+}
+
+
+def main() -> int | None:
+    """Import the command's module and call its `main` with the remaining arguments."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print("usage: python -m electra COMMAND ... (each has its own --help)")
+        print("\n".join(f"  {command:<10}{what}" for command, (_, _, what) in COMMANDS.items()))
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "python -m electra --help lists them"
+        raise ValueError(f"command: expected one of {', '.join(COMMANDS)}, found {name!r}; {hint}")
+    module, function, _ = COMMANDS[name]
+    code: int | None = getattr(importlib.import_module(f"electra.{module}"), function)(sys.argv[2:])
+    return code
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,143 @@
+"""The objective: what is averaged over what, what gradient goes where, and that layouts do not matter."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from electra.corruption import Batch
+from electra.models import Electra, initialize_weights
+from electra.objective import Counts, PretrainLosses, count, replaced_token_detection
+from electra.optim import apply_update, make_optimizer, parameter_groups, set_update
+from electra.runtime import micro_batches
+from electra.seeding import generator
+from tests.conftest import tiny_batch, tiny_electra, tiny_shape
+
+CPU = torch.device("cpu")
+
+
+def losses_of(
+    model: Electra, batch: Batch, counts: Counts | None = None, gen_weight: float = 1.0
+) -> PretrainLosses:
+    return replaced_token_detection(model, batch, counts or count(batch), gen_weight, 50.0)
+
+
+def gradients(model: Electra) -> dict[str, Tensor]:
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
+
+
+def test_the_masked_lm_loss_is_a_mean_over_targets_of_the_whole_batch():
+    model, batch = tiny_electra(), tiny_batch([23, 11, 3], 23)
+    log_probs = model.generator(batch.masked, batch.positions, batch.attention_mask).log_softmax(dim=-1)
+    total = num = 0.0
+    for row in range(3):
+        for slot in range(3):
+            if batch.is_target[row, slot]:
+                original = batch.input_ids[row, batch.positions[row, slot]]
+                total -= log_probs[row, slot, original].item()
+                num += 1
+    assert num == 3 + 2 + 1
+    assert losses_of(model, batch).masked_lm_loss.item() == pytest.approx(total / num, rel=1e-12)
+
+
+def test_the_replaced_token_loss_is_a_mean_over_real_tokens_with_cls_and_sep():
+    model, batch = tiny_electra(), tiny_batch([23, 11, 3], 23)
+    losses = losses_of(model, batch)
+    total = num = 0.0
+    for row, length in enumerate((23, 11, 3)):
+        for position in range(length):
+            logit = losses.discriminator_logits[row, position].item()
+            label = losses.corrupted[row, position] != batch.input_ids[row, position]
+            total += math.log1p(math.exp(-logit if label else logit))
+            num += 1
+    assert losses.is_replaced.any()
+    assert losses.disc_loss.item() == pytest.approx(total / num, rel=1e-12)
+
+
+def test_the_loss_weighs_the_generator_once_and_the_discriminator_fifty_times():
+    losses = losses_of(tiny_electra(), tiny_batch([23, 11], 23))
+    expected = losses.masked_lm_loss.item() + 50 * losses.disc_loss.item()
+    assert losses.loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_no_gradient_reaches_the_generators_own_weights_from_the_discriminators_loss():
+    model = tiny_electra()
+    losses_of(model, tiny_batch([23, 11], 23), gen_weight=0.0).loss.backward()
+    own = {n: g for n, g in gradients(model).items() if n.startswith("generator.")}
+    assert len(own) > 20
+    assert all(not g.any() for g in own.values())
+
+
+def test_shared_tables_get_both_gradients_and_they_add():
+    batch = tiny_batch([23, 11], 23)
+    parts = []
+    for gen_weight, disc_weight in ((1.0, 0.0), (0.0, 50.0), (1.0, 50.0)):
+        model = tiny_electra()
+        replaced_token_detection(model, batch, count(batch), gen_weight, disc_weight).loss.backward()
+        parts.append({n: g for n, g in gradients(model).items() if "embeddings" in n})
+    for name, both in parts[2].items():
+        assert parts[0][name].any(), name
+        assert parts[1][name].any(), name
+        torch.testing.assert_close(both, parts[0][name] + parts[1][name])
+
+
+def test_every_parameter_gets_a_gradient():
+    model = tiny_electra()
+    losses_of(model, tiny_batch([23] * 5, 23)).loss.backward()
+    assert [name for name, g in gradients(model).items() if not g.any()] == []
+
+
+def test_a_fresh_small_model_starts_at_ln_v_and_near_ln_2():
+    shape = tiny_shape(vocab_size=997, embedding_size=32, hidden_size=64, intermediate_size=128)
+    model = Electra(shape, 0.25)
+    initialize_weights(model, generator(0, "init"), 0.02)
+    losses = losses_of(model, tiny_batch([31] * 64, 31))
+    assert losses.masked_lm_loss.item() == pytest.approx(math.log(997), rel=0.01)
+    assert losses.disc_loss.item() == pytest.approx(math.log(2), rel=0.15)
+
+
+def test_losses_are_float32_under_autocast():
+    model, batch = tiny_electra().float(), tiny_batch([23, 11], 23)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = losses_of(model, batch)
+    assert losses.generator_logits.dtype == torch.bfloat16
+    assert {losses.masked_lm_loss.dtype, losses.disc_loss.dtype, losses.loss.dtype} == {torch.float32}
+
+
+def test_the_discriminator_sees_the_samples_and_is_scored_on_them():
+    model, batch = tiny_electra(), tiny_batch([23, 11], 23)
+    losses = losses_of(model, batch)
+    written = losses.corrupted.gather(1, batch.positions)[batch.is_target]
+    assert torch.equal(written, losses.sampled_ids[batch.is_target])
+    assert torch.equal(losses.is_replaced, losses.corrupted != batch.input_ids)
+    again = model.discriminator(losses.corrupted, batch.attention_mask)
+    torch.testing.assert_close(again, losses.discriminator_logits)
+
+
+def three_updates(micro_batch_size: int, bias_correction: bool = True) -> list[Tensor]:
+    """Weight changes of three updates at a rate above 0, in float64, without dropout."""
+    model = tiny_electra()
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = make_optimizer(parameter_groups(model.named_parameters(), 0.01), 0.9, 0.999, 1e-6)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    for step in range(3):
+        batch = tiny_batch([23, 11, 3, 17, 23, 5, 8, 13], 23, step)
+        counts = count(batch)
+        set_update(optimizer, 1e-3, bias_correction)
+        for start, end in micro_batches(0, 8, micro_batch_size):
+            losses_of(model, batch.rows(start, end, CPU), counts).loss.backward()
+        apply_update(optimizer, scaler, model.parameters(), 1.0)
+    return [after.detach() - b for after, b in zip(model.parameters(), before, strict=True)]
+
+
+@pytest.mark.parametrize("bias_correction", [True, False])
+@pytest.mark.parametrize("micro_batch_size", [4, 3, 1])
+def test_three_updates_do_not_depend_on_how_the_batch_is_cut(micro_batch_size, bias_correction):
+    whole = three_updates(0, bias_correction)
+    cut = three_updates(micro_batch_size, bias_correction)
+    assert max(change.abs().max() for change in whole) > 1e-3  # something was learned
+    for one, other in zip(whole, cut, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
