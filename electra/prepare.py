@@ -19,7 +19,6 @@ import gc
 import hashlib
 import heapq
 import os
-import shlex
 import shutil
 import time
 from collections import Counter
@@ -30,9 +29,9 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from electra import bpe, corpus, shards
+from electra.bpe_trainer import MIN_COUNT, count_chunks, learn_merges
 from electra.files import FormatError, lock_folder, read_json, sha256_file, write_json
 from electra.parallel import run_tasks
-from electra.bpe_trainer import MIN_COUNT, count_chunks, learn_merges
 from electra.tokenizer import FILE_NAME, Tokenizer, count_merges
 
 HELD_OUT_FRACTION = 0.005
