@@ -11,6 +11,8 @@ from electra import cli
 COMMANDS = {
     "prepare": ("prepare", "main", "text -> tokenizer and token shards"),
     "glue": ("glue_command", "main", "download, verify and submit GLUE"),
+    "export": ("hub", "main_export", "a checkpoint -> folders that transformers opens"),
+    "import": ("hub", "main_import", "such folders -> a checkpoint"),
 }
 
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import shutil
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from electra.cli import differences, from_dict
 from electra.config import EncoderConfig, PretrainConfig
 from electra.files import FormatError, fsync_folder, read_json, sha256_file
+from electra.models import Electra
 
 FORMAT_VERSION = 1
 
@@ -37,11 +39,13 @@ def checkpoints(run_dir: Path) -> list[Path]:
     return sorted(run_dir.glob("step-" + "[0-9]" * 7), reverse=True)
 
 
-def _json(value: object) -> bytes:
+def json_bytes(value: object) -> bytes:
+    """A value as an indented JSON file."""
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def _pickled(value: object) -> bytes:
+def torch_bytes(value: object) -> bytes:
+    """A value as `torch.save` writes it."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
@@ -54,13 +58,12 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def save_checkpoint(folder: Path, contents: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
-    """Write a checkpoint folder under a temporary name, sync it, and rename it into place.
+def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a folder under a temporary name, sync it, and rename it into place: it is complete or absent.
 
     Args:
         folder: the final name; a folder that stands there already is moved aside.
         contents: the bytes of each file.
-        facts: what the manifest says of the checkpoint, as plain JSON values.
     """
     partial = folder.parent / f".{folder.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -68,10 +71,6 @@ def save_checkpoint(folder: Path, contents: Mapping[str, bytes], facts: Mapping[
     try:
         for name, content in contents.items():
             _write_synced(partial / name, content)
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-        _write_synced(
-            partial / "manifest.json", _json({"format_version": FORMAT_VERSION, **facts, "sha256": digests})
-        )
         fsync_folder(partial)
         if folder.exists():
             move_aside(folder)
@@ -82,11 +81,24 @@ def save_checkpoint(folder: Path, contents: Mapping[str, bytes], facts: Mapping[
     fsync_folder(folder.parent)
 
 
+def save_checkpoint(folder: Path, contents: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+    """Write a checkpoint folder and its manifest, all or nothing.
+
+    Args:
+        folder: the final name; a folder that stands there already is moved aside.
+        contents: the bytes of each file.
+        facts: what the manifest says of the checkpoint, as plain JSON values.
+    """
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    manifest = {"format_version": FORMAT_VERSION, **facts, "sha256": digests}
+    write_folder(folder, {**contents, "manifest.json": json_bytes(manifest)})
+
+
 @dataclasses.dataclass
 class TrainingState:
     """Everything that training changes and a checkpoint restores. Randomness is not part of it: see `seeding`."""
 
-    model: nn.Module
+    model: Electra
     optimizer: torch.optim.AdamW
     scaler: torch.amp.GradScaler
     num_skipped: Tensor  # scalar on the model's device: updates skipped because a gradient was not finite
@@ -103,10 +115,10 @@ class TrainingState:
             "scaler": self.scaler.state_dict(),
         }
         contents = {
-            "config.json": _json(settings),
+            "config.json": json_bytes(settings),
             "tokenizer.json": tokenizer_json,
-            "model.pt": _pickled(self.model.state_dict()),
-            "training_state.pt": _pickled(loop_state),
+            "model.pt": torch_bytes(self.model.state_dict()),
+            "training_state.pt": torch_bytes(loop_state),
         }
         folder = step_folder(run_dir, self.step)
         save_checkpoint(folder, contents, {"step": self.step})
@@ -115,11 +127,9 @@ class TrainingState:
     def restore(self, folder: Path) -> None:
         """Take over a checkpoint's weights, optimizer and loop state, strictly."""
         if not (folder / "training_state.pt").is_file():
-            raise FormatError(
-                f"{folder}: expected training_state.pt, found weights only; resume from another one"
-            )
+            raise FormatError(f"{folder}: expected training_state.pt, found weights only; resume from another one")
         load_weights(folder, self.model)
-        saved = _load(folder / "training_state.pt")
+        saved = read_tensors(folder / "training_state.pt")
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.num_skipped.fill_(saved["num_skipped"])
@@ -140,9 +150,7 @@ def check_same_run(run_dir: Path, settings: Mapping[str, Any]) -> None:
         return
     saved, found = read_json(path), []
     for key, config_class in (("encoder", EncoderConfig), ("pretrain", PretrainConfig)):
-        found += differences(
-            from_dict(config_class, saved[key], path), from_dict(config_class, settings[key], path)
-        )
+        found += differences(from_dict(config_class, saved[key], path), from_dict(config_class, settings[key], path))
     for key in ("tokenizer", "shards"):
         if saved[key] != settings[key]:
             found.append(f"{key} fingerprint is {saved[key][:12]}, asked for {settings[key][:12]}")
@@ -166,9 +174,7 @@ def verify(folder: Path) -> dict[str, Any]:
         FormatError: a file is missing, changed or cut; or the folder is no checkpoint.
     """
     if not (folder / "manifest.json").is_file():
-        raise FormatError(
-            f"{folder}: expected a checkpoint, found no manifest.json; name a run or a step folder"
-        )
+        raise FormatError(f"{folder}: expected a checkpoint, found no manifest.json; name a run or a step folder")
     manifest = read_json(folder / "manifest.json")
     if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
         raise FormatError(f"{folder}/manifest.json: expected format version {FORMAT_VERSION}, found another; "
@@ -194,9 +200,7 @@ def newest_good(run_dir: Path) -> Path | None:
             return folder
         except FormatError as error:
             aside = move_aside(folder)
-            print(
-                f"WARNING: damaged checkpoint: {error}; kept as {aside.name}, falling back", file=sys.stderr
-            )
+            print(f"WARNING: damaged checkpoint: {error}; kept as {aside.name}, falling back", file=sys.stderr)
     if any(run_dir.glob("damaged-step-*")):
         raise FormatError(f"{run_dir}: expected a good checkpoint, found only damaged ones; "
                           "delete the folder to start over from step 0")  # fmt: skip
@@ -218,8 +222,18 @@ def resolve_checkpoint(path: Path) -> Path:
     return folder
 
 
-def _load(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)  # never runs pickled code
+def read_tensors(path: Path) -> Any:
+    """What `torch.save` wrote, as long as it is tensors and plain values; code in a file is never run.
+
+    Raises:
+        FormatError: the file is damaged, or holds code.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().partition(". ")[0]
+        raise FormatError(f"{path}: expected tensors, found a file that is damaged or would run code ({reason}); "
+                          "it was not run, get another") from None  # fmt: skip
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:
@@ -229,20 +243,16 @@ def load_weights(folder: Path, model: nn.Module) -> None:
         FormatError: a tensor is missing, unexpected or of another shape; each is named.
     """
     try:
-        model.load_state_dict(_load(folder / "model.pt"))
+        model.load_state_dict(read_tensors(folder / "model.pt"))
     except RuntimeError as error:
-        raise FormatError(
-            f"{folder}/model.pt: {error}; build the model from the checkpoint's config"
-        ) from None
+        raise FormatError(f"{folder}/model.pt: {error}; build the model from the checkpoint's config") from None
 
 
 def load_encoder_weights(folder: Path, encoder: nn.Module) -> None:
     """Copy the discriminator's encoder of a pre-training checkpoint into an encoder, strictly."""
     prefix = "discriminator.encoder."
     saved = {
-        name.removeprefix(prefix): t
-        for name, t in _load(folder / "model.pt").items()
-        if name.startswith(prefix)
+        name.removeprefix(prefix): t for name, t in read_tensors(folder / "model.pt").items() if name.startswith(prefix)
     }
     try:
         encoder.load_state_dict(saved)
