@@ -6,6 +6,9 @@ import hashlib
 import http.server
 import io
 import json
+import os
+import socket
+import struct
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -37,6 +40,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     files: dict[str, bytes]
     hang_up_after: int | None = None
+    resets = False
     has_ranges = True
     requests: list[str]
 
@@ -59,6 +63,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         self.wfile.write(content[start : self.server.hang_up_after])
+        if self.server.resets:  # closing with linger 0 sends a reset instead of an end
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())
 
     def log_message(self, format: str, *args: object) -> None:
         """Tests read `requests` instead."""
@@ -94,9 +101,7 @@ def download_of(content: bytes, path: str = "data/CoLA.zip") -> Download:
 @pytest.fixture
 def cola(server: Server, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Serve a CoLA archive, and expect it."""
-    archive = zipped(
-        {f"CoLA/{name}": content for name, content in COLA.items()} | {"CoLA/original/x": b"more"}
-    )
+    archive = zipped({f"CoLA/{name}": content for name, content in COLA.items()} | {"CoLA/original/x": b"more"})
     monkeypatch.setattr(glue_download, "DOWNLOADS", {"cola": (download_of(archive),)})
     monkeypatch.setattr(glue_release, "RELEASED_SHA256", {})
     server.files["/data/CoLA.zip"] = archive
@@ -136,6 +141,15 @@ def test_a_broken_connection_is_gone_on_from(server: Server, cola: bytes, tmp_pa
     assert (tmp_path / "CoLA" / "dev.tsv").read_bytes() == COLA["dev.tsv"]
 
 
+def test_a_reset_connection_is_one_line_and_gone_on_from(server: Server, cola: bytes, tmp_path: Path) -> None:
+    server.hang_up_after, server.resets = 0, True
+    with pytest.raises(ConnectionError, match=r"expected CoLA.zip, found .*[Rr]eset.*; try again"):
+        fetch_task(TASKS["cola"], tmp_path, url_of(server))
+    server.hang_up_after, server.resets = None, False
+    fetch_task(TASKS["cola"], tmp_path, url_of(server))
+    assert missing_files(TASKS["cola"], tmp_path) == []
+
+
 def test_a_server_without_ranges_sends_all_of_it_again(server: Server, tmp_path: Path) -> None:
     content = bytes(range(256)) * 400
     server.files["/data/CoLA.zip"], server.has_ranges = content, False
@@ -152,24 +166,16 @@ def test_a_download_that_was_complete_is_not_fetched_again(server: Server, tmp_p
     assert server.requests == []
 
 
-def test_an_archive_that_the_server_cut_is_refused_by_its_size(
-    server: Server, cola: bytes, tmp_path: Path
-) -> None:
+def test_an_archive_that_the_server_cut_is_refused_by_its_size(server: Server, cola: bytes, tmp_path: Path) -> None:
     server.files["/data/CoLA.zip"] = cola[:-100]
-    with pytest.raises(
-        FormatError, match=rf"expected {len(cola):,} bytes, found {len(cola) - 100:,}; try again"
-    ):
+    with pytest.raises(FormatError, match=rf"expected {len(cola):,} bytes, found {len(cola) - 100:,}; try again"):
         fetch_task(TASKS["cola"], tmp_path, url_of(server))
     assert not (tmp_path / "CoLA").exists()
 
 
-def test_other_bytes_of_the_right_size_are_refused_and_not_kept(
-    server: Server, cola: bytes, tmp_path: Path
-) -> None:
+def test_other_bytes_of_the_right_size_are_refused_and_not_kept(server: Server, cola: bytes, tmp_path: Path) -> None:
     server.files["/data/CoLA.zip"] = cola[:-100] + bytes(100)
-    with pytest.raises(
-        FormatError, match=rf"expected {len(cola):,} bytes of sha256 .*, found {len(cola):,} of"
-    ):
+    with pytest.raises(FormatError, match=rf"expected {len(cola):,} bytes of sha256 .*, found {len(cola):,} of"):
         fetch_task(TASKS["cola"], tmp_path, url_of(server))
     assert not any((tmp_path / ".downloads").iterdir())
 
@@ -194,9 +200,7 @@ def test_an_archive_with_the_wrong_number_of_rows_is_refused(
         fetch_task(TASKS["cola"], tmp_path, url_of(server))
 
 
-def test_mnli_comes_with_the_diagnostic_set(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mnli_comes_with_the_diagnostic_set(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {split: file._replace(num_rows=(1,)) for split, file in TASKS["mnli"].splits.items()}
     task = replace(TASKS["mnli"], splits=small)
     row = b"sentence1\tsentence2\tgold_label\nA.\tB.\tneutral\n"
@@ -310,9 +314,7 @@ def test_the_data_here_is_as_released(real_data: Path, capsys: pytest.CaptureFix
     assert glue_command.main(["verify", str(real_data / "glue_data")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.endswith("as released") for line in lines) == 16
-    assert (
-        sum(line.endswith("not there") for line in lines) == sum(len(t.splits) for t in TASKS.values()) - 16
-    )
+    assert sum(line.endswith("not there") for line in lines) == sum(len(t.splits) for t in TASKS.values()) - 16
 
 
 @pytest.mark.usefixtures("small_tests")
@@ -328,9 +330,7 @@ def test_a_submission_is_made_of_one_seeds_runs(tmp_path: Path, capsys: pytest.C
     assert glue_command.main([*argv, "3"]) == 0
     assert glue_command.main(["submission", "--check", str(tmp_path / "s.zip")]) == 0
     assert "11 files, checked; WNLI from majority" in capsys.readouterr().out
-    with pytest.raises(
-        FormatError, match="expected predictions of test by a CoLA model, found none; run train_glue"
-    ):
+    with pytest.raises(FormatError, match="expected predictions of test by a CoLA model, found none; run train_glue"):
         glue_command.main([*argv, "4"])
     results.write_text("".join(json.dumps(record) + "\n" for record in [*records, records[0]]))
     with pytest.raises(ValueError, match="expected one cola run of seed 3, found 2"):

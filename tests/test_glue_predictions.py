@@ -74,9 +74,7 @@ def test_predictions_come_back_as_they_were(
     found = read_predictions(path, TASKS[name])
     assert found.values.tolist() == values.tolist()
     assert found.values.dtype == values.dtype
-    assert (None if found.labels is None else found.labels.tolist()) == (
-        None if labels is None else labels.tolist()
-    )
+    assert (None if found.labels is None else found.labels.tolist()) == (None if labels is None else labels.tolist())
 
 
 def test_predictions_of_another_task_are_refused(tmp_path: Path) -> None:
@@ -112,6 +110,7 @@ def test_a_submission_holds_the_eleven_files_and_passes_its_own_check(tmp_path: 
     names = ["AX", "CoLA", "MNLI-m", "MNLI-mm", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI"]
     with zipfile.ZipFile(out) as archive:
         assert sorted(archive.namelist()) == [f"{name}.tsv" for name in names]
+        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
         assert archive.read("AX.tsv").startswith(b"index\tprediction\n0\tcontradiction\n")
         assert archive.read("WNLI.tsv").count(b"\t1\n") == 146
     check_submission(out)
