@@ -91,7 +91,7 @@ class _Symbols:
         self._weights[places] = np.repeat(counts, lengths)
         self._next = np.arange(1, size + 1, dtype=np.int32)
         self._previous = np.arange(-1, size - 1, dtype=np.int32)
-        self._chunk_starts = np.cumsum(lengths + 1) - lengths
+        self._chunk_ends = np.cumsum(lengths + 1)  # the zero after each
         self._counts: dict[int, int] = {}
         self._places: dict[int, Any] = {}
         self._queue: list[tuple[int, int]] = []
@@ -159,8 +159,7 @@ class _Symbols:
     def remaining(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
         """The ids of all chunks one after the other, and where each chunk ends."""
         alive = self._ids != 0
-        ends = np.add.reduceat(alive, self._chunk_starts, dtype=np.int64) if len(self._chunk_starts) else []
-        return self._ids[alive], np.cumsum(ends, dtype=np.int64)
+        return self._ids[alive], np.cumsum(alive, dtype=np.int64)[self._chunk_ends]
 
 
 def _group(

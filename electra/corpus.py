@@ -16,198 +16,125 @@ Text and JSONL may be packed as `.gz`, `.bz2` or `.xz`. In folders and archives 
 from __future__ import annotations
 
 import ast
-import bz2
-import contextlib
-import gzip
 import io
 import itertools
 import json
-import lzma
 import os
 import sysconfig
-import tarfile
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
+from electra.archives import OPENERS, PACKED_TARS, SKIP_REMEDY, BadDocument, naming_damage, open_unpacked, read_tar
 from electra.files import FormatError
 
-BLOCK_BYTES = 32 << 20  # text that is handed to a worker in one go
-_PACKING_RATIO = 3  # text bytes a packed byte stands for, roughly: only balances the work
-_OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_SHORT_SUFFIXES = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz", ".ndjson": ".jsonl"}
-_DAMAGE = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
-SKIP_REMEDY = "repair it, or pass --skip-bad-documents to count it and go on"
+BLOCK_BYTES = 32 << 20  # text that a worker is handed in one go
+_READ_BYTES = 1 << 20
+_PACKING_RATIO = 3  # text bytes that a packed byte stands for, roughly
+_KINDS = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".tar": "outer archive"}
 
 
 class Unit(NamedTuple):
     """A piece of input that one process can read alone."""
 
     name: str  # where it comes from, for messages
-    kind: str  # "text", "jsonl", "archive" (an inner one) or "documents"
+    kind: str  # "text", "jsonl", "archive" (a packed tar of .txt), "documents" or "damaged"
     size: int  # bytes of text, roughly when packed
-    path: Path | None = None  # the file, or
+    path: Path | None = None  # the file, or else
     data: bytes = b""  # its content
     offset: int = 0  # where `data` starts in the unpacked file
-    first_line: int = 1  # likewise, of a JSONL file
+    first_line: int = 1  # likewise, for JSONL
     documents: tuple[str, ...] = ()  # of a unit made in memory
-
-
-class BadDocument(FormatError):
-    """One document, or the rest of one file, cannot be read. `reason` is what a summary counts."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return BadDocument, (self.args[0], self.reason)
+    damage: BadDocument | None = None  # what kept the rest of a source from being listed
 
 
 def kind_of(name: str) -> tuple[str, str]:
-    """What a file name promises: (kind, packing). Kind is "" for a name that is not read."""
-    for short, full in _SHORT_SUFFIXES.items():
-        if name.endswith(short):
-            name = name.removesuffix(short) + full
+    """What a file name promises: its kind ("" when it is not read) and the suffix of its packing."""
     base, packing = os.path.splitext(name)
-    if packing not in _OPENERS:
+    if packing in PACKED_TARS:
+        base, packing = base + ".tar", PACKED_TARS[packing]
+    elif packing not in OPENERS:
         base, packing = name, ""
-    suffix = os.path.splitext(base)[1]
-    kinds = {".txt": "text", ".jsonl": "jsonl", ".tar": "outer archive"}
-    return kinds.get(suffix, "archive" if packing == ".xz" else ""), packing
-
-
-def list_units(sources: Sequence[Path], *, document_separator: str | None = None) -> Iterator[Unit]:
-    """The units of files and folders, in an order that depends on nothing but their names and content.
-
-    Raises:
-        FileNotFoundError: a source is missing.
-        FormatError: a source's name says nothing that is read, or an outer archive is damaged.
-    """
-    for source in sources:
-        for path in list_files(source):
-            yield from _units_of_file(path, document_separator)
+    return _KINDS.get(os.path.splitext(base)[1], "archive" if packing == ".xz" else ""), packing
 
 
 def list_files(source: Path) -> list[Path]:
-    """The files of one source: itself, or the readable names below a folder, sorted by their parts."""
+    """The files of one source: itself, or the readable names below a folder, sorted by their parts.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        FormatError: the name of a file says nothing that is read.
+    """
     if source.is_dir():
         files = [Path(folder, name) for folder, _, names in os.walk(source) for name in names if kind_of(name)[0]]
         return sorted(files, key=lambda path: path.parts)
     if not source.exists():
         raise FileNotFoundError(f"{source}: expected a file or a folder of text, found nothing; check the path")
     if not kind_of(source.name)[0]:
-        expected = ".txt, .jsonl, .tar (each also .gz, .bz2 or .xz), or an OpenWebText .xz"
-        raise FormatError(f"{source}: expected a name in {expected}; rename it or convert it")
+        expected = ".txt, .jsonl, .tar (each also packed as .gz, .bz2 or .xz) or OpenWebText's .xz"
+        raise FormatError(f"{source}: expected a name that ends in {expected}, found {source.name}; rename it")
     return [source]
 
 
 def text_size(path: Path) -> int:
-    """About how many bytes of text a file holds; exact when it is not packed."""
+    """About how many bytes of text a file holds; exact when nothing is packed."""
     kind, packing = kind_of(path.name)
-    packed = bool(packing)
+    is_packed = bool(packing)
     if kind == "outer archive" and not packing:
-        packed = any(unit.kind == "archive" for unit in itertools.islice(_units_of_file(path, None), 1))
-    return path.stat().st_size * (_PACKING_RATIO if packed else 1)
+        is_packed = any(unit.kind == "archive" for unit in itertools.islice(list_units([path]), 1))
+    return path.stat().st_size * (_PACKING_RATIO if is_packed else 1)
 
 
-def _units_of_file(path: Path, separator: str | None) -> Iterator[Unit]:
+def list_units(sources: Sequence[Path], *, document_separator: str = "") -> Iterator[Unit]:
+    """The units of files and folders, in an order that depends on nothing but their names and content.
+
+    Damage that keeps the rest of a file from being listed becomes a unit of its own, which `read_unit` reports.
+    """
+    for source in sources:
+        for path in list_files(source):
+            try:
+                yield from _units_of_file(path, document_separator)
+            except BadDocument as damage:
+                yield Unit(str(path), "damaged", 0, damage=damage)
+
+
+def _units_of_file(path: Path, separator: str) -> Iterator[Unit]:
     kind, packing = kind_of(path.name)
+    size = path.stat().st_size
     if kind == "outer archive":
-        with open_unpacked(path) as file:
+        with naming_damage(str(path), size), open_unpacked(path) as file:
             yield from _units_of_archive(file, str(path))
-    elif kind == "jsonl":
-        with open_unpacked(path) as file:
-            yield from _cut(file, path, "jsonl", b"\n")
-    elif kind == "text" and separator is not None:
-        with open_unpacked(path) as file:
-            yield from _cut(file, path, "text", separator.encode())
+    elif kind == "jsonl" or (kind == "text" and separator):
+        with naming_damage(str(path), size), open_unpacked(path) as file:
+            yield from _cut(file, str(path), kind, separator.encode() if kind == "text" else b"\n")
     else:
-        size = path.stat().st_size * (_PACKING_RATIO if packing else 1)
-        yield Unit(str(path), kind, size, path=path)
+        yield Unit(str(path), kind, size * (_PACKING_RATIO if packing else 1), path=path)
 
 
 def _units_of_archive(file: IO[bytes], where: str) -> Iterator[Unit]:
     for name, data in read_tar(file, where):
         kind, packing = kind_of(name)
-        if kind in ("archive", "text") and packing in ("", ".xz"):
-            size = len(data) * (_PACKING_RATIO if packing else 1)
-            yield Unit(f"{where}:{name}", kind, size, data=data)
+        if kind == "archive" or (kind == "text" and not packing):
+            yield Unit(f"{where}:{name}", kind, len(data) * (_PACKING_RATIO if packing else 1), data=data)
 
 
-def _cut(file: IO[bytes], path: Path, kind: str, separator: bytes) -> Iterator[Unit]:
+def _cut(file: IO[bytes], where: str, kind: str, separator: bytes) -> Iterator[Unit]:
     """Cut a long file into units of about `BLOCK_BYTES`, each ending where a document does."""
-    offset, line, rest = 0, 1, b""
-    with naming_damage(str(path)):
-        while block := file.read(BLOCK_BYTES):
-            head, found, tail = (rest + block).rpartition(separator)
-            if not found:
-                rest += block
-                continue
-            yield Unit(str(path), kind, len(head), data=head, offset=offset, first_line=line)
-            offset, line, rest = offset + len(head) + len(separator), line + head.count(b"\n") + 1, tail
-    if rest:
-        yield Unit(str(path), kind, len(rest), data=rest, offset=offset, first_line=line)
-
-
-def open_unpacked(path: Path) -> IO[bytes]:
-    """Open a file for reading what it holds once unpacked."""
-    packing = kind_of(path.name)[1]
-    return _OPENERS[packing](path) if packing else open(path, "rb")
-
-
-@contextlib.contextmanager
-def naming_damage(where: str) -> Iterator[None]:
-    """Say which file a decompressor's complaint is about."""
-    try:
-        yield
-    except _DAMAGE as error:
-        what = "its end too early" if isinstance(error, EOFError) else f"damage ({error})"
-        message = f"{where}: expected a whole compressed file, found {what}; {SKIP_REMEDY}"
-        raise BadDocument(message, "damaged archive") from None
-
-
-def read_tar(file: IO[bytes], where: str) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of a tar's regular files, in order, reading forward only.
-
-    Stricter than `tarfile`, which takes a damaged header after the first for the end of the archive.
-    """
-    with naming_damage(where):
-        offset, long_name = 0, ""
-        while (header := file.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
-            try:
-                member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-            except tarfile.HeaderError as error:
-                found = f"{error} at offset {offset:,}"
-                message = f"{where}: expected a tar header, found {found}; {SKIP_REMEDY}"
-                raise BadDocument(message, "damaged archive") from None
-            padded = -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            content = file.read(padded)
-            if len(content) != padded:
-                raise EOFError
-            offset += tarfile.BLOCKSIZE + padded
-            if member.type == tarfile.GNUTYPE_LONGNAME:
-                long_name = content[: member.size].rstrip(b"\0").decode("utf-8", "surrogateescape")
-            elif member.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
-                long_name = _pax_path(content[: member.size])
-            else:
-                if member.isreg():
-                    yield long_name or member.name, content[: member.size]
-                long_name = ""
-        while file.read(1 << 20):  # to the end, where the compressor's own check stands
-            pass
-
-
-def _pax_path(records: bytes) -> str:
-    """The member's name in a pax header, "" when it has none."""
-    for record in records.decode("utf-8", "surrogateescape").split("\n"):
-        key, _, value = record.partition("=")
-        if key.endswith(" path"):
-            return value
-    return ""
+    offset, line, parts, size = 0, 1, [b""], 0
+    while block := file.read(_READ_BYTES):
+        parts.append(block)
+        size += len(block)
+        if size < BLOCK_BYTES:
+            continue
+        head, found, tail = b"".join(parts).rpartition(separator)
+        if found:
+            yield Unit(where, kind, len(head), data=head, offset=offset, first_line=line)
+            offset, line = offset + len(head) + len(separator), line + head.count(b"\n") + 1
+        parts, size = [tail], 0
+    if rest := b"".join(parts):
+        yield Unit(where, kind, len(rest), data=rest, offset=offset, first_line=line)
 
 
 def read_unit(
@@ -216,122 +143,112 @@ def read_unit(
     *,
     skip_bad: bool = False,
     text_field: str = "text",
-    document_separator: str | None = None,
+    document_separator: str = "",
 ) -> Iterator[str]:
     """The documents of one unit. What is left out is counted in `skipped` by reason, empty documents always.
+
+    A document is empty when it has no visible character.
 
     Raises:
         BadDocument: a document cannot be read, and `skip_bad` is off.
     """
-    readers = {"text": _read_text, "jsonl": _read_jsonl, "archive": _read_archive, "documents": _read_memory}
-    raw_documents = readers[unit.kind](unit, text_field if unit.kind == "jsonl" else document_separator)
-    while True:
-        try:
-            item = next(raw_documents, None)
-            if item is None:
-                return
-            text = _decode(*item)
-        except BadDocument as error:
+    for where, offset, raw in _raw_documents(unit, text_field, document_separator):
+        text = _decode(where, offset, raw)
+        if isinstance(text, BadDocument):
             if not skip_bad:
-                raise
-            skipped[error.reason] += 1
-            continue
-        if text.isspace() or not text:
+                raise text
+            skipped[text.reason] += 1
+        elif not text or text.isspace():
             skipped["empty"] += 1
         else:
             yield text
 
 
-def _decode(where: str, offset: int, raw: bytes | str | BadDocument) -> str:
-    """A document's text; `offset` is where it starts in the unpacked file."""
-    if isinstance(raw, BadDocument):
-        raise raw
+_Raw = tuple[str, int, "bytes | str | BadDocument"]  # where, its offset in the file, content or what is wrong with it
+
+
+def _raw_documents(unit: Unit, text_field: str, separator: str) -> Iterator[_Raw]:
+    """A unit's documents as they lie there; damage comes last."""
     try:
-        if isinstance(raw, bytes):
-            return raw.decode()
-        raw.encode()
-        return raw
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{raw[error.start]:02x} at offset {offset + error.start:,}"
-        raise BadDocument(f"{where}: expected UTF-8, found {found}; {SKIP_REMEDY}", "invalid UTF-8") from None
-    except UnicodeEncodeError as error:
-        found = f"the lone surrogate U+{ord(raw[error.start]):04X} at character {error.start:,}"
-        raise BadDocument(f"{where}: expected text, found {found}; {SKIP_REMEDY}", "lone surrogate") from None
+        if unit.damage:
+            raise unit.damage
+        with naming_damage(unit.name, len(unit.data) or (unit.path.stat().st_size if unit.path else 0)):
+            if unit.kind == "documents":
+                yield from ((f"document {n:,}", 0, text) for n, text in enumerate(unit.documents, 1))
+            elif unit.kind == "archive":
+                yield from _read_archive(unit)
+            elif unit.kind == "jsonl":
+                yield from _read_jsonl(unit, text_field)
+            else:
+                yield from _read_text(unit, separator.encode())
+    except BadDocument as damage:
+        yield unit.name, 0, damage
 
 
-_Raw = Iterator[tuple[str, int, "bytes | str | BadDocument"]]  # where, offset, content or what is wrong with it
+def _read_archive(unit: Unit) -> Iterator[_Raw]:
+    with OPENERS[".xz"](unit.path or io.BytesIO(unit.data)) as file:
+        for name, content in read_tar(file, unit.name):
+            if name.endswith(".txt"):
+                yield f"{unit.name}:{name}", 0, content
 
 
-def _read_memory(unit: Unit, _: str | None) -> _Raw:
-    for number, text in enumerate(unit.documents, 1):
-        yield f"document {number} of {unit.name}", 0, text
-
-
-def _content(unit: Unit) -> bytes:
-    if unit.path is None and kind_of(unit.name)[1] == "":
-        return unit.data
-    with naming_damage(unit.name), _open_unit(unit) as file:
-        return file.read()
-
-
-def _open_unit(unit: Unit) -> IO[bytes]:
-    if unit.path is not None:
-        return open_unpacked(unit.path)
-    return lzma.open(io.BytesIO(unit.data))
-
-
-def _read_text(unit: Unit, separator: str | None) -> _Raw:
-    try:
-        content = unit.data if unit.path is None else _content(unit)
-    except BadDocument as error:
-        yield unit.name, 0, error
-        return
-    if separator is None:
-        yield unit.name, 0, content
+def _read_text(unit: Unit, separator: bytes) -> Iterator[_Raw]:
+    if unit.path:
+        with open_unpacked(unit.path) as file:
+            yield unit.name, 0, file.read()
         return
     offset = unit.offset
-    for part in content.split(separator.encode()):
-        yield unit.name, offset + len(part) - len(part.lstrip(b"\r\n")), part.strip(b"\r\n")
-        offset += len(part) + len(separator.encode())
+    for part in unit.data.split(separator) if separator else [unit.data]:
+        stripped = part.strip(b"\r\n") if separator else part
+        yield unit.name, offset + part.find(stripped), stripped
+        offset += len(part) + len(separator)
 
 
-def _read_jsonl(unit: Unit, field: str | None) -> _Raw:
+def _read_jsonl(unit: Unit, field: str) -> Iterator[_Raw]:
+    offset = unit.offset
     for number, line in enumerate(unit.data.split(b"\n"), unit.first_line):
-        where = f"{unit.name}, line {number:,}"
-        if line.strip():
-            yield where, 0, _field(where, line, str(field))
+        if line and not line.isspace():
+            where = f"{unit.name}, line {number:,}"
+            yield where, offset, _field(where, line, field)
+        offset += len(line) + 1
 
 
 def _field(where: str, line: bytes, field: str) -> bytes | str | BadDocument:
-    expected = f"{where}: expected a JSON object with the text in {field!r}"
+    expected = f"{where}: expected a JSON object with its text in {field!r}"
     try:
         record = json.loads(line)
     except UnicodeDecodeError:
-        return line  # so that the offset is named as for any text
-    except json.JSONDecodeError as error:
-        return BadDocument(f"{expected}, found {error.msg} at column {error.colno}; {SKIP_REMEDY}", "bad JSON line")
+        return line  # whose decoding will name the byte
+    except (json.JSONDecodeError, RecursionError) as error:
+        return BadDocument(f"{expected}, found {error}; {SKIP_REMEDY}", "bad JSON line")
     value = record.get(field) if isinstance(record, dict) else None
     if isinstance(value, str):
         return value
-    found = f"the fields {', '.join(map(repr, record))}" if isinstance(record, dict) else type(record).__name__
-    return BadDocument(f"{expected}, found {found}; name it with --text-field", "no text field")
+    names = ", ".join(record) or "no field" if isinstance(record, dict) else type(record).__name__
+    return BadDocument(f"{expected}, found {names}; name the field with --text-field", "no text field")
 
 
-def _read_archive(unit: Unit, _: str | None) -> _Raw:
+def _decode(where: str, offset: int, raw: bytes | str | BadDocument) -> str | BadDocument:
+    """A document's text, or what is wrong with it; `offset` is where it starts in the unpacked file."""
     try:
-        with _open_unit(unit) as file:
-            for name, content in read_tar(file, unit.name):
-                if name.endswith(".txt"):
-                    yield f"{unit.name}:{name}", 0, content
-    except BadDocument as error:
-        yield unit.name, 0, error
+        if isinstance(raw, bytes):
+            return raw.decode()
+        if isinstance(raw, str):
+            raw.encode()  # JSON can hold what UTF-8 cannot
+        return raw
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x} at offset {offset + error.start:,}"
+        return BadDocument(f"{where}: expected UTF-8, found {found}; {SKIP_REMEDY}", "invalid UTF-8")
+    except UnicodeEncodeError as error:
+        found = f"the lone surrogate U+{ord(error.object[error.start]):04X} at character {error.start:,}"
+        return BadDocument(f"{where}: expected Unicode text, found {found}; {SKIP_REMEDY}", "lone surrogate")
 
 
 def standard_library_documents() -> Iterator[str]:
-    """The demo's text: English that every CPython carries, one document a help topic or module.
+    """The demo's text, which every CPython carries: one document a `pydoc_data` topic, then one a library module.
 
-    The `pydoc_data` topics, then the docstrings of each standard library module, read with `ast`; tests left out.
-    About 650 documents and 2.2 MB in 2.5 s; they differ a little from one Python version to the next.
+    Of a module its docstrings are taken, read with `ast`. Tests and installed packages are left out. About 650
+    documents and 2.2 MB in 2.5 s; they differ a little from one Python version to the next.
     """
     from pydoc_data.topics import topics
 
@@ -339,10 +256,8 @@ def standard_library_documents() -> Iterator[str]:
     root = Path(sysconfig.get_paths()["stdlib"])
     left_out = {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3"}
     for path in sorted(root.rglob("*.py")):
-        if left_out.isdisjoint(path.relative_to(root).parts):
-            text = _docstrings(path)
-            if text:
-                yield text
+        if left_out.isdisjoint(path.relative_to(root).parts) and (text := _docstrings(path)):
+            yield text
 
 
 def _docstrings(path: Path) -> str:

@@ -1,20 +1,33 @@
 """Work in processes that keep what they have learned from one task to the next.
 
-Unlike the standard library's pools: one task in flight a worker, so a lazy stream of large tasks needs no memory;
-a worker has a last word when the tasks are done; a killed worker is an error, not a hang; and the workers of a
-killed parent end by themselves, because their pipe does.
+Unlike the standard library's pools: tasks are taken from a lazy stream, one in flight a worker, so large tasks need
+no memory; a worker has a last word when the tasks are done; a killed worker is an error and not a hang; and the
+workers of a killed parent end by themselves, because their pipe does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
-import multiprocessing.connection
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+@contextlib.contextmanager
+def paused_gc() -> Iterator[None]:
+    """Keep the garbage collector from walking millions of live objects; what runs inside must make no cycles."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def run_tasks(
@@ -23,34 +36,37 @@ def run_tasks(
     """Do tasks in `num_workers` processes and yield their results as they come, in no fixed order.
 
     Args:
-        make_worker: called once in each process (picklable); what it returns is called with each task and, at
-            the end, once with None.
+        make_worker: called once in each process, so it must be picklable. What it returns is called with each task
+            and, at the end, once with None.
+        tasks: what is sent to the workers, picklable.
         num_workers: 1 works in this process.
 
     Raises:
-        ChildProcessError: a worker died. An exception in a worker is raised here as it is.
+        ChildProcessError: a worker died. An exception inside a worker is raised here as it is.
     """
     if num_workers == 1:
-        work = make_worker()
-        yield from map(work, tasks)
-        yield work(None)
+        with paused_gc():
+            work = make_worker()
+            yield from map(work, tasks)
+            yield work(None)
         return
-    with _workers(make_worker, num_workers) as idle:
-        yield from _dispatch(idle, iter(tasks))
+    with _start_workers(make_worker, num_workers) as pipes:
+        yield from _hand_out(pipes, iter(tasks))
 
 
 @contextlib.contextmanager
-def _workers(make_worker: Any, num_workers: int) -> Iterator[list[Any]]:
+def _start_workers(make_worker: Callable[[], Any], num_workers: int) -> Iterator[list[Any]]:
+    """Processes that start afresh: a fork would carry along whatever the caller has loaded."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     try:
         for _ in range(num_workers):
             ours, theirs = context.Pipe()
+            pipes.append(ours)
             process = context.Process(target=_serve, args=(make_worker, theirs), daemon=True)
             process.start()
-            theirs.close()
-            pipes.append(ours)
             processes.append(process)
+            theirs.close()
         yield pipes
     finally:
         for pipe in pipes:
@@ -60,40 +76,44 @@ def _workers(make_worker: Any, num_workers: int) -> Iterator[list[Any]]:
             process.join()
 
 
-def _dispatch(pipes: list[Any], tasks: Iterator[Any]) -> Iterator[Any]:
-    busy = []
+def _hand_out(pipes: list[Any], tasks: Iterator[Any]) -> Iterator[Any]:
+    busy = list(pipes)
     for pipe in pipes:
-        pipe.send(next(tasks, None))
-        busy.append(pipe)
+        _talk(pipe.send, next(tasks, None))
     while busy:
-        for pipe in multiprocessing.connection.wait(busy):
-            ok, value, done = _receive(pipe)
-            if not ok:
-                raise value
-            if done:
+        ready: list[Any] = list(wait(busy))
+        for pipe in ready:
+            result, error, was_last = _talk(pipe.recv)
+            if error is not None:
+                raise error
+            if was_last:
                 busy.remove(pipe)
             else:
-                pipe.send(next(tasks, None))
-            yield value
+                _talk(pipe.send, next(tasks, None))
+            yield result
 
 
-def _receive(pipe: Any) -> tuple[bool, Any, bool]:
+def _talk(action: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return pipe.recv()
-    except (EOFError, ConnectionResetError):
-        message = "a worker process: expected its result, found it killed (out of memory?)"
-        raise ChildProcessError(f"{message}; run the same command again, with fewer --workers if memory is short") from None
+        return action(*arguments)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        what = "worker process: expected an answer, found it dead (killed for memory?)"
+        raise ChildProcessError(f"{what}; run the same command again, perhaps with fewer --workers") from None
 
 
-def _serve(make_worker: Any, pipe: Any) -> None:
-    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
-        work = make_worker()
-        while True:
+def _serve(make_worker: Callable[[], Callable[[Any], Any]], pipe: Any) -> None:
+    """A worker process: answer tasks until the last one, a failure, or the parent's end."""
+    gc.disable()
+    work: Callable[[Any], Any] | None = None
+    is_done = False
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):  # the parent is gone, and so is whom to tell
+        while not is_done:
             task = pipe.recv()
+            is_done = task is None
             try:
-                pipe.send((True, work(task), task is None))
+                work = work or make_worker()
+                answer: tuple[Any, Exception | None, bool] = (work(task), None, is_done)
             except Exception as error:
-                pipe.send((False, error, True))
-                return
-            if task is None:
-                return
+                is_done = True
+                answer = (None, error, True)
+            pipe.send(answer)

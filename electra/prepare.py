@@ -1,380 +1,297 @@
-"""Text to token shards: learn a tokenizer, encode in worker processes, split off held-out documents.
+"""Text to token shards: `python -m electra prepare openwebtext.tar.xz --out owt_shards/`.
 
-    python -m electra prepare openwebtext.tar.xz --out owt_shards/
-
-The input is cut into blocks of about 32 MiB of text that depend on nothing but the input, and each block becomes
-one shard, so the bytes written are the same for any number of workers. A finished block leaves a record in
-`.work/`; a command that is run again skips the blocks that have one.
-
-Held-out documents are those whose text has a SHA-256 below 0.5 % of its range: equal documents stay together, and
-the split is the same for every tokenizer. If that makes fewer than 50 documents the 50 smallest digests are taken,
-if more than 10,000 the 10,000 smallest.
+The input is cut into blocks of about 32 MiB of text that depend on nothing but the input, and each block becomes a
+shard, so the bytes written are the same for any number of workers. A finished block leaves a record; the same
+command, run again after any interruption, skips the blocks that have one, and ends with the same bytes.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import functools
-import gc
 import hashlib
-import heapq
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
-from electra import bpe, corpus, shards
-from electra.bpe_trainer import MIN_COUNT, count_chunks, learn_merges
-from electra.files import FormatError, lock_folder, read_json, sha256_file, write_json
+from electra import cli, corpus, shards
+from electra.bpe_trainer import MIN_COUNT
+from electra.files import FormatError, lock_folder, read_json, write_json
 from electra.parallel import run_tasks
-from electra.tokenizer import FILE_NAME, Tokenizer, count_merges
+from electra.prepare_encode import WORK, EncodeBlocks, finish, record_path
+from electra.prepare_learn import Block, Reader, cut_blocks, learn_tokenizer
+from electra.tokenizer import FILE_NAME, count_merges
+from electra.windows import WindowSampler
+from electra.wordpiece import load_tokenizer, tokenizer_file
 
-HELD_OUT_FRACTION = 0.005
-MIN_HELD_OUT, MAX_HELD_OUT = 50, 10_000
-SAMPLE_BYTES = 1_000_000_000
-VOCAB_SIZE = 30_522
-WORK = ".work"
-_HELD_OUT_BELOW = int(HELD_OUT_FRACTION * (1 << 64))
-_MAX_WORDS = 500_000  # distinct words a counting worker holds before it reduces them to chunks
-
-
-class Block(NamedTuple):
-    """The input of one shard."""
-
-    number: int
-    units: list[corpus.Unit]
+SETTINGS, REPORT = "settings.json", "tokenizer-report.json"  # in WORK
+_SHARD_BYTES_PER_TEXT_BYTE = 0.5  # two bytes a token of four characters
 
 
-def cut_blocks(units: Iterable[corpus.Unit]) -> Iterator[Block]:
-    """Group consecutive units until they hold about `corpus.BLOCK_BYTES` of text."""
-    block: list[corpus.Unit] = []
-    number = size = 0
-    for unit in units:
-        block.append(unit)
-        size += unit.size
-        if size >= corpus.BLOCK_BYTES:
-            yield Block(number, block)
-            block, number, size = [], number + 1, 0
-    if block:
-        yield Block(number, block)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """What decides the bytes of a shard folder, beside the text."""
+
+    vocab_size: int = cli.setting(
+        30_522, "ids of the tokenizer that is learned, 260 to 65,536", unit="ids", source="F§6.3"
+    )
+    min_count: int = cli.setting(MIN_COUNT, "pairs that are rarer are not merged", low=1, unit="occurrences")
+    sample_bytes: int = cli.setting(
+        1_000_000_000, "text the tokenizer is learned from: the start of every file or block, in proportion",
+        low=1, unit="bytes",
+    )  # fmt: skip
+    tokenizer: str = cli.setting("", "use this tokenizer.json, vocab.txt or folder with one; learn none")
+    text_field: str = cli.setting("text", "field of a JSONL object that holds the text")
+    document_separator: str = cli.setting("", r"what stands between the documents of a .txt file; \n is a line break")
+    skip_bad_documents: bool = cli.setting(False, "leave out and count what cannot be read, instead of stopping")
+    min_held_out: int = cli.setting(
+        50, "documents to hold out where 0.5 % is fewer", low=0, high=10_000, unit="documents"
+    )
+
+    def __post_init__(self) -> None:
+        cli.check_settings(self)
+        count_merges(self.vocab_size)
 
 
-class _CountWords:
-    """A counting worker: returns the text bytes it read, and the counts of all its chunks at the end."""
+class Input(NamedTuple):
+    """Text to prepare: how to list and read it, its size in bytes (roughly, when packed), what identifies it."""
 
-    def __init__(self, read: Callable[..., Iterator[str]], share: float) -> None:
-        self._read, self._share = read, share
-        self._words: Counter[str] = Counter()
-        self._chunks: Counter[str] = Counter()
-
-    def __call__(self, block: Block | None) -> tuple[int, Counter[str]]:
-        gc.disable()
-        if block is None:
-            self._reduce()
-            return 0, self._chunks
-        size = 0
-        for unit in block.units:
-            size += self._count(unit)
-        return size, Counter()
-
-    def _count(self, unit: corpus.Unit) -> int:
-        size, room = 0, self._share * unit.size
-        for text in self._read(unit, Counter()):
-            if size >= room and self._share < 1:
-                break
-            self._words.update(bpe.split_words(text))
-            size += len(text.encode())
-            if len(self._words) > _MAX_WORDS:
-                self._reduce()
-        return size
-
-    def _reduce(self) -> None:
-        count_chunks(self._words, self._chunks)
-        self._words.clear()
-
-
-class _EncodeBlocks:
-    """An encoding worker: writes one shard a block, sets the held-out candidates apart, and leaves a record."""
-
-    def __init__(self, read: Callable[..., Iterator[str]], out: Path, min_held_out: int) -> None:
-        self._read, self._out, self._min_held_out = read, out, min_held_out
-        self._tokenizer = Tokenizer.load(out)
-
-    def __call__(self, block: Block | None) -> dict[str, Any]:
-        if block is None:
-            return {}
-        gc.disable()
-        skipped: Counter[str] = Counter()
-        encoded: list[bytes] = []
-        keys: list[int] = []
-        text_bytes = 0
-        for unit in block.units:
-            for text in self._read(unit, skipped):
-                data = text.encode()
-                keys.append(int.from_bytes(hashlib.sha256(data).digest()[:8], "big"))
-                encoded.append(self._tokenizer.encode_to_bytes(text))
-                text_bytes += len(data)
-        candidates = {n for n, key in enumerate(keys) if key < _HELD_OUT_BELOW}
-        candidates |= set(heapq.nsmallest(self._min_held_out, range(len(keys)), key=keys.__getitem__))
-        train = [document for n, document in enumerate(encoded) if n not in candidates]
-        aside = [encoded[n] for n in sorted(candidates)]
-        record = {
-            "shard": shards.write_shard(self._out, f"train-{block.number:05d}", train),
-            "aside": shards.write_shard(self._out / WORK, f"aside-{block.number:05d}", aside),
-            "keys": [keys[n] for n in sorted(candidates)],
-            "skipped": dict(sorted(skipped.items())),
-            "text_bytes": text_bytes,
-        }
-        write_json(self._out / WORK / f"block-{block.number:05d}.json", record)
-        gc.collect()
-        return record
+    list_units: Callable[[], Iterator[corpus.Unit]]
+    read: Reader
+    size: int
+    identity: dict[str, Any]
 
 
 def prepare(
     sources: Sequence[Path],
     out: Path,
+    config: PrepareConfig | None = None,
     *,
-    vocab_size: int = VOCAB_SIZE,
-    min_count: int = MIN_COUNT,
-    tokenizer: Path | None = None,
-    sample_bytes: int = SAMPLE_BYTES,
-    text_field: str = "text",
-    document_separator: str | None = None,
-    skip_bad_documents: bool = False,
-    min_held_out: int = MIN_HELD_OUT,
     num_workers: int | None = None,
     show_progress: bool = False,
 ) -> dict[str, Any]:
-    """Make a shard folder from files and folders of text; see the module's text for what is promised.
+    """Make a shard folder from files and folders of text. A folder that already is what is asked for is left alone.
+
+    Args:
+        num_workers: processes; all cores by default. More than one start this program's main module anew.
 
     Returns:
-        The manifest. A folder that already is what is asked for is left as it is.
+        The manifest.
 
     Raises:
         FileNotFoundError, FormatError: a source is missing, damaged or empty; `out` holds something else.
         ValueError: an impossible setting.
+        OSError: the disk is full, or would be.
     """
-    reading = {"text_field": text_field, "document_separator": document_separator, "skip_bad": skip_bad_documents}
-    files = [path for source in sources for path in corpus.list_files(source)]
-    listing = [[str(path), path.stat().st_size] for path in files]
-    settings = {
-        "sources": [str(source) for source in sources],
-        "num_files": len(files),
-        "num_bytes": sum(size for _, size in listing),
-        "listing_sha256": hashlib.sha256(repr(listing).encode()).hexdigest(),
-        "text_field": text_field,
-        "document_separator": document_separator,
-        "skip_bad_documents": skip_bad_documents,
-    }
-    total = sum(corpus.text_size(path) for path in files)
-    return _prepare(
-        lambda: corpus.list_units(sources, document_separator=document_separator),
-        functools.partial(corpus.read_unit, **reading),
-        total,
-        out,
-        settings,
-        vocab_size=vocab_size,
-        min_count=min_count,
-        tokenizer=tokenizer,
-        sample_bytes=sample_bytes,
-        min_held_out=min_held_out,
-        num_workers=num_workers or len(os.sched_getaffinity(0)),
-        show_progress=show_progress,
+    config = config or PrepareConfig()
+    separator = config.document_separator.replace(r"\n", "\n")
+    files = [(path, path.stat().st_size) for source in sources for path in corpus.list_files(source)]
+    if not files:
+        raise FormatError(f"{', '.join(map(str, sources))}: expected files of text, found none; check the path")
+    text = Input(
+        list_units=functools.partial(corpus.list_units, sources, document_separator=separator),
+        read=functools.partial(
+            corpus.read_unit,
+            skip_bad=config.skip_bad_documents,
+            text_field=config.text_field,
+            document_separator=separator,
+        ),
+        size=sum(corpus.text_size(path) for path, _ in files),
+        identity={
+            "sources": list(map(str, sources)),
+            "num_files": len(files),
+            "files_sha256": hashlib.sha256(repr([(str(path), size) for path, size in files]).encode()).hexdigest(),
+        },
     )
+    return _prepare(text, out, config, num_workers or len(os.sched_getaffinity(0)), show_progress)
 
 
 def prepare_documents(
     documents: Iterable[str],
     out: Path,
     *,
-    vocab_size: int = VOCAB_SIZE,
+    vocab_size: int = 30_522,
     min_count: int = MIN_COUNT,
-    min_held_out: int = MIN_HELD_OUT,
+    min_held_out: int = 50,
     show_progress: bool = False,
 ) -> dict[str, Any]:
-    """Make a shard folder from documents in memory, in this process."""
+    """Make a shard folder from documents in memory, in this process; else as `prepare`."""
     texts = tuple(documents)
     digest = hashlib.sha256()
     for text in texts:
         digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
-    size = sum(map(len, texts))
-    settings = {"sources": ["documents in memory"], "num_documents": len(texts), "listing_sha256": digest.hexdigest()}
-    unit = corpus.Unit("the documents given", "documents", size, documents=texts)
-    return _prepare(
-        lambda: iter([unit]),
-        corpus.read_unit,
-        size,
-        out,
-        settings,
-        vocab_size=vocab_size,
-        min_count=min_count,
-        tokenizer=None,
-        sample_bytes=SAMPLE_BYTES,
-        min_held_out=min_held_out,
-        num_workers=1,
-        show_progress=show_progress,
-    )
+    unit = corpus.Unit("documents in memory", "documents", sum(map(len, texts)), documents=texts)
+    identity = {"sources": [unit.name], "num_files": 0, "files_sha256": digest.hexdigest()}
+    config = PrepareConfig(vocab_size=vocab_size, min_count=min_count, min_held_out=min_held_out)
+    return _prepare(Input(lambda: iter([unit]), corpus.read_unit, unit.size, identity), out, config, 1, show_progress)
 
 
-def _prepare(
-    list_units: Callable[[], Iterator[corpus.Unit]],
-    read: Callable[..., Iterator[str]],
-    total: int,
-    out: Path,
-    settings: dict[str, Any],
-    *,
-    vocab_size: int,
-    min_count: int,
-    tokenizer: Path | None,
-    sample_bytes: int,
-    min_held_out: int,
-    num_workers: int,
-    show_progress: bool,
-) -> dict[str, Any]:
-    if tokenizer is None:
-        settings |= {"vocab_size": vocab_size, "min_count": min_count, "sample_bytes": sample_bytes}
-        count_merges(vocab_size)  # refuses an impossible size before any work
-    else:
-        settings |= {"tokenizer": Tokenizer.load(tokenizer).fingerprint}
-    settings |= {"min_held_out": min_held_out}
+def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int, show_progress: bool) -> dict[str, Any]:
+    settings = {**text.identity, **dataclasses.asdict(config)}
+    if config.tokenizer:
+        learning = ("vocab_size", "min_count", "sample_bytes")
+        settings = {name: value for name, value in settings.items() if name not in learning}
+        settings["tokenizer"] = load_tokenizer(Path(config.tokenizer)).fingerprint
+
+    def bar(what: str) -> tqdm[Any]:
+        return tqdm(desc=what, total=text.size, unit="B", unit_scale=True, disable=not show_progress)
+
+    num_workers = min(num_workers, 1 + text.size // corpus.BLOCK_BYTES)  # starting one costs more than a small block
     with lock_folder(out):
         if (out / shards.MANIFEST).exists():
             manifest = shards.read_manifest(out)
-            _check_settings(out, manifest["settings"], settings)
-            return manifest
-        if (out / WORK / "settings.json").exists():
-            _check_settings(out, read_json(out / WORK / "settings.json"), settings)
+            _refuse_other(out, manifest["settings"], settings)
         else:
-            (out / WORK).mkdir(exist_ok=True)
-            write_json(out / WORK / "settings.json", settings)
-        bar = functools.partial(tqdm, total=total, unit="B", unit_scale=True, disable=not show_progress)
-        if not (out / FILE_NAME).exists():
-            if tokenizer is None:
-                counts: Counter[str] = Counter()
-                share = sample_bytes / max(total, 1)
-                with bar(desc="counting") as counting:
-                    for size, part in run_tasks(
-                        functools.partial(_CountWords, read, share), cut_blocks(list_units()), num_workers
-                    ):
-                        counts.update(part)
-                        counting.update(size)
-                with tqdm(desc="merging", total=vocab_size, disable=not show_progress) as merging:
-
-                    def show(done: int, _: int) -> None:
-                        merging.update(1)
-
-                    learned = Tokenizer.from_merges(
-                        learn_merges(counts, count_merges(vocab_size), min_count=min_count, progress=show)
-                    )
-                learned.save(out)
-                del counts
-            else:
-                Tokenizer.load(tokenizer).save(out)
-        num_blocks = 0
-
-        def unfinished() -> Iterator[Block]:
-            nonlocal num_blocks
-            for block in cut_blocks(list_units()):
-                num_blocks = block.number + 1
-                if not (out / WORK / f"block-{block.number:05d}.json").exists():
-                    yield block
-
-        with bar(desc="encoding") as encoding:
-            for record in run_tasks(
-                functools.partial(_EncodeBlocks, read, out, min_held_out), unfinished(), num_workers
-            ):
-                encoding.update(record.get("text_bytes", 0))
-        return _finish(out, num_blocks, settings, min_held_out)
-
-
-def _check_settings(out: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    differences = [
-        f"{key}: expected {expected.get(key)!r}, found {found.get(key)!r}"
-        for key in sorted({*found, *expected})
-        if found.get(key) != expected.get(key)
-    ]
-    if differences:
-        raise FormatError(f"{out}: made with other settings ({'; '.join(differences)}); use them or another --out")
-
-
-def _finish(out: Path, num_blocks: int, settings: dict[str, Any], min_held_out: int) -> dict[str, Any]:
-    records = [read_json(out / WORK / f"block-{n:05d}.json") for n in range(num_blocks)]
-    total = sum(record["shard"]["num_documents"] + record["aside"]["num_documents"] for record in records)
-    if total < 2 * min_held_out or not total:
-        raise FormatError(
-            f"{', '.join(settings['sources'])}: expected at least {max(1, 2 * min_held_out)} documents "
-            f"({min_held_out} are held out), found {total}; add text or lower --min-held-out"
-        )
-    ranked = sorted((key, n, m) for n, record in enumerate(records) for m, key in enumerate(record["keys"]))
-    below = sum(key < _HELD_OUT_BELOW for key, _, _ in ranked)
-    held_out = {(n, m) for _, n, m in ranked[: min(max(below, min_held_out), MAX_HELD_OUT)]}
-    parts: dict[bool, list[bytes]] = {True: [], False: []}
-    for n, record in enumerate(records):
-        aside = shards.Shards(out / WORK, [record["aside"]], "")
-        for m, tokens in enumerate(aside.documents()):
-            parts[(n, m) in held_out].append(tokens.tobytes())
-    train = [record["shard"] for record in records]
-    train.append(shards.write_shard(out, f"train-{num_blocks:05d}", parts[False]))
-    skipped: Counter[str] = Counter()
-    for record in records:
-        skipped.update(record["skipped"])
-    tokenizer = Tokenizer.load(out)
-    manifest = {
-        "format": shards.FORMAT,
-        "version": shards.VERSION,
-        "dtype": "uint16",
-        "vocab_size": tokenizer.vocab_size,
-        "tokenizer_fingerprint": tokenizer.fingerprint,
-        "tokenizer_sha256": sha256_file(out / FILE_NAME),
-        "num_documents": total,
-        "text_bytes": sum(record["text_bytes"] for record in records),
-        "skipped": dict(sorted(skipped.items())),
-        "settings": settings,
-        "splits": {"train": train, "held-out": [shards.write_shard(out, "held-out-00000", parts[True])]},
-    }
-    write_json(out / shards.MANIFEST, manifest)
-    shutil.rmtree(out / WORK)
+            _claim(out, settings)
+            _check_space(out, text.size)
+            report = _make_tokenizer(text, out, config, num_workers, bar)
+            num_blocks = _encode(text, out, config.min_held_out, num_workers, bar)
+            extra = {"sources": settings["sources"], "settings": settings, "tokenizer_report": report}
+            manifest = finish(out, num_blocks, config.min_held_out, extra)
+        shutil.rmtree(out / WORK, ignore_errors=True)
     return manifest
 
 
+def _refuse_other(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    differences = [
+        f"{name} is {found.get(name)!r}, asked for {asked.get(name)!r}"
+        for name in sorted({*found, *asked})
+        if found.get(name) != asked.get(name)
+    ]
+    if differences:
+        raise FormatError(f"{out}: expected a folder of these settings, found others ({'; '.join(differences)}); "
+                          "use those settings or another --out")  # fmt: skip
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> None:
+    """Take up an unfinished folder of these settings, or begin one; what a killed writer left half-done goes."""
+    (out / WORK).mkdir(exist_ok=True)
+    for half_done in [*out.glob(".*.partial"), *(out / WORK).glob(".*.partial")]:
+        half_done.unlink()
+    if (out / WORK / SETTINGS).exists():
+        _refuse_other(out, read_json(out / WORK / SETTINGS), settings)
+    else:
+        write_json(out / WORK / SETTINGS, settings)
+
+
+def _check_space(out: Path, text_bytes: int) -> None:
+    written = sum(file.stat().st_size for file in out.glob("*.npy"))
+    needed, free = int(text_bytes * _SHARD_BYTES_PER_TEXT_BYTE) - written, shutil.disk_usage(out).free
+    if needed > free:
+        expected = f"about {needed / 1e9:,.1f} GB free for {text_bytes / 1e9:,.1f} GB of text"
+        raise OSError(f"{out}: expected {expected}, found {free / 1e9:,.1f} GB; free some or use another --out")
+
+
+def _make_tokenizer(
+    text: Input, out: Path, config: PrepareConfig, num_workers: int, bar: Callable[[str], Any]
+) -> dict[str, Any]:
+    """Put the tokenizer into the folder unless it is there; returns what is reported of a learned one."""
+    if config.tokenizer:
+        if not tokenizer_file(out).exists():
+            load_tokenizer(Path(config.tokenizer)).save(out)
+        return {}
+    if not (out / FILE_NAME).exists():
+        tokenizer, report = learn_tokenizer(
+            text.list_units(),
+            text.read,
+            config.sample_bytes / max(1, text.size),
+            vocab_size=config.vocab_size,
+            min_count=config.min_count,
+            num_workers=num_workers,
+            bar=bar,
+        )
+        write_json(out / WORK / REPORT, report)
+        tokenizer.save(out)
+    return read_json(out / WORK / REPORT)
+
+
+def _encode(text: Input, out: Path, min_held_out: int, num_workers: int, bar: Callable[[str], Any]) -> int:
+    """Write the shards of all blocks that have no record yet; returns the number of blocks."""
+    num_blocks = 0
+    with bar("encoding") as progress:
+
+        def unfinished() -> Iterator[Block]:
+            nonlocal num_blocks
+            for block in cut_blocks(text.list_units()):
+                num_blocks = block.number + 1
+                if record_path(out, block.number).exists():
+                    progress.update(sum(unit.size for unit in block.units))
+                else:
+                    yield block
+
+        make_worker = functools.partial(EncodeBlocks, text.read, out, min_held_out)
+        for record in run_tasks(make_worker, unfinished(), num_workers):
+            progress.update(record.get("text_bytes", 0))
+    return num_blocks
+
+
+def summary(manifest: dict[str, Any], seconds: float) -> str:
+    """What became of a corpus, for people."""
+    documents, tokens, size = (manifest[name] for name in ("num_documents", "num_tokens", "text_bytes"))
+    held_out = sum(shard["num_documents"] for shard in manifest["splits"]["held-out"])
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in manifest["skipped"].items()) or "none"
+    lines = [
+        f"documents  {documents:,} ({held_out:,} held out); left out: {left_out}",
+        f"tokens     {tokens:,}, {tokens / documents:,.1f} a document, {size / tokens:.3f} bytes of text each",
+    ]
+    if report := manifest["tokenizer_report"]:
+        lines.append(
+            f"tokenizer  {manifest['vocab_size']:,} ids learned from {report['bytes'] / 1e6:,.1f} MB: "
+            f"{report['characters_per_token']} characters a token, {report['unused_ids']:,} ids unused, "
+            f"{report['whole_word_fraction']:.1%} of the text in one-token chunks; "
+            f"{report['left_out_chunks']:,} chunks over {report['max_chunk_bytes']:,} bytes not counted"
+        )
+    lines.append(f"time       {seconds:,.1f} s, {size / 1e6 / seconds:.1f} MB of text a second")
+    return "\n".join(lines)
+
+
+def inspect(folder: Path) -> str:
+    """Statistics of a shard folder and three of its windows, for people."""
+    manifest = shards.read_manifest(folder)
+    tokenizer = load_tokenizer(folder)
+    lines = [f"{folder}: {manifest['vocab_size']:,} ids, text from {', '.join(manifest['sources'])}"]
+    for split in shards.SPLITS:
+        part = shards.open_shards(folder, split)
+        lengths = part.lengths()
+        lines.append(
+            f"{split:<9}{part.num_documents:>12,} documents {part.num_tokens:>15,} tokens; a document has "
+            f"{lengths.min():,} to {lengths.max():,}, median {int(np.median(lengths)):,}"
+        )
+    train = shards.open_shards(folder)
+    sampler = WindowSampler(train, special_ids=tokenizer.special_ids, batch_size=3, seq_length=128, seed=0)
+    lines += [f"window {n}: {tokenizer.decode(row)!r}" for n, row in enumerate(sampler.sample(0).tolist(), 1)]
+    return "\n".join(lines)
+
+
 def main(argv: Sequence[str]) -> None:
-    """`python -m electra prepare`."""
-    parser = argparse.ArgumentParser(prog="python -m electra prepare", description=__doc__.splitlines()[0])
-    parser.add_argument("sources", nargs="*", type=Path, help="archives, folders of text, JSONL")
-    parser.add_argument("--out", type=Path, help="the shard folder to make")
-    parser.add_argument("--vocab-size", type=int, default=VOCAB_SIZE)
-    parser.add_argument("--min-count", type=int, default=MIN_COUNT)
-    parser.add_argument("--tokenizer", type=Path, help="use this tokenizer.json instead of learning one")
-    parser.add_argument("--sample-bytes", type=int, default=SAMPLE_BYTES)
-    parser.add_argument("--text-field", default="text")
-    parser.add_argument("--document-separator")
-    parser.add_argument("--skip-bad-documents", action="store_true")
-    parser.add_argument("--min-held-out", type=int, default=MIN_HELD_OUT)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--verify", type=Path, metavar="DIR")
-    parser.add_argument("--inspect", type=Path, metavar="DIR")
+    """`python -m electra prepare`: make, `--verify` or `--inspect` a shard folder."""
+    parser = cli.Parser(prog="python -m electra prepare", description=__doc__.splitlines()[0])
+    parser.add_argument("sources", nargs="*", type=Path, help="archives, folders of text, .txt or .jsonl files")
+    parser.add_argument("--out", type=Path, help="the shard folder to make, or to go on with")
+    parser.add_argument("--workers", type=int, help="processes (default: all cores); the result does not depend on it")
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="check every digest of a shard folder")
+    parser.add_argument(
+        "--inspect", type=Path, metavar="DIR", help="print a shard folder's statistics and three windows"
+    )
+    cli.add_settings(parser, PrepareConfig, "settings")
     args = parser.parse_args(argv)
     if args.verify:
-        print(f"{args.verify}: {shards.verify(args.verify)} files are what was written")
+        print(f"{args.verify}: {shards.verify(args.verify):,} files hold what was written")
+    if args.inspect:
+        print(inspect(args.inspect))
+    if args.verify or args.inspect:
         return
+    if not args.sources or not args.out:
+        parser.error("expected sources and --out, or --verify DIR, or --inspect DIR")
+    if args.workers is not None and args.workers < 1:
+        raise ValueError(f"--workers: expected 1 or more, found {args.workers}; leave it out to use all cores")
     started = time.monotonic()
-    manifest = prepare(
-        args.sources,
-        args.out,
-        vocab_size=args.vocab_size,
-        min_count=args.min_count,
-        tokenizer=args.tokenizer,
-        sample_bytes=args.sample_bytes,
-        text_field=args.text_field,
-        document_separator=args.document_separator,
-        skip_bad_documents=args.skip_bad_documents,
-        min_held_out=args.min_held_out,
-        num_workers=args.workers,
-        show_progress=True,
-    )
-    print(manifest["num_documents"], manifest["text_bytes"], time.monotonic() - started)
+    config = cli.build(PrepareConfig, vars(args))
+    manifest = prepare(args.sources, args.out, config, num_workers=args.workers, show_progress=True)
+    print(summary(manifest, time.monotonic() - started))

@@ -1,13 +1,13 @@
 """Token shards: plain `.npy` files that NumPy maps into memory, and a manifest that says what they hold.
 
 A split ("train", "held-out") is a row of shards. `NAME.tokens.npy` holds the ids of its documents one after the
-other (uint16, no special tokens), `NAME.ends.npy` where each document ends (int64). `manifest.json` comes last:
-without it the folder is unfinished.
+other (uint16, no special tokens), `NAME.ends.npy` where each document ends (int64). `manifest.json` is written
+last: a folder without it is unfinished.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
 import io
 import json
@@ -22,30 +22,40 @@ from electra.files import FormatError, atomic_write, read_json, sha256_file
 
 FORMAT, VERSION = "electra token shards", 1
 MANIFEST = "manifest.json"
-TOKEN_DTYPE, END_DTYPE = np.dtype("<u2"), np.dtype("<i8")
 SPLITS = ("train", "held-out")
-REBUILD = "rebuild with python -m electra prepare"
+PARTS: dict[str, np.dtype[Any]] = {"tokens": np.dtype("<u2"), "ends": np.dtype("<i8")}
+_REBUILD = "rebuild with python -m electra prepare"
 
 Tokens = npt.NDArray[np.uint16]
-Ends = npt.NDArray[np.int64]
 
 
 def write_shard(folder: Path, name: str, documents: Sequence[bytes]) -> dict[str, Any]:
-    """Write documents, each the bytes of its little-endian 16-bit ids, as one shard.
+    """Write documents, each as its ids in little-endian 16-bit integers, as one shard.
 
     Returns:
-        The shard's record for the manifest: counts, file names, digests.
+        The shard's record for the manifest: name, counts, digests.
+
+    Raises:
+        OSError: the files cannot be written; the message names the file.
     """
-    lengths = np.fromiter((len(document) // 2 for document in documents), END_DTYPE, len(documents))
-    tokens = np.frombuffer(b"".join(documents), TOKEN_DTYPE)
+    lengths = np.fromiter((len(document) // 2 for document in documents), np.int64, len(documents))
+    tokens = np.frombuffer(b"".join(documents), PARTS["tokens"])
     record: dict[str, Any] = {"name": name, "num_documents": len(documents), "num_tokens": len(tokens)}
-    for part, array in (("tokens", tokens), ("ends", np.cumsum(lengths, dtype=END_DTYPE))):
+    for part, array in (("tokens", tokens), ("ends", np.cumsum(lengths, dtype=PARTS["ends"]))):
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
-        with atomic_write(folder / f"{name}.{part}.npy") as file:
-            file.write(buffer.getbuffer())
+        _write(folder / f"{name}.{part}.npy", buffer.getbuffer())
         record[f"{part}_sha256"] = hashlib.sha256(buffer.getbuffer()).hexdigest()
     return record
+
+
+def _write(path: Path, content: memoryview) -> None:
+    try:
+        with atomic_write(path) as file:
+            file.write(content)
+    except OSError as error:
+        found = f"{error.strerror}; free some and run the same command again"
+        raise OSError(f"{path}: expected room for {len(content):,} bytes, found {found}") from None
 
 
 class Shards:
@@ -55,30 +65,28 @@ class Shards:
         num_documents, num_tokens: of the split.
         fingerprint: SHA-256 over the digests of the split's files.
         tokenizer_fingerprint: of the tokenizer that made the ids.
-        first_document, first_token: int64 (number of shards + 1,), cumulative counts at each shard's start.
     """
 
     def __init__(self, folder: Path, records: Sequence[dict[str, Any]], tokenizer_fingerprint: str) -> None:
         self.folder = folder
         self.tokenizer_fingerprint = tokenizer_fingerprint
-        self.names = [record["name"] for record in records]
-        self._tokens = [_open(folder, record, "tokens", TOKEN_DTYPE, record["num_tokens"]) for record in records]
-        self._ends = [_open(folder, record, "ends", END_DTYPE, record["num_documents"]) for record in records]
-        self.first_document = np.cumsum([0, *(record["num_documents"] for record in records)])
-        self.first_token = np.cumsum([0, *(record["num_tokens"] for record in records)])
-        self.num_documents = int(self.first_document[-1])
-        self.num_tokens = int(self.first_token[-1])
-        digests = [[record["tokens_sha256"], record["ends_sha256"]] for record in records]
+        self._tokens = [_open(folder, record, "tokens", record["num_tokens"]) for record in records]
+        self._ends = [_open(folder, record, "ends", record["num_documents"]) for record in records]
+        self._first_document = np.cumsum([0, *(record["num_documents"] for record in records)])
+        self._first_token = np.cumsum([0, *(record["num_tokens"] for record in records)])
+        self.num_documents = int(self._first_document[-1])
+        self.num_tokens = int(self._first_token[-1])
+        digests = [[record[f"{part}_sha256"] for part in PARTS] for record in records]
         self.fingerprint = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
     def __len__(self) -> int:
         return self.num_documents
 
     def span(self, document: int) -> tuple[Tokens, int, int]:
-        """Where a document lies: its shard's tokens, its start and its end in them."""
-        shard = int(np.searchsorted(self.first_document, document, "right")) - 1
-        number = document - int(self.first_document[shard])
+        """Where a document lies: the tokens of its shard, its start and its end in them."""
+        shard = int(self._first_document.searchsorted(document, "right")) - 1
         ends = self._ends[shard]
+        number = document - int(self._first_document[shard])
         return self._tokens[shard], int(ends[number - 1]) if number else 0, int(ends[number])
 
     def document(self, document: int) -> Tokens:
@@ -86,78 +94,101 @@ class Shards:
         tokens, start, end = self.span(document)
         return tokens[start:end]
 
-    def document_of_token(self, token: int) -> int:
-        """The number of the document that holds a token of the split."""
-        shard = int(np.searchsorted(self.first_token, token, "right")) - 1
-        inside = np.searchsorted(self._ends[shard], token - int(self.first_token[shard]), "right")
-        return int(self.first_document[shard]) + int(inside)
-
     def documents(self) -> Iterator[Tokens]:
         """Every document in order."""
         return map(self.document, range(self.num_documents))
 
+    def document_of_token(self, token: int) -> int:
+        """The number of the document that holds a token of the split."""
+        shard = int(self._first_token.searchsorted(token, "right")) - 1
+        inside = self._ends[shard].searchsorted(token - int(self._first_token[shard]), "right")
+        return int(self._first_document[shard]) + int(inside)
 
-def _open(folder: Path, record: dict[str, Any], part: str, dtype: np.dtype[Any], length: int) -> npt.NDArray[Any]:
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(num_documents,) tokens of each document."""
+        return np.concatenate([np.diff(ends, prepend=0) for ends in self._ends])
+
+
+def _open(folder: Path, record: dict[str, Any], part: str, length: int) -> npt.NDArray[Any]:
     path = folder / f"{record['name']}.{part}.npy"
-    unit = "tokens" if part == "tokens" else "documents"
+    expected = f"{length:,} {'documents' if part == 'ends' else part} as {PARTS[part].name}"
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = f"an array of {array.dtype.name} with shape {array.shape}"
     except FileNotFoundError:
-        raise FormatError(f"{path}: expected the shard the manifest names, found none; {REBUILD}") from None
-    except ValueError as error:
-        raise FormatError(f"{path}: expected {length:,} {unit}, found {error}; {REBUILD}") from None
-    if array.dtype != dtype or array.shape != (length,):
-        found = f"{array.dtype} {array.shape}"
-        raise FormatError(f"{path}: expected {length:,} {unit} as {dtype}, found {found}; {REBUILD}")
-    return np.asarray(array)
+        array, found = None, "no such file"
+    except (ValueError, EOFError):
+        array, found = None, f"a damaged or truncated file of {path.stat().st_size:,} bytes"
+    if array is None or array.dtype != PARTS[part] or array.shape != (length,):
+        raise FormatError(f"{path}: expected {expected}, found {found}; {_REBUILD}")
+    return np.asarray(array)  # slices of a plain array cost a third of a memmap's
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a shard folder.
 
     Raises:
-        FileNotFoundError: no such folder.
-        FormatError: the folder is unfinished, of another kind or of a newer version.
+        FileNotFoundError: there is no such folder.
+        FormatError: the folder is unfinished, of another kind or version, or names files outside itself.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected a folder of token shards, found none; make it with python -m electra prepare")
+        raise FileNotFoundError(f"{folder}: expected a folder of token shards, found none; "
+                                "make it with python -m electra prepare")  # fmt: skip
     path = folder / MANIFEST
     if not path.exists():
-        raise FormatError(f"{folder}: expected {MANIFEST}, found none; {REBUILD} (the same command goes on)")
+        raise FormatError(f"{folder}: expected a finished shard folder, found no {MANIFEST}; "
+                          "run the python -m electra prepare that began it again")  # fmt: skip
     manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
-        raise FormatError(f"{path}: expected {FORMAT!r} version {VERSION}, found something else; {REBUILD}")
+    found = [manifest.get(key) for key in ("format", "version")] if isinstance(manifest, dict) else manifest
+    if found != [FORMAT, VERSION]:
+        raise FormatError(f"{path}: expected {FORMAT!r} version {VERSION}, found {found!r}; {_REBUILD}")
+    with _refusing_malformed(path):
+        for name in (record["name"] for split in SPLITS for record in manifest["splits"][split]):
+            if Path(name).name != name:
+                raise FormatError(f"{path}: expected plain file names, found {name!r}; {_REBUILD}")
     return manifest
 
 
+@contextlib.contextmanager
+def _refusing_malformed(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        found = f"{type(error).__name__} {error}"
+        raise FormatError(f"{path}: expected a manifest as prepare writes it, found {found}; {_REBUILD}") from None
+
+
 def open_shards(folder: Path, split: str = "train") -> Shards:
-    """Open one split of a shard folder; sizes are checked at once, digests by `verify`.
+    """Open one split of a shard folder. Sizes are checked at once, digests by `verify`.
 
     Raises:
-        FileNotFoundError: no such folder.
-        FormatError: a file is missing, of the wrong size or kind.
-        ValueError: no such split.
+        FileNotFoundError: there is no such folder.
+        FormatError: a file is missing, of another size or kind.
+        ValueError: there is no such split.
     """
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}; choose one")
     manifest = read_manifest(folder)
-    return Shards(folder, manifest["splits"][split], manifest["tokenizer_fingerprint"])
+    with _refusing_malformed(folder / MANIFEST):
+        return Shards(folder, manifest["splits"][split], manifest["tokenizer_fingerprint"])
 
 
 def verify(folder: Path) -> int:
-    """Check every digest of a shard folder; returns the number of files checked.
+    """Check every digest of a shard folder.
+
+    Returns:
+        The number of files checked.
 
     Raises:
-        FormatError: a file is not what was written.
+        FormatError: a file is missing or not what was written.
     """
     manifest = read_manifest(folder)
-    files = {"tokenizer.json": manifest["tokenizer_sha256"]}
-    for split in SPLITS:
-        for record in manifest["splits"][split]:
-            for part in ("tokens", "ends"):
-                files[f"{record['name']}.{part}.npy"] = record[f"{part}_sha256"]
-    for name, expected in files.items():
-        found = sha256_file(folder / name)
+    with _refusing_malformed(folder / MANIFEST):
+        digests = {manifest["tokenizer_file"]: manifest["tokenizer_sha256"]}
+        for record in (record for split in SPLITS for record in manifest["splits"][split]):
+            digests |= {f"{record['name']}.{part}.npy": record[f"{part}_sha256"] for part in PARTS}
+    for name, expected in digests.items():
+        found = sha256_file(folder / name) if (folder / name).exists() else "no such file"
         if found != expected:
-            raise FormatError(f"{folder / name}: expected sha256 {expected}, found {found}; {REBUILD}")
-    return len(files)
+            raise FormatError(f"{folder / name}: expected sha256 {expected}, found {found}; {_REBUILD}")
+    return len(digests)

@@ -104,7 +104,7 @@ class Tokenizer:
         Raises:
             ValueError: the text holds a lone surrogate, which has no UTF-8.
         """
-        return self.encode_to_array(text).tolist()
+        return np.frombuffer(self.encode_to_bytes(text), ID_DTYPE).tolist()
 
     def encode_to_array(self, text: str) -> npt.NDArray[np.uint16]:
         """The ids of a text as a read-only uint16 array."""
