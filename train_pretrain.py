@@ -57,9 +57,7 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig]:
     cli.add_settings(parser, EncoderConfig, "the discriminator's shape, over --size")
     given = vars(parser.parse_args(argv))
     base = {} if "data" in given else DEMO
-    names = PretrainConfig(
-        **{key: value for key, value in {**base, **given}.items() if key in ("recipe", "size")}
-    )
+    names = PretrainConfig(**{key: value for key, value in {**base, **given}.items() if key in ("recipe", "size")})
     presets = (PRETRAIN_RECIPES[names.recipe], SIZES[names.size], base)
     config, shape = cli.build(PretrainConfig, *presets, given), cli.build(EncoderConfig, *presets, given)
     for change in cli.differences(cli.build(PretrainConfig, *presets), config):
@@ -161,10 +159,8 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
                 losses = replaced_token_detection(model, rows, counts, config.gen_weight, config.disc_weight)
             state.scaler.scale(losses.loss).backward()
             meter.add(loss=losses.loss, masked_lm_loss=losses.masked_lm_loss, disc_loss=losses.disc_loss)
-        ranks.sum(parameter.grad for parameter in model.parameters())
-        grad_norm, skipped = apply_update(
-            state.optimizer, state.scaler, model.parameters(), config.max_grad_norm
-        )
+        ranks.sum_gradients(model.parameters())
+        grad_norm, skipped = apply_update(state.optimizer, state.scaler, model.parameters(), config.max_grad_norm)
         meter.add(grad_norm=grad_norm)
         state.num_skipped += skipped
         state.step, state.elapsed_seconds = step + 1, time.monotonic() - began
@@ -186,9 +182,7 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
             prune(run_dir, config.keep_checkpoints)
         meter.leave_out(time.monotonic() - paused)
         if stop.received:
-            tqdm.write(
-                f"stopped at update {state.step:,} of {run.last_step:,}; the same command goes on from {folder}"
-            )
+            tqdm.write(f"stopped at update {state.step:,} of {run.last_step:,}; the same command goes on from {folder}")
             return stop.exit_code
     bar.close()
     print(corrupted_example(run.held_out.batch, predictions, run.tokenizer))

@@ -23,7 +23,7 @@ _HOMES = {
     "replaced_token_detection": "objective",
 }
 
-__all__ = [*_HOMES]  # noqa: PLE0604
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

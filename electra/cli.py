@@ -83,13 +83,14 @@ def check_settings(config: Any) -> None:
         values = value if is_tuple else (value,)
         if type(values) is not tuple or not all(_is_valid(v, kind, field.metadata) for v in values):
             expected = _expected(field, f"{'comma-separated ' * is_tuple}{kind.__name__}")
-            raise ValueError(
-                f"{flag_name(field.name)}: expected {expected}, found {value!r}; give another value"
-            )
+            raise ValueError(f"{flag_name(field.name)}: expected {expected}, found {value!r}; give another value")
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line on stderr, with the nearest flag where one is near."""
+
+    def __init__(self, prog: str, description: str = "") -> None:
+        super().__init__(prog, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Print `message` on one line and exit with code 2."""
@@ -117,9 +118,7 @@ def add_settings(parser: argparse.ArgumentParser, config_class: type[Any], title
             continue
         facts = field.metadata
         extra = [facts["unit"], f"default {field.default!r}", ", ".join(facts["choices"]), facts["source"]]
-        options: dict[str, Any] = {
-            "help": f"{facts['help']} ({'; '.join(filter(None, extra))})".replace("%", "%%")
-        }
+        options: dict[str, Any] = {"help": f"{facts['help']} ({'; '.join(filter(None, extra))})".replace("%", "%%")}
         kind = kinds[field.name]
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
@@ -156,8 +155,7 @@ def differences(saved: Any, asked: Any, *, with_free: bool = False) -> list[str]
     return [
         f"{field.name} is {getattr(saved, field.name)!r}, asked for {getattr(asked, field.name)!r}"
         for field in dataclasses.fields(saved)
-        if (with_free or not field.metadata["free"])
-        and getattr(saved, field.name) != getattr(asked, field.name)
+        if (with_free or not field.metadata["free"]) and getattr(saved, field.name) != getattr(asked, field.name)
     ]
 
 

@@ -31,7 +31,8 @@ class Batch(NamedTuple):
 
     def rows(self, start: int, stop: int, device: torch.device) -> Batch:
         """Rows [start, stop) on a device."""
-        return Batch(*(None if t is None else t[start:stop].to(device, non_blocking=True) for t in self))
+        parts = (None if tensor is None else tensor[start:stop].to(device, non_blocking=True) for tensor in self)
+        return Batch(*parts)  # type: ignore[arg-type]
 
 
 def count_targets(num_tokens: int, mask_prob: float) -> int:
@@ -73,9 +74,7 @@ def mask_tokens(
     """
     num_slots = uniforms.shape[1]
     is_special = torch.isin(input_ids, torch.tensor(special_ids))
-    positions = (
-        scores.masked_fill(is_special, 2.0).topk(num_slots, largest=False).indices
-    )  # 2.0: above every draw
+    positions = scores.masked_fill(is_special, 2.0).topk(num_slots, largest=False).indices  # 2.0: above every draw
     counts = target_counts(input_ids.shape[1], mask_prob)[(input_ids != special_ids.pad).sum(dim=1)]
     is_target = (torch.arange(num_slots) < counts[:, None]) & ~is_special.gather(1, positions)
     is_hidden = is_target & (uniforms < mask_token_prob)
@@ -97,13 +96,12 @@ def make_batch(
     masking = generator(seed, "masking", *indices)
     scores, uniforms = masking.random((rows, seq_length)), masking.random((rows, num_slots))
     sample_uniforms = generator(seed, "sampling", *indices).random((rows, num_slots))
-    ids, scores, uniforms, sample_uniforms = map(
-        torch.from_numpy, (input_ids, scores, uniforms, sample_uniforms)
-    )
+    ids = torch.from_numpy(input_ids)
     is_real = ids != special_ids.pad
     attention_mask = None if bool(is_real.all()) else is_real
-    masked = mask_tokens(ids, scores, uniforms, special_ids, mask_prob, mask_token_prob)
-    return Batch(ids, attention_mask, *masked, sample_uniforms)
+    noise = torch.from_numpy(scores), torch.from_numpy(uniforms)
+    masked = mask_tokens(ids, *noise, special_ids, mask_prob, mask_token_prob)
+    return Batch(ids, attention_mask, *masked, torch.from_numpy(sample_uniforms))
 
 
 def cumulative_softmax(logits: Tensor) -> Tensor:

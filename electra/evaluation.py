@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,9 +58,7 @@ def predict_rows(model: Electra, batch: Batch, device: torch.device, dtype: torc
 
 def real_tokens(batch: Batch) -> Array:
     """(B, L) bool, True at tokens that are not padding."""
-    return (
-        np.ones(batch.input_ids.shape, bool) if batch.attention_mask is None else batch.attention_mask.numpy()
-    )
+    return np.ones(batch.input_ids.shape, bool) if batch.attention_mask is None else batch.attention_mask.numpy()
 
 
 def base_rate_entropy(replaced_fraction: float) -> float:
@@ -129,7 +128,7 @@ class HeldOut:
         special_ids: left out of the unigram entropy.
     """
 
-    def __init__(self, batch: Batch, documents: Array, special_ids: SpecialIds) -> None:
+    def __init__(self, batch: Batch, documents: Sequence[int], special_ids: SpecialIds) -> None:
         self.batch = batch
         is_text = ~np.isin(batch.input_ids.numpy(), special_ids)
         self._unigram_entropy = unigram_entropy(batch.input_ids.numpy()[is_text])

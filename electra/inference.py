@@ -49,7 +49,7 @@ def marked_sentence(
     labels = ("shown", "was", "replaced?")
     lines = []
     for block in blocks:
-        for label, cells in zip(labels, zip(*block, strict=True), strict=True):
-            lines.append(f"{label:>10} " + " ".join(cells).rstrip())
+        for label, row in zip(labels, zip(*block, strict=True), strict=True):
+            lines.append(f"{label:>10} " + " ".join(row).rstrip())
         lines.append("")
     return "\n".join(lines)

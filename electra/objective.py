@@ -45,9 +45,7 @@ def wide(logits: Tensor) -> Tensor:
 
 def masked_lm_nats(logits: Tensor, original_ids: Tensor) -> Tensor:
     """(B, P, V) logits, (B, P) ids -> (B, P) negative log-likelihoods."""
-    return F.cross_entropy(wide(logits).flatten(0, 1), original_ids.flatten(), reduction="none").view_as(
-        original_ids
-    )
+    return F.cross_entropy(wide(logits).flatten(0, 1), original_ids.flatten(), reduction="none").view_as(original_ids)
 
 
 def replaced_nats(logits: Tensor, is_replaced: Tensor) -> Tensor:

@@ -52,14 +52,11 @@ def parameter_groups(
         decay = weight_decay if takes_decay(parameter) else 0.0
         groups.setdefault((decay, rates[name] if rates else 1.0), []).append(parameter)
     return [
-        {"params": parameters, "decay": decay, "lr_scale": lr_scale}
-        for (decay, lr_scale), parameters in groups.items()
+        {"params": parameters, "decay": decay, "lr_scale": lr_scale} for (decay, lr_scale), parameters in groups.items()
     ]
 
 
-def layerwise_rates(
-    names: Iterable[str], num_layers: int, decay: float, top_exponent: int
-) -> dict[str, float]:
+def layerwise_rates(names: Iterable[str], num_layers: int, decay: float, top_exponent: int) -> dict[str, float]:
     """Rate multiplier of each parameter of a `SequenceClassifier`.
 
     The head has 1; layer i of n (from 1, the top is n) has decay ** (n - i + top_exponent); the embeddings and

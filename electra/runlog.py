@@ -42,16 +42,16 @@ class RunLog:
     """Appends one JSON object a line; on resume, first cuts back what came after the checkpoint."""
 
     def __init__(self, path: Path, step: int) -> None:
+        self.path = path
         kept = [record for record in read_metrics(path) if record["step"] <= step] if path.exists() else []
         with atomic_write(path) as file:
             file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
-        self._file = open(path, "a")  # noqa: SIM115 (open as long as the run)
 
     def write(self, **record: float | int | str) -> None:
         """Append one record at once; a number that is not finite is written as null."""
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-        self._file.write(json.dumps(plain) + "\n")
-        self._file.flush()
+        with open(self.path, "a") as file:
+            file.write(json.dumps(plain) + "\n")
 
 
 class Meter:
@@ -82,7 +82,8 @@ class Meter:
 
 def progress_line(record: Mapping[str, float]) -> str:
     """What the progress bar shows of a training record: both losses apart, and the speed."""
-    return f"mlm {record['masked_lm_loss']:.3f}, disc {record['disc_loss']:.4f}, {record['tokens_per_second']:,.0f} tokens/s"
+    losses = f"masked_lm_loss {record['masked_lm_loss']:.3f}, disc_loss {record['disc_loss']:.4f}"
+    return f"{losses}, {record['tokens_per_second']:,.0f} tokens/s"
 
 
 def held_out_line(step: int, metrics: Mapping[str, float]) -> str:
@@ -114,8 +115,6 @@ def provenance(command: Sequence[str], device: torch.device) -> dict[str, str | 
         "python": sys.version.split()[0],
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": torch.cuda.get_device_name(device)
-        if on_cuda
-        else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine(),
         "num_threads": torch.get_num_threads(),
     }

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import nn
 
 from electra.seeding import derive_seed
 
@@ -36,15 +36,15 @@ class Ranks(NamedTuple):
         """First and last + 1 of this rank's rows of a global batch."""
         return num_rows * self.rank // self.world_size, num_rows * (self.rank + 1) // self.world_size
 
-    def sum(self, tensors: Iterable[Tensor]) -> None:
-        """Sum tensors over the ranks, in place, as one flat `all_reduce`."""
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Sum gradients over the ranks, in place, as one flat `all_reduce`."""
         if self.world_size == 1:
             return
-        tensors = list(tensors)
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-            tensor.copy_(part.view_as(tensor))
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
 
 @contextlib.contextmanager

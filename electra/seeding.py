@@ -26,9 +26,7 @@ def derive_seed(seed: int, stream: str, *indices: int | str) -> int:
         ValueError: the stream is not one of `STREAMS`.
     """
     if stream not in STREAMS:
-        raise ValueError(
-            f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}; add it to seeding.STREAMS"
-        )
+        raise ValueError(f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}; add it to seeding.STREAMS")
     text = "/".join([str(seed), stream, *map(str, indices)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 

@@ -24,9 +24,7 @@ class Embeddings(nn.Module):
     Source: release modeling.py:187-218, 511-559.
     """
 
-    def __init__(
-        self, vocab_size: int, max_positions: int, num_types: int, width: int, dropout: float
-    ) -> None:
+    def __init__(self, vocab_size: int, max_positions: int, num_types: int, width: int, dropout: float) -> None:
         super().__init__()
         self.word = nn.Embedding(vocab_size, width)
         self.position = nn.Embedding(max_positions, width)
@@ -80,9 +78,7 @@ class FeedForward(nn.Module):
 class TransformerLayer(nn.Module):
     """Post-norm: each part is followed by dropout, the residual sum, and LayerNorm."""
 
-    def __init__(
-        self, width: int, num_heads: int, inner_width: int, dropout: float, attention_dropout: float
-    ) -> None:
+    def __init__(self, width: int, num_heads: int, inner_width: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()
         self.attention = SelfAttention(width, num_heads, attention_dropout)
         self.attention_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)

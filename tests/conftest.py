@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from electra.seeding import generator
 from electra.tokenizer import SpecialIds
 
 ROOT = Path(__file__).resolve().parent.parent
+torch.set_num_threads(1)  # the models are tiny: a second thread costs more than it gives
+
 SPECIAL_IDS = SpecialIds(pad=0, cls=1, sep=2, mask=3)
 
 
@@ -67,9 +71,7 @@ def random_rows(lengths: list[int], seq_length: int, vocab_size: int = 89, seed:
 def tiny_batch(lengths: list[int], seq_length: int, *indices: int | str, seed: int = 0) -> Batch:
     """A masked batch of random rows."""
     rows = random_rows(lengths, seq_length, seed=seed)
-    return make_batch(
-        rows, *indices, special_ids=SPECIAL_IDS, mask_prob=0.15, mask_token_prob=0.85, seed=seed
-    )
+    return make_batch(rows, *indices, special_ids=SPECIAL_IDS, mask_prob=0.15, mask_token_prob=0.85, seed=seed)
 
 
 def word_salad(num_documents: int, num_words: int, seed: int = 0) -> list[str]:
@@ -89,6 +91,10 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _leave_torch_as_it_was() -> None:
-    """Tests neither inherit nor leave behind a thread count or a deterministic mode."""
+def _leave_the_process_as_it_was() -> Iterator[None]:
+    """Tests neither leave a deterministic mode behind nor signal handlers."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
     torch.use_deterministic_algorithms(False)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

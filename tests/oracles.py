@@ -21,18 +21,14 @@ def matthews_by_counting(predictions: list[int], labels: list[int]) -> float:
     predicted = {c: sum(table[c, t] for t in classes) for c in classes}
     actual = {c: sum(table[p, c] for p in classes) for c in classes}
     above = correct * total - sum(predicted[c] * actual[c] for c in classes)
-    below = (total**2 - sum(n**2 for n in predicted.values())) * (
-        total**2 - sum(n**2 for n in actual.values())
-    )
+    below = (total**2 - sum(n**2 for n in predicted.values())) * (total**2 - sum(n**2 for n in actual.values()))
     return above / below**0.5 if below else 0.0
 
 
 def ranks_by_counting(values: Iterable[float]) -> list[float]:
     """Rank from 1: how many are smaller, plus half of how many others are equal, plus one."""
     values = list(values)
-    return [
-        sum(other < v for other in values) + (sum(other == v for other in values) + 1) / 2 for v in values
-    ]
+    return [sum(other < v for other in values) + (sum(other == v for other in values) + 1) / 2 for v in values]
 
 
 def pearson_by_loops(first: Iterable[float], second: Iterable[float]) -> float:
@@ -93,10 +89,10 @@ def transformer_layer_by_hand(
     qkv = [dense_by_hand(x, weights["attention.qkv.weight"], weights["attention.qkv.bias"]) for x in rows]
     mixed: list[list[float]] = [[] for _ in rows]
     for head in range(num_heads):
-        parts = [
+        queries, keys, values = [
             [x[part * width + head * size : part * width + (head + 1) * size] for x in qkv] for part in range(3)
         ]
-        for row, piece in zip(mixed, attention_by_hand(*parts, is_real), strict=True):
+        for row, piece in zip(mixed, attention_by_hand(queries, keys, values, is_real), strict=True):
             row.extend(piece)
     out = []
     for x, attended in zip(rows, mixed, strict=True):
@@ -111,7 +107,13 @@ def transformer_layer_by_hand(
 
 
 def adam_without_correction(
-    weight: np.ndarray, gradients: list[np.ndarray], rates: list[float], beta1: float, beta2: float, eps: float, decay: float
+    weight: np.ndarray,
+    gradients: list[np.ndarray],
+    rates: list[float],
+    beta1: float,
+    beta2: float,
+    eps: float,
+    decay: float,
 ) -> np.ndarray:
     """The release's AdamWeightDecayOptimizer: no bias correction, epsilon outside the root, decoupled decay."""
     m, v = np.zeros_like(weight), np.zeros_like(weight)

@@ -7,24 +7,26 @@ import dataclasses
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from tests.conftest import ROOT
 
-ORDER = (
-    "files cli seeding config bpe tokenizer wordpiece corpus parallel shards prepare windows transformer models "
-    "corruption objective optim runtime efficiency metrics evaluation checkpoint hub glue glue_rows glue_batches "
-    "glue_predictions glue_release glue_download inference runlog glue_command report"
-).split()
+ORDER = """
+files cli seeding config bpe bpe_trainer tokenizer_json tokenizer wordpiece archives corpus parallel shards windows
+prepare_learn prepare_encode prepare
+transformer models corruption objective optim runtime efficiency metrics evaluation checkpoint hub_layout hub
+glue glue_rows glue_batches glue_predictions glue_release glue_download glue_command inference runlog report
+""".split()
 RUN_TIME_PACKAGES = {"torch", "numpy", "regex", "tqdm", "scipy"}
 MODULES = sorted((ROOT / "electra").glob("*.py"))
 SCRIPTS = sorted(ROOT.glob("train_*.py"))
 SOURCES = [*MODULES, *SCRIPTS]
 
 
-def imported_names(path, top_level_only: bool = False) -> set[str]:
+def imported_names(path: Path, top_level_only: bool = False) -> set[str]:
     """Dotted names of modules a file imports, `from electra import x` as `electra.x`."""
     tree = ast.parse(path.read_text())
     names = set()
@@ -62,9 +64,7 @@ def test_the_top_level_holds_what_the_card_names_and_dot_files():
     assert visible <= {"setup.py", "README.md", "electra", "train_pretrain.py", "train_glue.py", "tests"}
 
 
-@pytest.mark.parametrize(
-    "module", ["prepare", "tokenizer", "corpus", "shards", "windows", "glue_rows", "metrics"]
-)
+@pytest.mark.parametrize("module", ["prepare", "tokenizer", "corpus", "shards", "windows", "glue_rows", "metrics"])
 def test_data_modules_never_load_torch(module):
     code = f"import sys, electra.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -82,13 +82,9 @@ def test_a_task_is_found_however_people_write_it(written: str) -> None:
     assert find_task(written).name == "stsb"
 
 
-@pytest.mark.parametrize(
-    ("typo", "meant"), [("coal", "cola"), ("mnil", "mnli"), ("rta", "rte"), ("sst", "sst2")]
-)
+@pytest.mark.parametrize(("typo", "meant"), [("coal", "cola"), ("mnil", "mnli"), ("rta", "rte"), ("sst", "sst2")])
 def test_a_typo_is_answered_with_the_nearest_task(typo: str, meant: str) -> None:
-    with pytest.raises(
-        ValueError, match=f"--task: expected one of cola, .*found '{typo}'; did you mean {meant}?"
-    ):
+    with pytest.raises(ValueError, match=f"--task: expected one of cola, .*found '{typo}'; did you mean {meant}?"):
         find_task(typo)
 
 

@@ -191,9 +191,7 @@ def test_evaluation_in_buckets_goes_by_length_and_without_in_file_order() -> Non
 @pytest.mark.parametrize(
     ("name", "num_dev"), [("cola", 1_043), ("mrpc", 408), ("stsb", 1_500), ("rte", 277), ("wnli", 71)]
 )
-def test_every_official_dev_row_reaches_a_batch_exactly_once(
-    real_data: Path, name: str, num_dev: int
-) -> None:
+def test_every_official_dev_row_reaches_a_batch_exactly_once(real_data: Path, name: str, num_dev: int) -> None:
     rows = read_split(TASKS[name], real_data / "glue_data", "dev")
     features = encoded(rows.first, rows.second, max_seq_length=128)
     seen = np.zeros(num_dev, int)

@@ -21,17 +21,17 @@ from electra.seeding import generator
 from tests.conftest import tiny_batch, tiny_electra, tiny_shape
 
 
-def encoder_parameters(V: int, E: int, D: int, I: int, layers: int) -> tuple[int, int]:
+def encoder_parameters(V: int, E: int, D: int, inner: int, layers: int) -> tuple[int, int]:
     """(embedding stack, everything above it), counted from the shapes alone."""
     stack = V * E + 512 * E + 2 * E + 2 * E  # words, positions, types, LayerNorm
     projection = E * D + D if E != D else 0
-    layer = 4 * (D * D + D) + (D * I + I) + (I * D + D) + 2 * 2 * D
+    layer = 4 * (D * D + D) + (D * inner + inner) + (inner * D + D) + 2 * 2 * D
     return stack, projection + layers * layer
 
 
 def test_the_small_size_has_the_papers_parameters():
     stack, above = encoder_parameters(30522, 128, 256, 1024, 12)
-    generator_stack, generator_above = encoder_parameters(30522, 128, 64, 256, 12)
+    _, generator_above = encoder_parameters(30522, 128, 64, 256, 12)
     discriminator = stack + above + (256 * 256 + 256) + (256 + 1)
     generator_only = generator_above + (64 * 128 + 128) + 2 * 128 + 30522
     assert (discriminator, discriminator + generator_only) == (13_549_057, 14_196_219)
@@ -179,9 +179,7 @@ def test_the_classifier_pools_and_projects_as_named(pooling, head):
     ids = torch.tensor([[1, 44, 7, 2, 0, 0], [1, 9, 8, 7, 6, 2]])
     mask, types = ids != 0, torch.zeros_like(ids)
     hidden = model.encoder(ids, mask, types)
-    pooled = (
-        torch.stack([hidden[0, :4].mean(dim=0), hidden[1].mean(dim=0)]) if pooling == "mean" else hidden[:, 0]
-    )
+    pooled = torch.stack([hidden[0, :4].mean(dim=0), hidden[1].mean(dim=0)]) if pooling == "mean" else hidden[:, 0]
     if head == "mlp":
         pooled = nn.functional.gelu(pooled @ model.dense.weight.T + model.dense.bias)
     torch.testing.assert_close(model(ids, mask, types), pooled @ model.output.weight.T + model.output.bias)

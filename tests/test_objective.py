@@ -19,9 +19,7 @@ from tests.conftest import tiny_batch, tiny_electra, tiny_shape
 CPU = torch.device("cpu")
 
 
-def losses_of(
-    model: Electra, batch: Batch, counts: Counts | None = None, gen_weight: float = 1.0
-) -> PretrainLosses:
+def losses_of(model: Electra, batch: Batch, counts: Counts | None = None, gen_weight: float = 1.0) -> PretrainLosses:
     return replaced_token_detection(model, batch, counts or count(batch), gen_weight, 50.0)
 
 

@@ -27,8 +27,7 @@ NO_SCALER = torch.amp.GradScaler("cpu", enabled=False)
 
 def test_the_product_schedule_has_the_releases_values():
     rates = [
-        5e-4 * schedule_factor("warmup_times_linear", t, 1_000_000, 10_000)
-        for t in (0, 1, 100, 5_000, 10_000, 500_000)
+        5e-4 * schedule_factor("warmup_times_linear", t, 1_000_000, 10_000) for t in (0, 1, 100, 5_000, 10_000, 500_000)
     ]
     expected = [0.0, 5e-8 * (1 - 1e-6), 5e-6 * (1 - 1e-4), 2.4875e-4, 4.95e-4, 2.5e-4]
     assert rates == pytest.approx(expected, rel=1e-12)
@@ -95,9 +94,7 @@ def test_with_bias_correction_updates_equal_torchs_adamw():
     start, gradients = draws.normal(size=(5, 3)), [draws.normal(size=(5, 3)) for _ in range(4)]
     ours, theirs = one_weight(start), one_weight(start)
     optimizer = make_optimizer(parameter_groups([("w", ours)], 0.01), 0.9, 0.98, 1e-6)
-    reference = torch.optim.AdamW(
-        [theirs], lr=3e-3, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, fused=False
-    )
+    reference = torch.optim.AdamW([theirs], lr=3e-3, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, fused=False)
     for gradient in gradients:
         set_update(optimizer, 3e-3, bias_correction=True)
         ours.grad, theirs.grad = torch.from_numpy(gradient), torch.from_numpy(gradient)

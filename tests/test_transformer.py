@@ -50,9 +50,7 @@ def test_embeddings_add_word_position_and_type_then_normalise_before_any_project
 def test_no_token_types_means_type_zero():
     encoder = randomised(Encoder(tiny_shape(), make_embeddings(tiny_shape())))
     ids = torch.tensor([[4, 8, 15, 16, 23]])
-    torch.testing.assert_close(
-        encoder(ids), encoder(ids, token_type_ids=torch.zeros_like(ids)), rtol=0, atol=0
-    )
+    torch.testing.assert_close(encoder(ids), encoder(ids, token_type_ids=torch.zeros_like(ids)), rtol=0, atol=0)
 
 
 def test_equal_widths_leave_no_projection():

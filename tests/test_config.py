@@ -1,0 +1,71 @@
+"""Defaults are the report's; recipes and sizes are values; impossible combinations are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from electra import cli
+from electra.config import DEMO, FINETUNE_RECIPES, PRETRAIN_RECIPES, SIZES, EncoderConfig, FinetuneConfig, PretrainConfig
+
+CONFIGS = (EncoderConfig, PretrainConfig, FinetuneConfig)
+
+
+def test_the_defaults_are_table_5():
+    shape, config = EncoderConfig(), PretrainConfig()
+    assert (shape.num_layers, shape.hidden_size, shape.intermediate_size, shape.num_heads) == (12, 256, 1024, 4)
+    assert (shape.embedding_size, shape.vocab_size, shape.hidden_dropout_prob) == (128, 30_522, 0.1)
+    assert (config.generator_size, config.mask_prob, config.gen_weight, config.disc_weight) == (0.25, 0.15, 1.0, 50.0)
+    assert (config.learning_rate, config.num_warmup_steps, config.num_train_steps) == (5e-4, 10_000, 1_000_000)
+    assert (config.batch_size, config.seq_length, config.weight_decay, config.adam_epsilon) == (128, 128, 0.01, 1e-6)
+
+
+def test_the_defaults_are_table_6():
+    config = FinetuneConfig()
+    assert (config.learning_rate, config.batch_size, config.layerwise_lr_decay) == (3e-4, 32, 0.8)
+    assert (config.weight_decay, config.warmup_fraction, config.dropout, config.max_seq_length) == (0.0, 0.1, 0.1, 128)
+
+
+def test_the_official_recipe_differs_in_just_what_the_register_says():
+    preset = cli.build(PretrainConfig, PRETRAIN_RECIPES["official"])
+    changed = {d.split(" is ")[0] for d in cli.differences(PretrainConfig(), preset)}
+    assert changed == {"schedule", "bias_correction"}
+    preset = cli.build(FinetuneConfig, FINETUNE_RECIPES["official"])
+    changed = {d.split(" is ")[0] for d in cli.differences(FinetuneConfig(), preset)}
+    heads = {"pooling", "head", "loss_reduction", "layerwise_lr_top_exponent", "pair_swap"}
+    assert changed == {"schedule", "bias_correction"} | heads
+
+
+@pytest.mark.parametrize("layers", [*SIZES.values(), *PRETRAIN_RECIPES.values(), *FINETUNE_RECIPES.values(), DEMO])
+def test_presets_hold_only_settings_that_exist(layers):
+    names = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
+    assert set(layers) <= names
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_builds(size):
+    shape = cli.build(EncoderConfig, SIZES[size])
+    config = cli.build(PretrainConfig, SIZES[size])
+    assert shape.generator(config.generator_size).num_layers == shape.num_layers
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_every_setting_says_what_it_is(config_class):
+    for field in dataclasses.fields(config_class):
+        assert field.metadata["help"], field.name
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match=r"--num-heads: expected a divisor of --hidden-size 256, found 3"):
+        EncoderConfig(num_heads=3)
+
+
+def test_warm_up_must_end_before_training_does():
+    with pytest.raises(ValueError, match=r"--num-warmup-steps: expected fewer than --num-train-steps 5, found 10000"):
+        PretrainConfig(num_train_steps=5)
+
+
+def test_configs_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PretrainConfig().seed = 1  # type: ignore[misc]

@@ -1,0 +1,35 @@
+"""What a person is shown."""
+
+from __future__ import annotations
+
+import torch
+
+from electra.evaluation import predict_rows
+from electra.inference import corrupted_example, marked_sentence
+from electra.tokenizer import Tokenizer
+from tests.conftest import tiny_electra, tiny_shape, tiny_batch, word_salad
+
+
+def test_each_verdict_stands_under_its_token_and_the_original_between():
+    text = marked_sentence(["the", " chef", " cooked"], ["the", " chef", " ate"], [0.02, 0.1, 0.83])
+    assert text.split("\n") == ["     shown the chef ate", "       was          (cooked)", " replaced? 2%  10%  83%!", ""]
+
+
+def test_white_space_is_made_visible():
+    assert "\\n" in marked_sentence(["\n"], [" x"], [0.5])
+
+
+def test_long_sentences_are_wrapped_token_by_token():
+    text = marked_sentence(["word"] * 30, ["word"] * 30, [0.0] * 30, width=40)
+    assert max(map(len, text.split("\n"))) <= 40 + 11
+    assert text.count("word") == 30
+
+
+def test_the_example_is_the_row_with_most_replaced_tokens():
+    tokenizer = Tokenizer.train(word_salad(20, 40), 331)
+    batch = tiny_batch([23, 11, 5, 17], 23)
+    predictions = predict_rows(tiny_electra(tiny_shape(vocab_size=331)), batch, torch.device("cpu"), torch.float32)
+    text = corrupted_example(batch, predictions, tokenizer)
+    row = int(predictions.is_replaced.sum(axis=1).argmax())
+    assert text.count("%") == (23, 11, 5, 17)[row]
+    assert "[CLS]" in text
