@@ -248,16 +248,18 @@ def load_weights(folder: Path, model: nn.Module) -> None:
         raise FormatError(f"{folder}/model.pt: {error}; build the model from the checkpoint's config") from None
 
 
+ENCODERS = ("discriminator.encoder.", "encoder.", "generator.encoder.")
+"""Where a checkpoint's encoder is, by preference: of a pair, of a fine-tuned model, of a masked-LM control."""
+
+
 def load_encoder_weights(folder: Path, encoder: nn.Module) -> None:
-    """Copy the discriminator's encoder of a pre-training checkpoint into an encoder, strictly."""
-    prefix = "discriminator.encoder."
-    saved = {
-        name.removeprefix(prefix): t for name, t in read_tensors(folder / "model.pt").items() if name.startswith(prefix)
-    }
+    """Copy the encoder that a checkpoint is about into an encoder, strictly."""
+    saved = read_tensors(folder / "model.pt")
+    prefix = next((prefix for prefix in ENCODERS if any(name.startswith(prefix) for name in saved)), ENCODERS[0])
     try:
-        encoder.load_state_dict(saved)
+        encoder.load_state_dict({name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)})
     except RuntimeError as error:
-        raise FormatError(f"{folder}/model.pt: {error}; name a pre-training checkpoint") from None
+        raise FormatError(f"{folder}/model.pt: {error}; name another checkpoint") from None
 
 
 def load_encoder_config(folder: Path) -> EncoderConfig:
