@@ -12,17 +12,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from electra.checkpoint import load_encoder_config, load_encoder_weights, resolve_checkpoint, verify
+from electra.checkpoint import (
+    json_bytes,
+    load_encoder_config,
+    load_encoder_weights,
+    resolve_checkpoint,
+    save_checkpoint,
+    torch_bytes,
+    verify,
+)
 from electra.config import EncoderConfig, FinetuneConfig
 from electra.files import FormatError, read_json
+from electra.glue import Task
 from electra.glue_batches import Features, evaluation_batches, make_batch
 from electra.models import SequenceClassifier, initialize_weights
 from electra.objective import wide
 from electra.optim import layerwise_rates
-from electra.runtime import autocast
+from electra.runtime import autocast, resolve_precision
 from electra.seeding import generator
 from electra.tokenizer import Tokenizer
-from electra.wordpiece import WordPieceTokenizer, load_tokenizer
+from electra.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
 
 Array = npt.NDArray[Any]
 
@@ -40,23 +49,28 @@ class Start(NamedTuple):
     sha256: str  # of the weights
 
 
-def open_start(path: Path) -> Start:
+def open_start(path: Path, *, task: str = "") -> Start:
     """Open a checkpoint, or the newest of a run folder.
+
+    Args:
+        task: what it must have been fine-tuned on; empty if that does not matter.
 
     Raises:
         FileNotFoundError: there is nothing.
-        FormatError: it is damaged or no checkpoint, or its tokenizer is not the one it was trained with.
+        FormatError: it is damaged or no checkpoint, was fine-tuned on something else, or its tokenizer is not the
+            one it was trained with.
     """
     folder = resolve_checkpoint(path)
     manifest, config = verify(folder), read_json(folder / "config.json")
+    if task and config.get("task") != task:
+        raise FormatError(f"{folder}: expected a model fine-tuned on {task}, found {config.get('task', 'none')}; "
+                          f"make one with train_glue.py --task {task} --save-models")  # fmt: skip
     shape, tokenizer = load_encoder_config(folder), load_tokenizer(folder)
     found = tokenizer.fingerprint
     if tokenizer.vocab_size != shape.vocab_size or config.get("tokenizer", found) != found:
-        raise FormatError(
-            f"{folder}: expected a tokenizer of {shape.vocab_size:,} tokens, fingerprint "
-            f"{config.get('tokenizer', 'any')[:12]}, found {tokenizer.vocab_size:,}, {found[:12]}; put back the "
-            "tokenizer, and the version of regex, that the checkpoint was trained with"
-        )
+        raise FormatError(f"{folder}: expected the tokenizer of {shape.vocab_size:,} tokens it was trained with, found "
+                          f"another, of {tokenizer.vocab_size:,}, or another version of the regex package; "
+                          "put the right one back")  # fmt: skip
     return Start(folder, shape, tokenizer, manifest["step"], manifest["sha256"]["model.pt"])
 
 
@@ -69,9 +83,7 @@ def build_classifier(
         num_outputs: classes, or 1 for a score.
         seed: of the head, and of the encoder if `from_scratch`.
     """
-    shape = dataclasses.replace(
-        start.shape, hidden_dropout_prob=config.dropout, attention_dropout_prob=config.dropout
-    )
+    shape = dataclasses.replace(start.shape, hidden_dropout_prob=config.dropout, attention_dropout_prob=config.dropout)
     if config.max_seq_length > shape.max_position_embeddings:
         raise ValueError(f"--max-seq-length: expected at most {shape.max_position_embeddings}, the checkpoint's "
                          f"positions, found {config.max_seq_length}; lower it")  # fmt: skip
@@ -88,20 +100,21 @@ def build_classifier(
 def learning_rates(model: SequenceClassifier, config: FinetuneConfig) -> dict[str, float]:
     """Rate multiplier of each parameter."""
     names = [name for name, _ in model.named_parameters()]
-    return layerwise_rates(
-        names, len(model.encoder.layers), config.layerwise_lr_decay, config.layerwise_lr_top_exponent
-    )
+    return _rates(names, len(model.encoder.layers), config)
 
 
-def rate_table(model: SequenceClassifier, config: FinetuneConfig) -> str:
-    """The peak rate of the head, each layer from the top, and the embeddings, a line each."""
-    factors = {}
-    for name, factor in learning_rates(model, config).items():
-        parts = name.split(".")
-        group = "head" if parts[0] != "encoder" else "embeddings and projection"
-        factors[f"layer {int(parts[2]) + 1}" if parts[1] == "layers" else group] = factor
-    lines = [f"  {group:<26}{factor:.4f}  {factor * config.learning_rate:.3g}" for group, factor in factors.items()]
-    return "\n".join(["peak learning rate, over the head's and in full:", *reversed(lines)])
+def _rates(names: list[str], num_layers: int, config: FinetuneConfig) -> dict[str, float]:
+    return layerwise_rates(names, num_layers, config.layerwise_lr_decay, config.layerwise_lr_top_exponent)
+
+
+def rate_table(num_layers: int, config: FinetuneConfig) -> str:
+    """The peak learning rate of the head, of each layer from the top, and of the embeddings, a line each."""
+    layers = {f"encoder.layers.{number - 1}.": f"layer {number}" for number in range(num_layers, 0, -1)}
+    names = {"output.": "head", **layers, "encoder.embeddings.": "embeddings, projection"}
+    rates = _rates([*names], num_layers, config)
+    lines = [f"  {title:<24}{rates[name]:.4f} x {config.learning_rate:g} = {rates[name] * config.learning_rate:.3g}"
+             for name, title in names.items()]  # fmt: skip
+    return "\n".join(["peak learning rates:", *lines])
 
 
 def loss_sum(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -115,14 +128,34 @@ def loss_sum(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def predict_rows(
-    model: SequenceClassifier, features: Features, config: FinetuneConfig, device: torch.device, dtype: torch.dtype
-) -> Array:
-    """(N, num_outputs) float32 outputs of every row, in the order of `features`; dropout is off from here on."""
+def predict_rows(model: SequenceClassifier, features: Features, config: FinetuneConfig, device: torch.device) -> Array:
+    """(N, num_outputs) outputs of every row, float32, in the order of `features`; dropout is off from here on."""
     model.eval()
+    dtype = resolve_precision(config.precision, device)
     outputs = np.full((len(features), model.output.out_features), np.nan, np.float32)
     for rows in evaluation_batches(features.lengths, PREDICT_ROWS, length_buckets=config.length_buckets):
         batch = make_batch(features, rows, token_types=config.token_types)
         with autocast(device, dtype):
             outputs[rows] = model(**{name: t.to(device) for name, t in batch.items()}).float().cpu().numpy()
     return outputs
+
+
+def save_classifier(
+    folder: Path, model: SequenceClassifier, start: Start, config: FinetuneConfig, task: Task, step: int
+) -> None:
+    """Keep a fine-tuned model as a checkpoint that `predict`, `export` and a later fine-tuning take."""
+    settings = {
+        "encoder": dataclasses.asdict(start.shape),
+        "finetune": dataclasses.asdict(config),
+        "task": task.name,
+        "labels": list(task.labels),
+        "score_range": list(task.score_range),
+        "tokenizer": start.tokenizer.fingerprint,
+    }
+    tokenizer = tokenizer_file(start.folder)
+    contents = {
+        "config.json": json_bytes(settings),
+        tokenizer.name: tokenizer.read_bytes(),
+        "model.pt": torch_bytes(model.state_dict()),
+    }
+    save_checkpoint(folder, contents, {"step": step, "started_from": start.sha256})

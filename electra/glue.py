@@ -106,9 +106,7 @@ class Task:
         return is_failed(predictions, labels, is_regression=self.is_regression)
 
 
-def _splits(
-    title: str, train: int, dev: int, test: int, unheaded: tuple[str, ...] = ()
-) -> dict[str, SplitFile]:
+def _splits(title: str, train: int, dev: int, test: int, unheaded: tuple[str, ...] = ()) -> dict[str, SplitFile]:
     return {
         "train": SplitFile(f"{title}/train.tsv", (train,), unheaded),
         "dev": SplitFile(f"{title}/dev.tsv", (dev,), unheaded),

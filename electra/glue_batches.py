@@ -108,9 +108,7 @@ def make_batch(features: Features, rows: Array, *, token_types: bool = True) -> 
     places = np.where(is_real, features.starts[rows][:, None] + columns, 0)
     is_second = is_real & (columns >= features.second_starts[rows][:, None]) & token_types
     return {
-        "input_ids": torch.from_numpy(
-            np.where(is_real, features.ids[places], features.pad_id).astype(np.int64)
-        ),
+        "input_ids": torch.from_numpy(np.where(is_real, features.ids[places], features.pad_id).astype(np.int64)),
         "attention_mask": torch.from_numpy(is_real),
         "token_type_ids": torch.from_numpy(is_second.astype(np.int64)),
     }
@@ -133,9 +131,7 @@ def training_batches(
     if not length_buckets:
         return _cut(order, batch_size)
     pools = _cut(order, POOL_BATCHES * batch_size)
-    batches = [
-        batch for pool in pools for batch in _cut(pool[np.argsort(lengths[pool], kind="stable")], batch_size)
-    ]
+    batches = [batch for pool in pools for batch in _cut(pool[np.argsort(lengths[pool], kind="stable")], batch_size)]
     return [batches[place] for place in random.permutation(len(batches))]
 
 

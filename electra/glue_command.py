@@ -21,9 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     download = commands.add_parser("download", help="fetch the official files")
     download.add_argument("--task", default="all", help="a task, or several with commas (default all)")
-    download.add_argument(
-        "--data-dir", type=Path, default=Path("glue_data"), help="folder (default glue_data)"
-    )
+    download.add_argument("--data-dir", type=Path, default=Path("glue_data"), help="folder (default glue_data)")
     download.add_argument("--base-url", default=BASE_URL, help=f"a mirror of {BASE_URL}")
     verify = commands.add_parser("verify", help="check the files of a folder")
     verify.add_argument("folder", type=Path)
@@ -31,9 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     submission = commands.add_parser("submission", help="make the zip for the GLUE server, or check one")
     submission.add_argument("--results", type=Path, default=Path("runs/glue"), help="folder of train_glue.py")
     submission.add_argument("--seed", type=int, default=0, help="which runs' predictions (default 0)")
-    submission.add_argument(
-        "--wnli", choices=("majority", "model"), default="majority", help="default majority"
-    )
+    submission.add_argument("--wnli", choices=("majority", "model"), default="majority", help="default majority")
     submission.add_argument("--out", type=Path, default=Path("submission.zip"), help="default submission.zip")
     submission.add_argument("--check", type=Path, help="only check this zip or folder")
     asked = parser.parse_args(argv)

@@ -57,9 +57,7 @@ def _receive(url: str, partial: Path, start: int, num_bytes: int, remedy: str) -
             raise FormatError(f"{url}: expected {num_bytes:,} bytes, found {promised:,}; {remedy}")
         with (
             open(partial, "ab" if start else "wb") as file,
-            tqdm(
-                total=num_bytes, initial=start, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1]
-            ) as bar,
+            tqdm(total=num_bytes, initial=start, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1]) as bar,
         ):
             while block := response.read(1 << 16):
                 file.write(block)

@@ -145,9 +145,7 @@ def check_submission_lines(name: str, lines: Sequence[str]) -> None:
     task = TASKS[task_name]
     (num_rows,) = task.splits[split].num_rows
     if lines[0].split("\t") != _SUBMISSION_HEADER:
-        raise FormatError(
-            f"{name}: expected the header index, prediction, found {lines[0]!r}; write that line"
-        )
+        raise FormatError(f"{name}: expected the header index, prediction, found {lines[0]!r}; write that line")
     if len(lines) - 1 != num_rows:
         raise FormatError(f"{name}: expected {num_rows:,} rows, found {len(lines) - 1:,}; "
                           f"predict every row of {task.splits[split].path}")  # fmt: skip
@@ -155,9 +153,7 @@ def check_submission_lines(name: str, lines: Sequence[str]) -> None:
     for index, line in enumerate(lines[1:]):
         number, _, word = line.partition("\t")
         if number != str(index):
-            raise FormatError(
-                f"{name}, line {index + 2}: expected index {index}, found {number!r}; keep the order"
-            )
+            raise FormatError(f"{name}, line {index + 2}: expected index {index}, found {number!r}; keep the order")
         if not (_is_score(word, task) if task.is_regression else word in task.codes):
             raise FormatError(f"{name}, line {index + 2}: expected {allowed}, found {word!r}; correct it")
 

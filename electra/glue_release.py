@@ -23,9 +23,7 @@ class Download(NamedTuple):
 
 DOWNLOADS: Mapping[str, tuple[Download, ...]] = {
     "cola": (
-        Download(
-            "glue/data/CoLA.zip", 376_971, "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff"
-        ),
+        Download("glue/data/CoLA.zip", 376_971, "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff"),
     ),
     "sst2": (
         Download(
@@ -52,9 +50,7 @@ DOWNLOADS: Mapping[str, tuple[Download, ...]] = {
         ),
     ),
     "stsb": (
-        Download(
-            "glue/data/STS-B.zip", 802_872, "e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85"
-        ),
+        Download("glue/data/STS-B.zip", 802_872, "e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85"),
     ),
     "qqp": (
         Download(
@@ -69,9 +65,7 @@ DOWNLOADS: Mapping[str, tuple[Download, ...]] = {
             312_783_507,
             "e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633",
         ),
-        Download(
-            "glue/data/AX.tsv", 222_257, "0e13510b1bb14436ff7e2ee82338f0efb0133ecf2e73507a697dc210db3f05fd"
-        ),
+        Download("glue/data/AX.tsv", 222_257, "0e13510b1bb14436ff7e2ee82338f0efb0133ecf2e73507a697dc210db3f05fd"),
     ),
     "qnli": (
         Download(
@@ -81,14 +75,10 @@ DOWNLOADS: Mapping[str, tuple[Download, ...]] = {
         ),
     ),
     "rte": (
-        Download(
-            "glue/data/RTE.zip", 697_150, "6bf86de103ecd335f3441bd43574d23fef87ecc695977a63b82d5efb206556ee"
-        ),
+        Download("glue/data/RTE.zip", 697_150, "6bf86de103ecd335f3441bd43574d23fef87ecc695977a63b82d5efb206556ee"),
     ),
     "wnli": (
-        Download(
-            "glue/data/WNLI.zip", 28_999, "ae0e8e4d16f4d46d4a0a566ec7ecceccfd3fbfaa4a7a4b4e02848c0f2561ac46"
-        ),
+        Download("glue/data/WNLI.zip", 28_999, "ae0e8e4d16f4d46d4a0a566ec7ecceccfd3fbfaa4a7a4b4e02848c0f2561ac46"),
     ),
 }
 """What each task is made of. Source: GLUE-baselines; sizes and digests as huggingface/datasets has them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -9,6 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from electra.cli import build
+from electra.config import FINETUNE_RECIPES, FinetuneConfig
+from electra.finetune import Start
+from electra.glue_rows import Rows
 from electra.metrics import AVERAGES, Summary, summarize
 from electra.runlog import read_metrics
 
@@ -19,6 +24,78 @@ Record = dict[str, Any]
 def digest(value: object) -> str:
     """Twelve hexadecimal digits that name a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def describe_protocol(
+    start: Start, config: FinetuneConfig, *, from_scratch: bool, mnli: Start | None
+) -> dict[str, Any]:
+    """All that decides the numbers but task and seed: runs of one protocol stand in one table.
+
+    Args:
+        mnli: the fine-tuned model that MRPC, STS-B and RTE start from, if they do.
+    """
+    settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)
+                if not field.metadata["free"]}  # fmt: skip
+    preset = {"recipe": config.recipe, **FINETUNE_RECIPES[config.recipe]}
+    defaults = dataclasses.asdict(build(FinetuneConfig, preset))
+    start_weights = "random" if from_scratch else start.sha256
+    shape = dataclasses.asdict(start.shape)
+    decisive = [start_weights, shape, start.tokenizer.fingerprint, settings, mnli.sha256 if mnli else ""]
+    return {
+        "protocol_id": digest(decisive),
+        "checkpoint": str(start.folder),
+        "checkpoint_step": start.step,
+        "checkpoint_sha256": start.sha256,
+        "from_scratch": from_scratch,
+        "init_from_mnli": str(mnli.folder) if mnli else None,
+        "recipe": config.recipe,
+        "overrides": {name: value for name, value in settings.items() if value != defaults[name]},
+        "settings": settings,
+    }
+
+
+def describe(protocol: Mapping[str, Any]) -> str:
+    """What must stand beside every number of a protocol, in one line."""
+    start = f"{protocol['checkpoint']} (update {protocol['checkpoint_step']:,}, {protocol['checkpoint_sha256'][:12]})"
+    overrides = ", ".join(f"{name} {value}" for name, value in protocol["overrides"].items())
+    return "; ".join([
+        f"random weights in the shape of {start}" if protocol["from_scratch"] else f"from {start}",
+        f"MRPC, STS-B and RTE from MNLI model {protocol['init_from_mnli']}" if protocol["init_from_mnli"] else
+        "no task from another task's model",
+        f"recipe {protocol['recipe']}" + (f" but {overrides}" if overrides else ""),
+        f"pair swap {'on' if protocol['settings']['pair_swap'] else 'off'}",
+        "dev files, model of the last update, every seed counted",
+    ])  # fmt: skip
+
+
+def identify(protocol: Mapping[str, Any], task: str, seed: int, rows: Mapping[str, Rows]) -> Record:
+    """The part of a run's record that is known before it runs; `run_id` names protocol, task, seed and data."""
+    data = {
+        split: {"path": str(r.path), "sha256": r.sha256, "num_rows": len(r),
+                "num_damaged": r.num_damaged, "num_empty": r.num_empty}
+        for split, r in rows.items()
+    }  # fmt: skip
+    learned_from = [data[split]["sha256"] for split in data if split == "train" or split.startswith("dev")]
+    run_id = digest([protocol["protocol_id"], task, seed, learned_from])
+    return {"run_id": run_id, "task": task, "seed": seed, **protocol, "data": data}
+
+
+def is_finished(folder: Path, identity: Record) -> bool:
+    """Whether a record of this run is there, with predictions of every split that is asked for."""
+    asked = {split for split in identity["data"] if split != "train"}
+    return any(
+        record["run_id"] == identity["run_id"] and asked <= set(record["predictions"])
+        for record in read_results(folder)
+    )
+
+
+def result_line(record: Record) -> str:
+    """What a finished run prints."""
+    scores = ", ".join(f"{metric} {100 * value:.2f}" for metric, value in record["metrics"].items())
+    line = f"{record['task']} seed {record['seed']}: {scores} ({record['train_seconds']:.0f} s)"
+    if record["num_skipped"]:
+        line += f"; WARNING: {record['num_skipped']} of {record['num_updates']} updates skipped, gradient not finite"
+    return line + ("; WARNING: failed, it answers the same whatever it reads" if record["failed"] else "")
 
 
 def read_results(folder: Path) -> list[Record]:

@@ -35,6 +35,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.first)
 
+    @property
+    def gold(self) -> Array:
+        """The labels of a file that has some."""
+        if self.labels is None:
+            raise ValueError(f"{self.path}: expected labels, found a test file; name another split")
+        return self.labels
+
 
 class _Column(NamedTuple):
     """One named column of a file, and the line each value stands on."""
@@ -83,9 +90,9 @@ def with_swapped_pairs(rows: Rows) -> Rows:
 
     Source: release classification_tasks.py:355-361, 430-439.
     """
-    if rows.second is None or rows.labels is None:
-        raise ValueError(f"{rows.path}: expected labelled pairs to swap, found others; drop --pair-swap")
-    labels = np.concatenate([rows.labels, rows.labels])
+    if rows.second is None:
+        raise ValueError(f"{rows.path}: expected pairs to swap, found single texts; drop --pair-swap")
+    labels = np.concatenate([rows.gold, rows.gold])
     return replace(rows, first=rows.first + rows.second, second=rows.second + rows.first, labels=labels)
 
 
@@ -109,9 +116,7 @@ def own_task(
         ValueError: the metric is unknown, or does not fit the labels.
     """
     if metric not in METRICS:
-        raise ValueError(
-            f"--metric: expected one of {', '.join(METRICS)}, found {metric!r}; choose one of them"
-        )
+        raise ValueError(f"--metric: expected one of {', '.join(METRICS)}, found {metric!r}; choose one of them")
     files = {"train": SplitFile(str(train_file.resolve())), "dev": SplitFile(str(dev_file.resolve()))}
     columns = (text_column, text_pair_column) if text_pair_column else (text_column,)
     family = SCORE_METRICS if metric in SCORE_METRICS else CLASS_METRICS
@@ -120,9 +125,7 @@ def own_task(
     raw = {split: _read_columns(Path(file.path), file, (label_column,), _remedy(task, split))[0][0]
            for split, file in files.items()}  # fmt: skip
     if metric in SCORE_METRICS:
-        scores = [
-            _parse_labels(task, Path(files[split].path), raw[split], _remedy(task, split)) for split in files
-        ]
+        scores = [_parse_labels(task, Path(files[split].path), raw[split], _remedy(task, split)) for split in files]
         low, high = float(np.concatenate(scores).min()), float(np.concatenate(scores).max())
         if low == high:
             raise ValueError(
@@ -186,9 +189,7 @@ def _json_fields(path: Path, number: int, line: str, wanted: tuple[str, ...], re
         values = json.loads(line)
     except json.JSONDecodeError as error:
         raise FormatError(f"{path}, line {number}: expected JSON, found {error.msg}; {remedy}") from None
-    if not isinstance(values, dict) or not all(
-        isinstance(values.get(name), str | int | float) for name in wanted
-    ):
+    if not isinstance(values, dict) or not all(isinstance(values.get(name), str | int | float) for name in wanted):
         found = ", ".join(values) if isinstance(values, dict) else repr(values)[:40]
         raise FormatError(
             f"{path}, line {number}: expected an object with text or numbers under {', '.join(wanted)}, "
@@ -223,9 +224,7 @@ def _table(
     return file.columns or tuple(next(rows)[1]), rows
 
 
-def _read_columns(
-    path: Path, file: SplitFile, wanted: tuple[str, ...], remedy: str
-) -> tuple[list[_Column], int]:
+def _read_columns(path: Path, file: SplitFile, wanted: tuple[str, ...], remedy: str) -> tuple[list[_Column], int]:
     """The wanted columns of a file, and how many damaged rows were left out."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file of rows, found none; {remedy}")
@@ -244,9 +243,7 @@ def _read_columns(
         elif file.may_be_damaged:
             num_damaged += 1
         else:
-            raise FormatError(
-                f"{path}, line {number}: expected {len(names)} columns, found {len(fields)}; {remedy}"
-            )
+            raise FormatError(f"{path}, line {number}: expected {len(names)} columns, found {len(fields)}; {remedy}")
     if not kept:
         raise FormatError(f"{path}: expected rows below the header, found none; {remedy}")
     return [_Column([row[i] for row in kept], numbers) for i in range(len(wanted))], num_damaged

@@ -173,9 +173,7 @@ class Average(NamedTuple):
             ValueError: a task is missing; an average of fewer tasks would be another number.
         """
         if missing := self.missing(scores):
-            raise ValueError(
-                f"average: expected every task, found none of {', '.join(missing)}; run them first"
-            )
+            raise ValueError(f"average: expected every task, found none of {', '.join(missing)}; run them first")
         values = [float(np.mean([scores[entry] for entry in term])) for term in self.terms]
         return float(np.mean(values + ([] if self.constant is None else [self.constant])))
 
@@ -278,9 +276,7 @@ def compare_over_examples(
             f"comparison over examples: expected both models' predictions as (seeds, {len(labels)}), "
             f"found {first.shape} and {second.shape}; compare equally many runs on one dev file"
         )
-    both = np.concatenate(
-        [first, second], axis=1
-    )  # columns 0..N-1 are the first model's, N..2N-1 the second's
+    both = np.concatenate([first, second], axis=1)  # columns 0..N-1 are the first model's, N..2N-1 the second's
 
     def gain(old: Array, new: Array) -> float:
         gold = labels[old % len(labels)]

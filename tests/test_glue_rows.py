@@ -199,7 +199,7 @@ def test_swapped_pairs_follow_the_rows_with_the_same_labels(tmp_path: Path) -> N
 
 def test_single_sentences_cannot_be_swapped(tmp_path: Path) -> None:
     write(tmp_path, "sst2", "fine\t1")
-    with pytest.raises(ValueError, match="expected labelled pairs to swap"):
+    with pytest.raises(ValueError, match="expected pairs to swap"):
         with_swapped_pairs(read(tmp_path, "sst2"))
 
 
