@@ -81,7 +81,8 @@ class MergeTable:
         tokens: the bytes of every id.
 
     Raises:
-        ValueError: a merge uses a token that no earlier merge makes, or makes one that is made already.
+        ValueError: a merge uses a token that no earlier merge makes, or makes one that is made already or never
+            comes up. Training yields no such merges.
     """
 
     def __init__(self, merges: Sequence[Merge]) -> None:
@@ -93,11 +94,10 @@ class MergeTable:
             raise ValueError("merges: expected each token to be made once, found some that are made twice")
         self._parts = [(0, 0)] * FIRST_MERGE_ID + list(merges)
         self._merged = {left << 16 | right: FIRST_MERGE_ID + rank for rank, (left, right) in enumerate(merges)}
-        self._id_of = {
-            token: n
-            for n, token in enumerate(self.tokens)
-            if NUM_SPECIAL_TOKENS <= n < FIRST_MERGE_ID or (token and not self._are_merged(*self._parts[n], n))
-        }
+        for rank, (left, right) in enumerate(merges):
+            if self._are_merged(left, right, FIRST_MERGE_ID + rank):
+                raise ValueError(f"merge {rank}: expected a token that merging makes, found {left} and {right} apart")
+        self._id_of = {token: n for n, token in enumerate(self.tokens) if n >= NUM_SPECIAL_TOKENS}
         self._reach: dict[bytes, int] = {}  # the length of the longest token by its first two bytes
         for token in self._id_of:
             self._reach[token[:2]] = max(len(token), self._reach.get(token[:2], 1))

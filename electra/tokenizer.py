@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from electra import bpe
 from electra.bpe_trainer import MIN_COUNT, Progress, count_chunks, learn_merges
-from electra.files import read_json, write_json
+from electra.files import FormatError, read_json, write_json
 from electra.tokenizer_json import SPECIAL_TOKENS, Vocabulary, from_json, native_vocabulary, to_json
 
 __all__ = ["FILE_NAME", "ID_DTYPE", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
@@ -120,11 +120,12 @@ class Tokenizer:
             raise ValueError(f"text: expected Unicode text, found {found}; replace it") from error
 
     def encode_bytes(self, data: bytes) -> list[int]:
-        """The ids of bytes that need not be UTF-8; each byte that is not becomes a chunk of other symbols."""
-        ids: list[int] = []
-        for chunk in bpe.split_text(data.decode("utf-8", "surrogateescape")):
-            ids += self._table_ids(chunk.encode("utf-8", "surrogateescape"))
-        return ids
+        """The ids of bytes that need not be UTF-8; those that are not are split like punctuation."""
+        try:
+            return self.encode(data.decode())
+        except UnicodeDecodeError:
+            chunks = bpe.split_text(data.decode("utf-8", "surrogateescape"))
+            return [n for chunk in chunks for n in self._table_ids(chunk.encode("utf-8", "surrogateescape"))]
 
     def _encode_word(self, word: str) -> bytes:
         return b"".join(map(self._chunks.__getitem__, bpe.split_text(word)))
@@ -169,7 +170,12 @@ class Tokenizer:
         file = path / FILE_NAME if path.is_dir() else path
         if not file.exists():
             raise FileNotFoundError(f"{file}: expected a tokenizer, found nothing; check the path")
-        return cls(from_json(read_json(file), file))
+        try:
+            return cls(from_json(read_json(file), file))
+        except FormatError:
+            raise
+        except ValueError as error:
+            raise FormatError(f"{file}: {error}; train a tokenizer with python -m electra prepare") from None
 
 
 def count_merges(vocab_size: int) -> int:

@@ -81,7 +81,7 @@ class WindowSampler:
         for epoch in range(drawn[0] // size, drawn[-1] // size + 1):
             first, last = max(drawn[0], epoch * size), min(drawn[-1], (epoch + 1) * size - 1)
             places = np.arange(first - epoch * size, last - epoch * size + 1, dtype=np.uint64)
-            documents += permute(places, size, derive_seed(self.seed, "windows", epoch, 0)).tolist()
+            documents += permute(places, size, derive_seed(self.seed, "windows", epoch, "order")).tolist()
         return documents
 
     def _by_token(self, step: int, noise: np.random.Generator) -> list[int]:

@@ -122,3 +122,50 @@ def adam_without_correction(
         v = beta2 * v + (1 - beta2) * gradient**2
         weight = weight - rate * (m / (np.sqrt(v) + eps) + decay * weight)
     return weight
+
+
+# --- tokenizer and data -----------------------------------------------------------------------------------
+
+
+def merged(ids: list[int], left: int, right: int, new: int) -> list[int]:
+    """A chunk with every `left right` from the left replaced by `new`."""
+    result: list[int] = []
+    for token in ids:
+        if result and result[-1] == left and token == right:
+            result[-1] = new
+        else:
+            result.append(token)
+    return result
+
+
+def merges_by_recounting(
+    chunks: dict[bytes, int], byte_ids: dict[int, int], num_merges: int, min_count: int, first_id: int
+) -> list[tuple[int, int]]:
+    """Learn merges as the definition says: count all pairs anew, take the best, replace it everywhere, again."""
+    words = [([byte_ids[byte] for byte in chunk], count) for chunk, count in chunks.items()]
+    merges: list[tuple[int, int]] = []
+    while len(merges) < num_merges:
+        counts: dict[tuple[int, int], int] = {}
+        for ids, count in words:
+            for pair in zip(ids, ids[1:], strict=False):
+                counts[pair] = counts.get(pair, 0) + count
+        best = min(counts, key=lambda pair: (-counts[pair], pair), default=None)
+        if best is None or counts[best] < min_count:
+            break
+        words = [(merged(ids, *best, first_id + len(merges)), count) for ids, count in words]
+        merges.append(best)
+    return merges
+
+
+def encode_pair_by_pair(
+    chunk: bytes, byte_ids: dict[int, int], merges: list[tuple[int, int]], first_id: int
+) -> list[int]:
+    """Apply merges as the definition says: while any pair can be merged, merge the one learned first."""
+    ids = [byte_ids[byte] for byte in chunk]
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    while True:
+        present = [pair for pair in zip(ids, ids[1:], strict=False) if pair in ranks]
+        if not present:
+            return ids
+        best = min(present, key=ranks.__getitem__)
+        ids = merged(ids, *best, first_id + ranks[best])
