@@ -131,7 +131,8 @@ def _cut(file: IO[bytes], where: str, kind: str, separator: bytes) -> Iterator[U
         head, found, tail = b"".join(parts).rpartition(separator)
         if found:
             yield Unit(where, kind, len(head), data=head, offset=offset, first_line=line)
-            offset, line = offset + len(head) + len(separator), line + head.count(b"\n") + 1
+            offset += len(head) + len(separator)
+            line += head.count(b"\n") + separator.count(b"\n")
         parts, size = [tail], 0
     if rest := b"".join(parts):
         yield Unit(where, kind, len(rest), data=rest, offset=offset, first_line=line)
