@@ -4,7 +4,9 @@
     python train_pretrain.py --data owt_shards/    # ELECTRA-Small as in table 5: 1M updates, 16.4 G tokens
 
 The same command goes on where it was stopped. The last line names the checkpoint it leaves.
-Exit codes: 0 finished, 2 a mistake in what was asked, 130 / 143 stopped by SIGINT / SIGTERM after saving.
+Under torchrun the same script uses every GPU of one machine or many.
+Exit codes: 0 finished; 2 a mistake in what was asked, or a run that went wrong, said in one line; 3 the discriminator
+collapsed (--on-collapse stop). After saving: 130 / 143 stopped by SIGINT / SIGTERM, 75 --max-hours are over.
 """
 
 from __future__ import annotations
@@ -13,32 +15,48 @@ import dataclasses
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from electra import cli
-from electra.checkpoint import TrainingState, check_same_run, newest_good, prune
+from electra.checkpoint import (
+    TrainingState,
+    check_same_run,
+    check_same_tokenizer,
+    load_networks,
+    newest_good,
+    resolve_checkpoint,
+    step_folder,
+)
 from electra.config import DEMO, DEMO_VOCAB_SIZE, PRETRAIN_RECIPES, SIZES, EncoderConfig, PretrainConfig
 from electra.corpus import standard_library_documents
 from electra.corruption import Batch, make_batch
-from electra.evaluation import HeldOut
+from electra.evaluation import COLLAPSE_RULE, HeldOut, is_collapsed
 from electra.files import lock_folder, write_json
 from electra.inference import corrupted_example
-from electra.models import Electra, count_parameters, initialize_weights
-from electra.objective import count, replaced_token_detection
-from electra.optim import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
+from electra.models import Electra, MaskedLM, count_parameters, initialize_weights
+from electra.objective import OBJECTIVES, PretrainLosses, count
+from electra.optim import (
+    apply_update,
+    gradient_norms,
+    make_optimizer,
+    parameter_groups,
+    schedule_factor,
+    set_update,
+)
 from electra.prepare import prepare_documents
-from electra.runlog import Meter, RunLog, held_out_line, progress_line, provenance
+from electra.runlog import Meter, RunLog, provenance
 from electra.runtime import (
     Ranks,
-    StopSignals,
+    StopRequests,
     ahead,
     autocast,
     micro_batches,
+    peak_memory_bytes,
     resolve_precision,
     seed_dropout,
     set_deterministic,
@@ -48,6 +66,9 @@ from electra.seeding import generator
 from electra.shards import open_shards
 from electra.tokenizer import Tokenizer
 from electra.windows import WindowSampler
+from electra.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
+
+EXIT_COLLAPSED = 3
 
 
 def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig]:
@@ -65,37 +86,37 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig]:
     return config, shape
 
 
-def build(config: PretrainConfig, shape: EncoderConfig, device: torch.device) -> TrainingState:
+def build(
+    config: PretrainConfig, shape: EncoderConfig, settings: Mapping[str, Any], device: torch.device
+) -> TrainingState:
     """The model at its starting values, and its optimizer: step 0."""
-    model = Electra(shape, config.generator_size)
+    model = Electra(shape, config.generator_size) if config.objective == "rtd" else MaskedLM(shape)
     initialize_weights(model, generator(config.seed, "init"), shape.initializer_range)
     model.to(device)
     groups = parameter_groups(model.named_parameters(), config.weight_decay)
     optimizer = make_optimizer(groups, config.adam_beta1, config.adam_beta2, config.adam_epsilon)
     is_fp16 = resolve_precision(config.precision, device) == torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=is_fp16)
-    return TrainingState(model, optimizer, scaler, num_skipped=torch.zeros((), device=device))
+    none_skipped = torch.zeros((), device=device)
+    tokenizer = tokenizer_file(Path(config.data))
+    return TrainingState(settings, tokenizer, model, optimizer, scaler, none_skipped, none_skipped.clone())
 
 
 class Run(NamedTuple):
     """An opened run folder: what the loop needs and does not change."""
 
-    settings: Mapping[str, Any]
     state: TrainingState
     batches: Iterator[Batch]
     held_out: HeldOut
-    tokenizer: Tokenizer
+    windows: WindowSampler
+    tokenizer: Tokenizer | WordPieceTokenizer
     last_step: int
 
 
-def open_run(config: PretrainConfig, shape: EncoderConfig, device: torch.device) -> Run:
+def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
     """Open the data, refuse what does not belong to the run folder, and resume from its newest good checkpoint."""
     data, run_dir = Path(config.data), Path(config.run_dir)
-    shards, held_out_shards, tokenizer = (
-        open_shards(data),
-        open_shards(data, "held-out"),
-        Tokenizer.load(data),
-    )
+    shards, tokenizer = open_shards(data), load_tokenizer(data)
     shape = dataclasses.replace(shape, vocab_size=tokenizer.vocab_size)
     settings = {
         "encoder": dataclasses.asdict(shape),
@@ -104,9 +125,13 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, device: torch.device)
         "shards": shards.fingerprint,
     }
     check_same_run(run_dir, settings)
-    state = build(config, shape, device)
-    if checkpoint := newest_good(run_dir):
+    state = build(config, shape, settings, ranks.device)
+    if checkpoint := ranks.first_does(lambda: newest_good(run_dir)):
         state.restore(checkpoint)
+    elif config.init_from:
+        source = resolve_checkpoint(Path(config.init_from))
+        check_same_tokenizer(source, tokenizer, data)
+        load_networks(source, state.model, config.init_networks)
     mask = partial(
         make_batch,
         special_ids=tokenizer.special_ids,
@@ -121,33 +146,51 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, device: torch.device)
         seed=config.seed,
         sampling=config.sampling,
     )
-    windows, held_out_windows = (
-        sampler(shards, batch_size=config.batch_size),
-        sampler(held_out_shards, batch_size=config.eval_rows),
-    )
-    held_out = HeldOut(
-        mask(held_out_windows.sample(0), "held-out"), held_out_windows.documents(0), tokenizer.special_ids
-    )
+    windows = sampler(shards, batch_size=config.batch_size)
+    held_out_windows = sampler(open_shards(data, "held-out"), batch_size=config.eval_rows)
+    held_out_batch = mask(held_out_windows.sample(0), "held-out")
+    held_out = HeldOut(held_out_batch, held_out_windows.documents(0), tokenizer.special_ids)
     last_step = min(config.stop_after or config.num_train_steps, config.num_train_steps)
     batches = ahead(lambda step: mask(windows.sample(step), step), range(state.step, last_step))
-    print(
-        f"{run_dir}: {count_parameters(state.model):,} parameters, {shards.num_tokens:,} training tokens, on "
-        f"{device.type} in {config.precision}, from update {state.step:,} to {last_step:,}"
+    return Run(state, batches, held_out, windows, tokenizer, last_step)
+
+
+def evaluate(config: PretrainConfig, run: Run, log: RunLog, norms: Mapping[str, float], device: torch.device) -> bool:
+    """Held-out metrics into the log, an example for the reader; True if the discriminator has collapsed."""
+    step, dtype = run.state.step, resolve_precision(config.precision, device)
+    predictions, metrics = run.held_out.evaluate(run.state.model, OBJECTIVES[config.objective], device, dtype)
+    log.held_out(step, {**metrics, **norms})
+    if predictions.verdicts and (config.log_examples or step == run.last_step):
+        log.say(corrupted_example(run.held_out.batch, predictions.verdicts, run.tokenizer))
+    collapsed = is_collapsed(log.evaluations, config.num_warmup_steps)
+    if collapsed:
+        log.say(f"WARNING: the discriminator has collapsed: {COLLAPSE_RULE}")
+    return collapsed
+
+
+def hopeless(config: PretrainConfig, run: Run, losses: PretrainLosses) -> FloatingPointError:
+    """What is said when too many updates in a row were skipped; the weights saved are those from before."""
+    step, state = run.state.step, run.state
+    folder = step_folder(Path(config.run_dir), step)
+    return FloatingPointError(
+        f"update {step:,}: expected finite gradients, found none for {state.num_skipped_in_a_row:.0f} updates in "
+        f"a row (now documents {run.windows.documents(step - 1)[:4]}..., masked_lm_loss {losses.masked_lm_loss:.4g}, "
+        f"disc_loss {losses.disc_loss:.4g}); weights from before them are in {folder}: "
+        "go on with another --run-dir, --init-from that, and a lower --learning-rate or --precision fp32"
     )
-    return Run(settings, state, batches, held_out, tokenizer, last_step)
 
 
 def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
     """The loop: every update from where the run stands to its last step; returns the exit code."""
     run_dir, device, state, model = Path(config.run_dir), ranks.device, run.state, run.state.model
-    dtype = resolve_precision(config.precision, device)
+    objective, dtype = OBJECTIVES[config.objective], resolve_precision(config.precision, device)
     first_row, last_row = ranks.share(config.batch_size)
-    log, meter = (
-        RunLog(run_dir / "metrics.jsonl", state.step),
-        Meter(state.step, config.batch_size * config.seq_length),
-    )
-    stop, began = StopSignals(), time.monotonic() - state.elapsed_seconds
-    bar = tqdm(total=run.last_step, initial=state.step, unit="update", disable=None, smoothing=0.05)
+    log = RunLog(run_dir, state.step, run.last_step, config.track, enabled=ranks.is_first)
+    meter = Meter(state.step, config.batch_size * config.seq_length)
+    stop, began = StopRequests(config.max_hours), time.monotonic() - state.elapsed_seconds
+    milestones = {round(fraction * config.num_train_steps) for fraction in config.milestones}
+    if state.step in milestones and ranks.is_first:
+        state.save_milestone(run_dir)
     for step, batch in enumerate(run.batches, start=state.step):
         counts = count(batch)
         factor = schedule_factor(config.schedule, step, config.num_train_steps, config.num_warmup_steps)
@@ -156,37 +199,39 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
             seed_dropout(config.seed, step, ranks.rank, index)
             rows = batch.rows(start, end, device)
             with autocast(device, dtype):
-                losses = replaced_token_detection(model, rows, counts, config.gen_weight, config.disc_weight)
+                losses = objective(model, rows, counts, config.gen_weight, config.disc_weight)
             state.scaler.scale(losses.loss).backward()
             meter.add(loss=losses.loss, masked_lm_loss=losses.masked_lm_loss, disc_loss=losses.disc_loss)
         ranks.sum_gradients(model.parameters())
+        state.scaler.unscale_(state.optimizer)
+        norms = gradient_norms(model) if (step + 1) % config.eval_every == 0 else {}
         grad_norm, skipped = apply_update(state.optimizer, state.scaler, model.parameters(), config.max_grad_norm)
-        meter.add(grad_norm=grad_norm)
-        state.num_skipped += skipped
-        state.step, state.elapsed_seconds = step + 1, time.monotonic() - began
-        bar.update()
+        state.count_update(skipped, time.monotonic() - began)
 
-        is_last = state.step == run.last_step or bool(stop.received)
-        if state.step % config.log_every == 0 or is_last:
-            record = meter.read(state.step)
-            log.write(step=state.step, **record, learning_rate=config.learning_rate * factor,
-                      num_skipped=state.num_skipped.item(), elapsed_seconds=state.elapsed_seconds)  # fmt: skip
-            bar.set_postfix_str(progress_line(record))
-        paused = time.monotonic()
-        if state.step % config.eval_every == 0 or state.step == run.last_step:
-            predictions, metrics = run.held_out.evaluate(model, device, dtype)
-            log.write(step=state.step, split="held-out", **metrics)
-            tqdm.write(held_out_line(state.step, metrics))
-        if state.step % config.checkpoint_every == 0 or is_last:
-            folder = state.save(run_dir, run.settings, (Path(config.data) / "tokenizer.json").read_bytes())
-            prune(run_dir, config.keep_checkpoints)
-        meter.leave_out(time.monotonic() - paused)
-        if stop.received:
-            tqdm.write(f"stopped at update {state.step:,} of {run.last_step:,}; the same command goes on from {folder}")
-            return stop.exit_code
-    bar.close()
-    print(corrupted_example(run.held_out.batch, predictions, run.tokenizer))
-    print(f"finished: {folder}")
+        at_end, exit_code = state.step == run.last_step, stop.exit_code
+        with meter.pause():
+            if (state.step % config.eval_every == 0 or at_end) and ranks.is_first:
+                collapsed = evaluate(config, run, log, norms, device)
+                exit_code = exit_code or (EXIT_COLLAPSED if collapsed and config.on_collapse == "stop" else 0)
+            exit_code = ranks.agree(exit_code)
+        is_hopeless = False
+        if state.step % config.log_every == 0 or at_end or exit_code:
+            is_hopeless = state.num_skipped_in_a_row.item() >= config.max_skipped
+            record = {**ranks.add_up(meter.read(state.step)), "learning_rate": config.learning_rate * factor}
+            record |= {"grad_norm": grad_norm.item(), "num_skipped": state.num_skipped.item()}
+            record |= {"elapsed_seconds": state.elapsed_seconds, "peak_memory_bytes": peak_memory_bytes(device)}
+            log.training(state.step, record)
+        with meter.pause():
+            if (state.step % config.checkpoint_every == 0 or at_end or exit_code or is_hopeless) and ranks.is_first:
+                state.save(run_dir, config.keep_checkpoints)
+            if state.step in milestones and ranks.is_first:
+                state.save_milestone(run_dir)
+        if is_hopeless:
+            raise hopeless(config, run, losses)
+        if exit_code:
+            log.say(f"stopped at update {state.step:,} of {run.last_step:,}; the same command goes on")
+            return exit_code
+    log.say(f"finished: {step_folder(run_dir, state.step)}")
     return 0
 
 
@@ -194,17 +239,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; `argv` defaults to the command line's."""
     config, shape = parse(argv)
     data, run_dir = Path(config.data), Path(config.run_dir)
-    with started(config.device) as ranks, lock_folder(run_dir):
-        if config.data == DEMO["data"]:
+    with started(config.device) as ranks, lock_folder(run_dir) if ranks.is_first else nullcontext():
+        if config.data == DEMO["data"] and not (data / "manifest.json").exists():
             print("no --data given: a demo on the documentation inside this Python")
             prepare_documents(standard_library_documents(), data, vocab_size=DEMO_VOCAB_SIZE)
         set_deterministic(config.deterministic)
-        run = open_run(config, shape, ranks.device)
+        run = open_run(config, shape, ranks)
         if run.state.step >= run.last_step:
             print(f"finished: {run_dir} is at update {run.state.step:,} of {run.last_step:,}")
             return 0
-        write_json(run_dir / "config.json", run.settings)
-        write_json(run_dir / "provenance.json", provenance(sys.argv, ranks.device))
+        if ranks.is_first:
+            write_json(run_dir / "config.json", run.state.settings)
+            write_json(run_dir / "provenance.json", provenance(sys.argv, ranks.device))
+            print(
+                f"{run_dir}: {count_parameters(run.state.model):,} parameters, "
+                f"{run.windows.shards.num_tokens:,} training tokens, {ranks.world_size} x {ranks.device.type}, "
+                f"{resolve_precision(config.precision, ranks.device)}, "
+                f"from update {run.state.step:,} to {run.last_step:,}"
+            )
         return pretrain(config, run, ranks)
 
 

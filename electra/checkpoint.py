@@ -24,9 +24,11 @@ from torch import Tensor, nn
 from electra.cli import differences, from_dict
 from electra.config import EncoderConfig, PretrainConfig
 from electra.files import FormatError, fsync_folder, read_json, sha256_file
-from electra.models import Electra
+from electra.tokenizer import Tokenizer
+from electra.wordpiece import WordPieceTokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
+MILESTONES = "milestones"
 
 
 def step_folder(run_dir: Path, step: int) -> Path:
@@ -98,31 +100,51 @@ def save_checkpoint(folder: Path, contents: Mapping[str, bytes], facts: Mapping[
 class TrainingState:
     """Everything that training changes and a checkpoint restores. Randomness is not part of it: see `seeding`."""
 
-    model: Electra
+    settings: Mapping[str, Any]  # what config.json holds
+    tokenizer_file: Path  # copied into every checkpoint
+    model: nn.Module
     optimizer: torch.optim.AdamW
     scaler: torch.amp.GradScaler
     num_skipped: Tensor  # scalar on the model's device: updates skipped because a gradient was not finite
+    num_skipped_in_a_row: Tensor  # scalar on the model's device
     step: int = 0  # updates attempted
     elapsed_seconds: float = 0.0  # training time up to `step`, over all starts
 
-    def save(self, run_dir: Path, settings: Mapping[str, Any], tokenizer_json: bytes) -> Path:
-        """Write this step's checkpoint and return its folder."""
+    def count_update(self, skipped: Tensor, elapsed_seconds: float) -> None:
+        """Count one attempted update; `skipped` is 1.0 or 0.0 on the model's device and is not waited for."""
+        self.num_skipped += skipped
+        self.num_skipped_in_a_row = (self.num_skipped_in_a_row + 1) * skipped
+        self.step, self.elapsed_seconds = self.step + 1, elapsed_seconds
+
+    def _weights(self) -> dict[str, bytes]:
+        return {
+            "config.json": json_bytes(self.settings),
+            self.tokenizer_file.name: self.tokenizer_file.read_bytes(),
+            "model.pt": torch_bytes(self.model.state_dict()),
+        }
+
+    def save(self, run_dir: Path, keep: int) -> Path:
+        """Write this step's checkpoint, remove all but the newest `keep`, and return its folder."""
         loop_state = {
             "step": self.step,
             "elapsed_seconds": self.elapsed_seconds,
             "num_skipped": self.num_skipped.item(),
+            "num_skipped_in_a_row": self.num_skipped_in_a_row.item(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        contents = {
-            "config.json": json_bytes(settings),
-            "tokenizer.json": tokenizer_json,
-            "model.pt": torch_bytes(self.model.state_dict()),
-            "training_state.pt": torch_bytes(loop_state),
-        }
         folder = step_folder(run_dir, self.step)
+        contents = {**self._weights(), "training_state.pt": torch_bytes(loop_state)}
         save_checkpoint(folder, contents, {"step": self.step})
+        for old in checkpoints(run_dir)[keep:]:
+            shutil.rmtree(old)
         return folder
+
+    def save_milestone(self, run_dir: Path) -> None:
+        """Write this step's weights to be kept for good, under `milestones/`, unless a resumed run did before."""
+        folder = step_folder(run_dir / MILESTONES, self.step)
+        if not folder.exists():
+            save_checkpoint(folder, self._weights(), {"step": self.step})
 
     def restore(self, folder: Path) -> None:
         """Take over a checkpoint's weights, optimizer and loop state, strictly."""
@@ -133,7 +155,26 @@ class TrainingState:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.num_skipped.fill_(saved["num_skipped"])
+        self.num_skipped_in_a_row.fill_(saved["num_skipped_in_a_row"])
         self.step, self.elapsed_seconds = saved["step"], saved["elapsed_seconds"]
+
+
+def load_networks(folder: Path, model: nn.Module, networks: str) -> None:
+    """Start a new run from a model's weights: both networks, or the discriminator and a new generator.
+
+    Raises:
+        FormatError: the generator is asked for and not there, or a tensor does not fit.
+    """
+    if networks == "both":
+        saved = read_tensors(folder / "model.pt")
+        if not any(name.startswith("generator.") for name in saved):
+            raise FormatError(
+                f"{folder}: expected generator and discriminator, found the discriminator alone; "
+                "pass --init-networks discriminator to start a new generator"
+            )
+        load_weights(folder, model)
+    else:
+        load_part(folder, model.get_submodule("discriminator"), "discriminator.")
 
 
 def check_same_run(run_dir: Path, settings: Mapping[str, Any]) -> None:
@@ -157,6 +198,21 @@ def check_same_run(run_dir: Path, settings: Mapping[str, Any]) -> None:
     if found:
         raise FormatError(f"{run_dir}: expected the settings this run began with, found {'; '.join(found)}; "
                           "repeat its command, or choose another --run-dir")  # fmt: skip
+
+
+def check_same_tokenizer(folder: Path, tokenizer: Tokenizer | WordPieceTokenizer, where: Path) -> None:
+    """Refuse to read one tokenizer's ids with a model of another.
+
+    Raises:
+        FormatError: the checkpoint's tokenizer is not the one of the data at `where`.
+    """
+    ours = load_tokenizer(folder)
+    if ours.fingerprint != tokenizer.fingerprint:
+        raise FormatError(
+            f"{where}: expected the tokenizer of {folder} ({ours.vocab_size:,} words, {ours.fingerprint[:12]}), found "
+            f"another ({tokenizer.vocab_size:,} words, {tokenizer.fingerprint[:12]}); prepare the data with "
+            f"--tokenizer {folder}"
+        )
 
 
 def move_aside(folder: Path) -> Path:
@@ -248,26 +304,27 @@ def load_weights(folder: Path, model: nn.Module) -> None:
         raise FormatError(f"{folder}/model.pt: {error}; build the model from the checkpoint's config") from None
 
 
+def load_part(folder: Path, module: nn.Module, prefix: str) -> None:
+    """Copy the weights whose names start with `prefix` into a module, strictly."""
+    saved = read_tensors(folder / "model.pt")
+    part = {name.removeprefix(prefix): tensor for name, tensor in saved.items() if name.startswith(prefix)}
+    try:
+        module.load_state_dict(part)
+    except RuntimeError as error:
+        raise FormatError(f"{folder}/model.pt: {error}; name another checkpoint") from None
+
+
 ENCODERS = ("discriminator.encoder.", "encoder.", "generator.encoder.")
 """Where a checkpoint's encoder is, by preference: of a pair, of a fine-tuned model, of a masked-LM control."""
 
 
 def load_encoder_weights(folder: Path, encoder: nn.Module) -> None:
     """Copy the encoder that a checkpoint is about into an encoder, strictly."""
-    saved = read_tensors(folder / "model.pt")
-    prefix = next((prefix for prefix in ENCODERS if any(name.startswith(prefix) for name in saved)), ENCODERS[0])
-    try:
-        encoder.load_state_dict({name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)})
-    except RuntimeError as error:
-        raise FormatError(f"{folder}/model.pt: {error}; name another checkpoint") from None
+    names = read_tensors(folder / "model.pt")
+    prefixes = (prefix for prefix in ENCODERS if any(name.startswith(prefix) for name in names))
+    load_part(folder, encoder, next(prefixes, ENCODERS[0]))
 
 
 def load_encoder_config(folder: Path) -> EncoderConfig:
     """The encoder's shape as the checkpoint's config.json states it."""
     return from_dict(EncoderConfig, read_json(folder / "config.json")["encoder"], folder / "config.json")
-
-
-def prune(run_dir: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints."""
-    for folder in checkpoints(run_dir)[keep:]:
-        shutil.rmtree(folder)

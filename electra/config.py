@@ -62,6 +62,7 @@ class PretrainConfig:
     recipe: str = setting("report", "preset the other settings start from", choices=RECIPE_NAMES)
     size: str = setting("small", "preset of the encoder's shape", choices=("tiny", "mini", "small"))
     seed: int = setting(0, "of every random stream", low=0)
+    objective: str = setting("rtd", "replaced-token detection, or masked language modeling alone (the BERT-Small control)", choices=("rtd", "mlm"))
     generator_size: float = setting(0.25, "generator width over discriminator width", low=0.01, high=1, source="table 5")
     mask_prob: float = setting(0.15, "targets over real tokens, per row", low=0.01, high=0.9, source="table 5")
     mask_token_prob: float = setting(0.85, "share of targets shown as [MASK]; the rest stay visible", low=0, high=1, source="release pretrain_helpers.py")
@@ -82,17 +83,25 @@ class PretrainConfig:
     sampling: str = setting("documents", "windows: one a document an epoch, or uniform over tokens", choices=("documents", "tokens"), source="section 3.2")
     precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, on CUDA else fp16", choices=PRECISIONS)
     deterministic: bool = setting(False, "byte-equal reruns on a GPU, slower")
+    init_from: str = setting("", "checkpoint whose weights to start from, with a fresh optimizer and schedule")
+    init_networks: str = setting("both", "which of its networks; the other starts new", choices=("both", "discriminator"))
 
     data: str = setting("", "folder of token shards; without it, a demo on Python's own documentation", free=True)
     run_dir: str = setting("runs/pretrain", "folder of the run", free=True)
     micro_batch_size: int = setting(0, "rows at a time on one device; 0: all of its share", unit="rows", low=0, free=True)
     device: str = setting("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"), free=True)
     stop_after: int = setting(0, "stop at this step, the schedule unchanged; 0: at its end", unit="updates", low=0, free=True)
+    max_hours: float = setting(0.0, "stop and save after this long in one start; 0: never", unit="hours", low=0, free=True)
+    max_skipped: int = setting(20, "updates skipped in a row for gradients that are not finite, before the run stops", unit="updates", low=1, free=True)
+    on_collapse: str = setting("warn", "what to do when the discriminator has collapsed", choices=("warn", "stop"), free=True)
     log_every: int = setting(100, "between two lines of metrics.jsonl", unit="updates", low=1, free=True)
     eval_every: int = setting(10_000, "between two held-out evaluations", unit="updates", low=1, free=True)
     eval_rows: int = setting(1024, "held-out windows an evaluation reads", unit="rows", low=1, free=True)
     checkpoint_every: int = setting(10_000, "between two checkpoints", unit="updates", low=1, free=True)
     keep_checkpoints: int = setting(2, "newest checkpoints kept", low=1, free=True)
+    milestones: tuple[float, ...] = setting((0.0, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0), "fractions of the schedule at which the weights are kept for good", low=0, high=1, source="table 2", free=True)
+    log_examples: bool = setting(False, "show a corrupted row with its verdicts at each evaluation", free=True)
+    track: str = setting("", "mirror metrics.jsonl to a service", choices=("", "wandb", "tensorboard"), free=True)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -153,9 +162,9 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
             "initializer_range": 0.1,
             "generator_size": 1.0,
         },
-        **{"max_position_embeddings": 128, "seq_length": 32, "batch_size": 16, "learning_rate": 2e-3},
-        **{"num_train_steps": 10_000, "num_warmup_steps": 500, "precision": "fp32"},
-        **{"eval_every": 2_500, "checkpoint_every": 2_500},
+        **{"max_position_embeddings": 128, "seq_length": 32, "batch_size": 32, "learning_rate": 2e-3},
+        **{"num_train_steps": 7_000, "num_warmup_steps": 500, "precision": "fp32"},
+        **{"eval_every": 1_000, "checkpoint_every": 1_000},
     },
     "mini": {"num_layers": 4, "hidden_size": 128, "num_heads": 2, "intermediate_size": 512},
     "small": {},

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
 from electra.corruption import Batch
 from electra.metrics import bootstrap_interval, detection
-from electra.models import Electra
-from electra.objective import count, masked_lm_nats, replaced_nats, replaced_token_detection
+from electra.objective import Objective, count, masked_lm_nats, replaced_nats
 from electra.runtime import autocast
 from electra.tokenizer import SpecialIds
 
@@ -20,40 +20,48 @@ Array = npt.NDArray[Any]
 ROWS_AT_A_TIME = 64  # fixed, so that no metric depends on the training batch or the ranks
 
 
-class Predictions(NamedTuple):
-    """What both networks said of every row, as NumPy arrays; P axes first, then L axes."""
+class Verdicts(NamedTuple):
+    """What the discriminator saw and said of every row."""
 
-    gen_nats: Array  # (B, P) float32, negative log-likelihood of the original token
-    is_correct: Array  # (B, P) bool, the likeliest token is the original
-    is_sample_correct: Array  # (B, P) bool, the sampled token is the original
-    disc_nats: Array  # (B, L) float32
-    disc_logits: Array  # (B, L) float32
+    nats: Array  # (B, L) float32
+    logits: Array  # (B, L) float32
     is_replaced: Array  # (B, L) bool
     corrupted: Array  # (B, L) int64
 
 
+class Predictions(NamedTuple):
+    """What the networks said of every row, as NumPy arrays."""
+
+    gen_nats: Array  # (B, P) float32, negative log-likelihood of the original token
+    is_correct: Array  # (B, P) bool, the likeliest token is the original
+    is_sample_correct: Array  # (B, P) bool, the sampled token is the original
+    verdicts: Verdicts | None  # None where there is no discriminator
+
+
 @torch.no_grad()
-def predict_rows(model: Electra, batch: Batch, device: torch.device, dtype: torch.dtype) -> Predictions:
+def predict_rows(
+    model: nn.Module, objective: Objective, batch: Batch, device: torch.device, dtype: torch.dtype
+) -> Predictions:
     """Run the objective over all rows with dropout off; leaves the model in training mode."""
     model.eval()
-    parts = []
+    generated: list[tuple[Tensor, ...]] = []
+    verdicts: list[tuple[Tensor, ...]] = []
     for start in range(0, len(batch.input_ids), ROWS_AT_A_TIME):
         rows = batch.rows(start, start + ROWS_AT_A_TIME, device)
         with autocast(device, dtype):
-            seen = replaced_token_detection(model, rows, count(batch), 1.0, 1.0)
+            seen = objective(model, rows, count(batch), 1.0, 1.0)
         original_ids = rows.input_ids.gather(1, rows.positions)
-        part = (
-            masked_lm_nats(seen.generator_logits, original_ids),
-            seen.generator_logits.argmax(dim=-1) == original_ids,
-            seen.sampled_ids == original_ids,
-            replaced_nats(seen.discriminator_logits, seen.is_replaced),
-            seen.discriminator_logits.float(),
-            seen.is_replaced,
-            seen.corrupted,
-        )
-        parts.append([tensor.cpu().numpy() for tensor in part])
+        nats = masked_lm_nats(seen.generator_logits, original_ids)
+        generated.append((nats, seen.generator_logits.argmax(dim=-1) == original_ids, seen.sampled_ids == original_ids))
+        if seen.detection is not None:
+            corrupted, is_replaced, logits = seen.detection
+            verdicts.append((replaced_nats(logits, is_replaced), logits.float(), is_replaced, corrupted))
     model.train()
-    return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return Predictions(*_joined(generated), Verdicts(*_joined(verdicts)) if verdicts else None)
+
+
+def _joined(parts: Iterable[tuple[Tensor, ...]]) -> Any:
+    return [torch.cat(tensors).cpu().numpy() for tensors in zip(*parts, strict=True)]
 
 
 def real_tokens(batch: Batch) -> Array:
@@ -74,22 +82,24 @@ def held_out_metrics(predictions: Predictions, batch: Batch) -> dict[str, float]
     Source: release run_pretraining.py:131-161; disc_loss is a mean over tokens, the AUC is exact.
     """
     is_target, is_hidden = batch.is_target.numpy(), batch.is_hidden.numpy()
-    is_real = real_tokens(batch)
 
     def mean(values: Array, chosen: Array) -> float:
         return float(values[chosen].astype(np.float64).mean())
 
-    scores = detection(predictions.disc_logits[is_real], predictions.is_replaced[is_real])
-    return {
+    found = {
         "masked_lm_loss": mean(predictions.gen_nats, is_target),
         "masked_lm_accuracy": mean(predictions.is_correct, is_target),
         "sampled_masked_lm_accuracy": mean(predictions.is_sample_correct, is_target),
         "hidden_masked_lm_loss": mean(predictions.gen_nats, is_hidden),
         "hidden_masked_lm_accuracy": mean(predictions.is_correct, is_hidden),
-        "disc_loss": mean(predictions.disc_nats, is_real),
-        "disc_base_rate_entropy": base_rate_entropy(scores["replaced_fraction"]),
-        **scores,
     }
+    if (verdicts := predictions.verdicts) is not None:
+        is_real = real_tokens(batch)
+        scores = detection(verdicts.logits[is_real], verdicts.is_replaced[is_real])
+        found["disc_loss"] = mean(verdicts.nats, is_real)
+        found["disc_base_rate_entropy"] = base_rate_entropy(scores["replaced_fraction"])
+        found |= scores
+    return found
 
 
 def auc_interval(scores: Array, labels: Array, units: Array, num_resamples: int = 200) -> tuple[float, float]:
@@ -136,17 +146,43 @@ class HeldOut:
         self._units = np.broadcast_to(units[:, None], batch.input_ids.shape)
 
     def evaluate(
-        self, model: Electra, device: torch.device, dtype: torch.dtype
+        self, model: nn.Module, objective: Objective, device: torch.device, dtype: torch.dtype
     ) -> tuple[Predictions, dict[str, float]]:
         """What the model says of every row; and `held_out_metrics`, the AUC's interval and the unigram entropy."""
-        predictions = predict_rows(model, self.batch, device, dtype)
-        is_real = real_tokens(self.batch)
-        low, high = auc_interval(
-            predictions.disc_logits[is_real], predictions.is_replaced[is_real], self._units[is_real]
-        )
-        return predictions, {
-            **held_out_metrics(predictions, self.batch),
-            "disc_auc_low": low,
-            "disc_auc_high": high,
-            "unigram_entropy": self._unigram_entropy,
-        }
+        predictions = predict_rows(model, objective, self.batch, device, dtype)
+        found = {**held_out_metrics(predictions, self.batch), "unigram_entropy": self._unigram_entropy}
+        if (verdicts := predictions.verdicts) is not None:
+            is_real = real_tokens(self.batch)
+            interval = auc_interval(verdicts.logits[is_real], verdicts.is_replaced[is_real], self._units[is_real])
+            found["disc_auc_low"], found["disc_auc_high"] = interval
+        return predictions, found
+
+
+COLLAPSED_EVALUATIONS = 3
+COLLAPSED_AUC = 0.53
+COLLAPSED_LOSS_SHARE = 0.98
+
+
+COLLAPSE_RULE = (
+    f"in {COLLAPSED_EVALUATIONS} evaluations in a row disc_auc is below {COLLAPSED_AUC} with its whole 95 % interval "
+    f"and disc_loss at or above {COLLAPSED_LOSS_SHARE} of what always answering 'original' scores"
+)
+
+
+def is_collapsed(evaluations: Sequence[Mapping[str, float]], num_warmup_steps: int) -> bool:
+    """Whether the discriminator has learned nothing: the watch's rule.
+
+    After warm-up, in 3 evaluations in a row, the upper end of the AUC's 95 % interval is below 0.53 and disc_loss
+    is at least 0.98 of the entropy of the replaced fraction, which always answering "original" scores. A healthy
+    run's early spike and dip in AUC stays far above.
+
+    Args:
+        evaluations: held-out records of a run in order, each with `step`.
+    """
+    last = [record for record in evaluations if record["step"] > num_warmup_steps][-COLLAPSED_EVALUATIONS:]
+    return len(last) == COLLAPSED_EVALUATIONS and all(
+        "disc_loss" in record
+        and record["disc_auc_high"] < COLLAPSED_AUC
+        and record["disc_loss"] >= COLLAPSED_LOSS_SHARE * record["disc_base_rate_entropy"]
+        for record in last
+    )

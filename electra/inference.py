@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from electra.corruption import Batch
-from electra.evaluation import Predictions, real_tokens
+from electra.evaluation import Verdicts, real_tokens
 from electra.tokenizer import Tokenizer
+from electra.wordpiece import WordPieceTokenizer
 
 
-def corrupted_example(batch: Batch, predictions: Predictions, tokenizer: Tokenizer) -> str:
+def corrupted_example(batch: Batch, verdicts: Verdicts, tokenizer: Tokenizer | WordPieceTokenizer) -> str:
     """The row with the most replaced tokens, as `marked_sentence` shows it."""
-    row = int(predictions.is_replaced.sum(axis=1).argmax())
+    row = int(verdicts.is_replaced.sum(axis=1).argmax())
     is_real = real_tokens(batch)[row]
-    originals, shown = batch.input_ids[row].numpy()[is_real], predictions.corrupted[row][is_real]
-    probs = 1 / (1 + np.exp(-predictions.disc_logits[row][is_real]))
+    originals, shown = batch.input_ids[row].numpy()[is_real], verdicts.corrupted[row][is_real]
+    probs = 1 / (1 + np.exp(-verdicts.logits[row][is_real]))
     return marked_sentence([*map(tokenizer.token, originals)], [*map(tokenizer.token, shown)], probs.tolist())
 
 

@@ -63,6 +63,14 @@ class Electra(nn.Module):
         self.generator = Generator(config.generator(generator_size), embeddings)
 
 
+class MaskedLM(nn.Module):
+    """BERT-Small, the control: an encoder of the discriminator's size under the generator's head."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.generator = Generator(config, make_embeddings(config))
+
+
 class SequenceClassifier(nn.Module):
     """Encoder, pooling and a task head; one output for regression.
 

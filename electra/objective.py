@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from electra.corruption import Batch, corrupt, sample_replacements
-from electra.models import Electra
+from electra.models import Electra, MaskedLM
 
 
 class Counts(NamedTuple):
@@ -19,17 +20,23 @@ class Counts(NamedTuple):
     num_tokens: int  # real tokens, [CLS] and [SEP] included
 
 
+class Detection(NamedTuple):
+    """What the discriminator saw and said."""
+
+    corrupted: Tensor  # (B, L) int64
+    is_replaced: Tensor  # (B, L) bool
+    logits: Tensor  # (B, L)
+
+
 class PretrainLosses(NamedTuple):
     """Some rows' share of the losses, and what an evaluation looks at."""
 
-    loss: Tensor  # scalar: gen_weight x masked_lm_loss + disc_weight x disc_loss
+    loss: Tensor  # scalar, what is minimised
     masked_lm_loss: Tensor  # scalar, nats a target
-    disc_loss: Tensor  # scalar, nats a real token
+    disc_loss: Tensor  # scalar, nats a real token; 0 where there is no discriminator
     generator_logits: Tensor  # (B, P, V)
     sampled_ids: Tensor  # (B, P) int64
-    corrupted: Tensor  # (B, L) int64
-    is_replaced: Tensor  # (B, L) bool
-    discriminator_logits: Tensor  # (B, L)
+    detection: Detection | None  # None where there is no discriminator
 
 
 def count(batch: Batch) -> Counts:
@@ -87,5 +94,26 @@ def replaced_token_detection(
     masked_lm_loss = sum_where(gen_nats, batch.is_target) / counts.num_targets
     disc_loss = sum_where(disc_nats, batch.attention_mask) / counts.num_tokens
     loss = gen_weight * masked_lm_loss + disc_weight * disc_loss
-    seen = (generator_logits, sampled_ids, corrupted, is_replaced, discriminator_logits)
-    return PretrainLosses(loss, masked_lm_loss, disc_loss, *seen)
+    detection = Detection(corrupted, is_replaced, discriminator_logits)
+    return PretrainLosses(loss, masked_lm_loss, disc_loss, generator_logits, sampled_ids, detection)
+
+
+def masked_language_modeling(
+    model: MaskedLM, batch: Batch, counts: Counts, gen_weight: float, disc_weight: float
+) -> PretrainLosses:
+    """The control: the generator's part of the objective alone, on an encoder of the discriminator's size.
+
+    The arguments are those of `replaced_token_detection`; `disc_weight` has nothing to weigh.
+    Source: release run_pretraining.py, `electra_objective: false` (BERT under the same masking).
+    """
+    logits = model.generator(batch.masked, batch.positions, batch.attention_mask)
+    nats = masked_lm_nats(logits, batch.input_ids.gather(1, batch.positions))
+    masked_lm_loss = sum_where(nats, batch.is_target) / counts.num_targets
+    sampled_ids = sample_replacements(logits, batch.sample_uniforms)
+    return PretrainLosses(
+        gen_weight * masked_lm_loss, masked_lm_loss, torch.zeros_like(masked_lm_loss), logits, sampled_ids, None
+    )
+
+
+Objective = Callable[[Any, Batch, Counts, float, float], PretrainLosses]
+OBJECTIVES: dict[str, Objective] = {"rtd": replaced_token_detection, "mlm": masked_language_modeling}

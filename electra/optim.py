@@ -105,13 +105,23 @@ def set_update(optimizer: torch.optim.AdamW, learning_rate: float, bias_correcti
         group["weight_decay"] = group["decay"] / rate_factor
 
 
+def gradient_norms(model: nn.Module) -> dict[str, float]:
+    """Norm of each network's gradients before clipping, the shared tables counted in both; waits for the device."""
+    return {
+        f"{name}_grad_norm": nn.utils.get_total_norm(
+            [p.grad for p in network.parameters() if p.grad is not None]
+        ).item()
+        for name, network in model.named_children()
+    }
+
+
 def apply_update(
     optimizer: torch.optim.AdamW,
     scaler: torch.amp.GradScaler,
     parameters: Iterable[nn.Parameter],
     max_grad_norm: float,
 ) -> tuple[Tensor, Tensor]:
-    """Unscale, clip the joint norm, step, and clear the gradients.
+    """Clip the joint norm of unscaled gradients, step, and clear the gradients.
 
     An update whose gradient norm is not finite is skipped inside the fused kernel, without a wait for the device.
 
@@ -119,7 +129,6 @@ def apply_update(
         grad_norm: scalar, before clipping.
         skipped: scalar, 1.0 if the update was skipped, else 0.0.
     """
-    scaler.unscale_(optimizer)
     grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     skipped = (~grad_norm.isfinite()).float()
     optimizer.found_inf = skipped  # type: ignore[attr-defined]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from electra.files import FormatError, atomic_write
+
+HELD_OUT = "held-out"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -39,19 +43,85 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class RunLog:
-    """Appends one JSON object a line; on resume, first cuts back what came after the checkpoint."""
+    """A run's metrics.jsonl, one JSON object a line, and what the person watching sees of it.
 
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
-        kept = [record for record in read_metrics(path) if record["step"] <= step] if path.exists() else []
-        with atomic_write(path) as file:
-            file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
+    On resume, what came after the checkpoint is cut back first, so that each step stands there once.
 
-    def write(self, **record: float | int | str) -> None:
-        """Append one record at once; a number that is not finite is written as null."""
+    Args:
+        run_dir: folder of the run.
+        step: of the checkpoint the run goes on from.
+        last_step: where the progress bar ends.
+        track: service to mirror the records to, or "".
+        enabled: False on all ranks but the first: nothing is written or shown.
+    """
+
+    def __init__(self, run_dir: Path, step: int, last_step: int, track: str = "", enabled: bool = True) -> None:
+        self._path, self._enabled = run_dir / "metrics.jsonl", enabled
+        records = read_metrics(self._path) if self._path.exists() else []
+        kept = [record for record in records if record["step"] <= step]
+        self.evaluations = [record for record in kept if record.get("split") == HELD_OUT]
+        if enabled:
+            with atomic_write(self._path) as file:
+                file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
+        self._mirror = tracker(track if enabled else "", run_dir)
+        self._bar = tqdm(total=last_step, initial=step, unit="update", disable=None if enabled else True, smoothing=0.1)
+
+    def _write(self, record: dict[str, Any]) -> None:
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-        with open(self.path, "a") as file:
+        with open(self._path, "a") as file:
             file.write(json.dumps(plain) + "\n")
+        self._mirror(plain)
+
+    def training(self, step: int, record: dict[str, Any]) -> None:
+        """Append a training record and show it beside the progress bar; what is not finite is written as null."""
+        if self._enabled:
+            self._write({"step": step, **record})
+            self._bar.set_postfix_str(progress_line(record), refresh=False)
+            self._bar.update(step - self._bar.n)
+
+    def held_out(self, step: int, metrics: dict[str, Any]) -> None:
+        """Append a held-out record and print its line."""
+        self._write({"step": step, "split": HELD_OUT, **metrics})
+        self.evaluations.append({"step": step, **metrics})
+        self.say(held_out_line(step, metrics))
+
+    def say(self, text: str) -> None:
+        """Print above the progress bar."""
+        if self._enabled:
+            tqdm.write(text)
+
+
+def tracker(service: str, run_dir: Path) -> Callable[[dict[str, Any]], None]:
+    """A function that mirrors records to Weights & Biases or TensorBoard, or does nothing for "".
+
+    Raises:
+        ModuleNotFoundError: the service's package is not installed.
+    """
+    if not service:
+        return lambda record: None
+    try:
+        if service == "wandb":
+            import wandb
+
+            run = wandb.init(project="electra", name=run_dir.name, dir=run_dir, resume="allow")
+            return lambda record: run.log(_scalars(record), step=record["step"])
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise FileNotFoundError(f"--track {service}: expected the package {error.name}, found none; "
+                                "pip install 'electra-replication[track]'") from None  # fmt: skip
+    writer = SummaryWriter(run_dir)
+
+    def write(record: dict[str, Any]) -> None:
+        for name, value in _scalars(record).items():
+            writer.add_scalar(name, value, record["step"])
+
+    return write
+
+
+def _scalars(record: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a record, held-out ones under their own prefix."""
+    prefix = f"{record['split']}/" if "split" in record else ""
+    return {prefix + name: value for name, value in record.items() if isinstance(value, int | float) and name != "step"}
 
 
 class Meter:
@@ -75,24 +145,34 @@ class Meter:
         self._step, self._sums, self._started = step, {}, time.monotonic()
         return means
 
-    def leave_out(self, seconds: float) -> None:
-        """Take time that was not training (an evaluation, a checkpoint) out of the speed."""
-        self._started += seconds
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave the time inside out of the speed: it is not training."""
+        paused = time.monotonic()
+        yield
+        self._started += time.monotonic() - paused
 
 
 def progress_line(record: Mapping[str, float]) -> str:
-    """What the progress bar shows of a training record: both losses apart, and the speed."""
-    losses = f"masked_lm_loss {record['masked_lm_loss']:.3f}, disc_loss {record['disc_loss']:.4f}"
-    return f"{losses}, {record['tokens_per_second']:,.0f} tokens/s"
+    """What the progress bar shows of a training record: both losses apart, speed, memory and rate."""
+    return (
+        f"masked_lm_loss {record['masked_lm_loss']:.3f}, disc_loss {record['disc_loss']:.4f}, "
+        f"{record['tokens_per_second']:,.0f} tokens/s, {record['peak_memory_bytes'] / 2**30:.1f} GiB, "
+        f"lr {record['learning_rate']:.2e}"
+    )
 
 
 def held_out_line(step: int, metrics: Mapping[str, float]) -> str:
     """The one line an evaluation prints; metrics.jsonl has every number."""
-    return (
+    line = (
         f"update {step:,}, held out: loss on [MASK] {metrics['hidden_masked_lm_loss']:.3f} "
-        f"(unigram entropy {metrics['unigram_entropy']:.3f}), disc_loss {metrics['disc_loss']:.4f} "
-        f"(base rate {metrics['disc_base_rate_entropy']:.4f}), disc_auc {metrics['disc_auc']:.3f} "
-        f"[{metrics['disc_auc_low']:.3f}, {metrics['disc_auc_high']:.3f}]"
+        f"(unigram entropy {metrics['unigram_entropy']:.3f})"
+    )
+    if "disc_loss" not in metrics:
+        return line
+    return (
+        f"{line}, disc_loss {metrics['disc_loss']:.4f} (base rate {metrics['disc_base_rate_entropy']:.4f}), disc_auc "
+        f"{metrics['disc_auc']:.3f} [{metrics['disc_auc_low']:.3f}, {metrics['disc_auc_high']:.3f}]"
     )
 
 

@@ -4,14 +4,17 @@ reads torchrun's environment variables."""
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -31,10 +34,40 @@ class Ranks(NamedTuple):
     rank: int
     world_size: int
     device: torch.device
+    host_group: dist.ProcessGroup | None = None  # gloo, for what is agreed on without the device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that writes files and speaks."""
+        return self.rank == 0
 
     def share(self, num_rows: int) -> tuple[int, int]:
         """First and last + 1 of this rank's rows of a global batch."""
         return num_rows * self.rank // self.world_size, num_rows * (self.rank + 1) // self.world_size
+
+    def agree(self, code: int) -> int:
+        """The largest of the ranks' codes: a stop that one rank wants is a stop for all."""
+        if self.host_group is None:
+            return code
+        tensor = torch.tensor(code)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX, self.host_group)
+        return int(tensor)
+
+    def add_up(self, numbers: dict[str, float]) -> dict[str, float]:
+        """Sums over the ranks of what each has measured on its own rows."""
+        if self.host_group is None:
+            return numbers
+        sums = torch.tensor([*numbers.values()], dtype=torch.float64)
+        dist.all_reduce(sums, group=self.host_group)
+        return dict(zip(numbers, sums.tolist(), strict=True))
+
+    def first_does(self, act: Callable[[], Result]) -> Result:
+        """What `act` returns on the first rank, on all ranks; the others only wait for it."""
+        if self.host_group is None:
+            return act()
+        box = [act() if self.is_first else None]
+        dist.broadcast_object_list(box, src=0, group=self.host_group)
+        return cast(Result, box[0])
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum gradients over the ranks, in place, as one flat `all_reduce`."""
@@ -64,7 +97,8 @@ def started(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         here = torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu")
-        yield Ranks(int(os.environ.get("RANK", "0")), world_size, here)
+        host_group = dist.new_group(backend="gloo") if world_size > 1 else None
+        yield Ranks(int(os.environ.get("RANK", "0")), world_size, here, host_group)
     finally:
         if world_size > 1:
             dist.destroy_process_group()
@@ -122,21 +156,32 @@ def micro_batches(first: int, last: int, size: int) -> Iterator[tuple[int, int]]
         yield start, min(start + size, last) if size else last
 
 
-class StopSignals:
-    """Turns the first SIGTERM or SIGINT into a request that the loop reads; the second exits at once."""
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory held so far: by tensors on CUDA, resident in all of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
-    def __init__(self) -> None:
-        self.received = 0
+
+EXIT_OUT_OF_TIME = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
+
+
+class StopRequests:
+    """Why the loop should stop: the first SIGTERM or SIGINT, or the end of its hours. A second signal exits at once."""
+
+    def __init__(self, max_hours: float) -> None:
+        self._code = 0
+        self._deadline = time.monotonic() + max_hours * 3600 if max_hours else math.inf
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if self._code:
             os._exit(128 + number)
-        self.received = number
+        self._code = 128 + number
         print("\nstopping after this update; a second signal exits at once", file=sys.stderr)
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as shells report it: 143 for SIGTERM, 130 for SIGINT."""
-        return 128 + self.received
+        """0 to go on; 143 for SIGTERM and 130 for SIGINT, as shells report them; 75 when the hours are over."""
+        return self._code or (EXIT_OUT_OF_TIME if time.monotonic() > self._deadline else 0)

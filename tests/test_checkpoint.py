@@ -16,9 +16,9 @@ from electra.checkpoint import (
     checkpoints,
     load_encoder_config,
     load_encoder_weights,
+    load_networks,
     load_weights,
     newest_good,
-    prune,
     resolve_checkpoint,
     step_folder,
     verify,
@@ -46,11 +46,13 @@ def new_state(seed: int = 0, step: int = 0) -> TrainingState:
         parameter.grad = torch.full_like(parameter, 0.01 * (seed + 1))
     optimizer.step()
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return TrainingState(model, optimizer, scaler, torch.zeros(()), step, elapsed_seconds=float(step))
+    return TrainingState(
+        SETTINGS, Path(__file__), model, optimizer, scaler, torch.zeros(()), torch.zeros(()), step, float(step)
+    )
 
 
-def save(run_dir: Path, step: int, seed: int = 0) -> Path:
-    return new_state(seed, step).save(run_dir, SETTINGS, b"{}")
+def save(run_dir: Path, step: int, seed: int = 0, keep: int = 9) -> Path:
+    return new_state(seed, step).save(run_dir, keep)
 
 
 def flip_a_byte(path: Path) -> None:
@@ -62,7 +64,7 @@ def flip_a_byte(path: Path) -> None:
 def test_a_checkpoint_restores_weights_optimizer_and_loop_state(tmp_path):
     saved, other = new_state(seed=1, step=7), new_state(seed=2)
     saved.num_skipped += 3
-    other.restore(saved.save(tmp_path, SETTINGS, b"{}"))
+    other.restore(saved.save(tmp_path, 9))
     assert (other.step, other.elapsed_seconds, other.num_skipped.item()) == (7, 7.0, 3.0)
     for a, b in zip(saved.model.parameters(), other.model.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -80,18 +82,20 @@ def test_ties_survive_a_restore(tmp_path):
 def test_a_checkpoint_holds_five_files_with_their_digests(tmp_path):
     folder = save(tmp_path, 62_500)
     assert folder.name == "step-0062500"
-    names = {"config.json", "tokenizer.json", "model.pt", "training_state.pt"}
+    names = {"config.json", "test_checkpoint.py", "model.pt", "training_state.pt"}
     assert {path.name for path in folder.iterdir()} == names | {"manifest.json"}
     manifest = verify(folder)
     assert set(manifest["sha256"]) == names
     assert manifest["step"] == 62_500
 
 
-@pytest.mark.parametrize("name", ["model.pt", "training_state.pt", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.pt", "training_state.pt", "config.json", "test_checkpoint.py"])
 def test_a_flipped_byte_in_any_file_is_found(tmp_path, name):
-    (save(tmp_path, 1) / "tokenizer.json").write_bytes(b"{}")
+    save(tmp_path, 1)
     flip_a_byte(step_folder(tmp_path, 1) / name)
-    with pytest.raises(FormatError, match=rf"{name}: expected sha256 [0-9a-f]{{12}}…, found [0-9a-f]{{12}}…; use another"):
+    with pytest.raises(
+        FormatError, match=rf"{name}: expected sha256 [0-9a-f]{{12}}…, found [0-9a-f]{{12}}…; use another"
+    ):
         verify(step_folder(tmp_path, 1))
 
 
@@ -152,10 +156,58 @@ def test_a_save_that_fails_leaves_the_one_before_and_no_partial_folder(tmp_path,
 
 
 def test_pruning_keeps_the_newest(tmp_path):
-    for step in (3, 1_000, 20, 7):
-        save(tmp_path, step)
-    prune(tmp_path, 2)
+    for step in (3, 7, 20, 1_000):
+        save(tmp_path, step, keep=2)
     assert [path.name for path in checkpoints(tmp_path)] == ["step-0001000", "step-0000020"]
+
+
+def test_a_milestone_holds_weights_only_and_is_written_once(tmp_path):
+    state = new_state(step=5)
+    state.save_milestone(tmp_path)
+    folder = step_folder(tmp_path / "milestones", 5)
+    verify(folder)
+    assert not (folder / "training_state.pt").exists()
+    new_state(seed=1, step=5).save_milestone(tmp_path)  # a resumed run comes by again
+    other = tiny_electra(seed=3)
+    load_weights(folder, other)
+    assert torch.equal(other.generator.dense.weight, state.model.get_parameter("generator.dense.weight"))
+    with pytest.raises(FormatError, match=r"expected training_state.pt, found weights only; resume from another one"):
+        new_state().restore(folder)
+
+
+def test_pruning_spares_milestones(tmp_path):
+    new_state(step=1).save_milestone(tmp_path)
+    for step in (1, 2, 3):
+        save(tmp_path, step, keep=1)
+    assert step_folder(tmp_path / "milestones", 1).is_dir()
+
+
+def test_skipped_updates_are_counted_in_all_and_in_a_row():
+    state = new_state()
+    for skipped in (0.0, 1.0, 1.0, 0.0, 1.0):
+        state.count_update(torch.tensor(skipped), elapsed_seconds=2.5)
+    assert (state.step, state.num_skipped.item(), state.num_skipped_in_a_row.item()) == (5, 3.0, 1.0)
+    assert state.elapsed_seconds == 2.5
+
+
+def test_starting_from_a_pair_takes_both_networks(tmp_path):
+    model = tiny_electra(seed=2)
+    load_networks(save(tmp_path, 1, seed=4), model, "both")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), new_state(4).model.parameters(), strict=True))
+
+
+def test_starting_from_a_discriminator_alone_is_a_choice(tmp_path):
+    folder = save(tmp_path, 1, seed=4)
+    weights = torch.load(folder / "model.pt")
+    torch.save({name: t for name, t in weights.items() if name.startswith("discriminator.")}, folder / "model.pt")
+    model, fresh, saved = tiny_electra(seed=2), tiny_electra(seed=2), new_state(4).model
+    with pytest.raises(FormatError, match="found the discriminator alone; pass --init-networks discriminator"):
+        load_networks(folder, model, "both")
+    load_networks(folder, model, "discriminator")
+    assert torch.equal(model.discriminator.output.weight, saved.get_parameter("discriminator.output.weight"))
+    assert torch.equal(model.generator.dense.weight, fresh.generator.dense.weight)
+    shared = "generator.encoder.embeddings.word.weight"
+    assert torch.equal(model.get_parameter(shared), saved.get_parameter(shared))
 
 
 def test_a_run_folder_or_a_checkpoint_in_it_is_accepted(tmp_path):
@@ -166,9 +218,13 @@ def test_a_run_folder_or_a_checkpoint_in_it_is_accepted(tmp_path):
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere: expected a checkpoint or a run folder, found nothing; train one"):
+    with pytest.raises(
+        FileNotFoundError, match=r"nowhere: expected a checkpoint or a run folder, found nothing; train one"
+    ):
         resolve_checkpoint(tmp_path / "nowhere")
-    with pytest.raises(FormatError, match=r"expected a checkpoint, found no manifest.json; name a run or a step folder"):
+    with pytest.raises(
+        FormatError, match=r"expected a checkpoint, found no manifest.json; name a run or a step folder"
+    ):
         resolve_checkpoint(tmp_path)
 
 
@@ -196,7 +252,7 @@ def test_loading_never_runs_pickled_code(tmp_path):
 
     folder = save(tmp_path, 1)
     torch.save({"weight": Evil()}, folder / "model.pt")
-    with pytest.raises(FormatError, match="model.pt: expected"):
+    with pytest.raises(FormatError, match=r"model.pt: expected tensors"):
         load_weights(folder, tiny_electra())
     assert not (tmp_path / "ran").exists()
 

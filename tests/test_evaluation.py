@@ -14,6 +14,7 @@ from electra.evaluation import (
     auc_interval,
     base_rate_entropy,
     held_out_metrics,
+    is_collapsed,
     predict_rows,
     unigram_entropy,
 )
@@ -48,8 +49,8 @@ def metrics_by_hand(model, batch) -> dict[str, float]:
                 sums["hidden_nats"] += nats
                 sums["hidden_right"] += right
         for position in range(length):
-            logit = seen.discriminator_logits[row, position].item()
-            fake = seen.corrupted[row, position].item() != batch.input_ids[row, position].item()
+            logit = seen.detection.logits[row, position].item()
+            fake = seen.detection.corrupted[row, position].item() != batch.input_ids[row, position].item()
             disc["n"] += 1
             disc["nats"] += math.log1p(math.exp(-logit if fake else logit))
             disc["right"] += (logit > 0) == fake
@@ -84,21 +85,21 @@ def metrics_by_hand(model, batch) -> dict[str, float]:
 def test_every_metric_equals_a_count_by_hand():
     model, batch = tiny_electra(), tiny_batch(LENGTHS, 23)
     assert len(LENGTHS) > ROWS_AT_A_TIME
-    found = held_out_metrics(predict_rows(model, batch, CPU, torch.float32), batch)
+    found = held_out_metrics(predict_rows(model, replaced_token_detection, batch, CPU, torch.float32), batch)
     assert found == pytest.approx(metrics_by_hand(model, batch), abs=1e-6)
 
 
 def test_evaluation_switches_dropout_off_and_training_back_on():
     shape = tiny_shape(hidden_dropout_prob=0.5)
     model, batch = tiny_electra(shape), tiny_batch(LENGTHS, 23)
-    first = held_out_metrics(predict_rows(model, batch, CPU, torch.float32), batch)
+    first = held_out_metrics(predict_rows(model, replaced_token_detection, batch, CPU, torch.float32), batch)
     assert model.training
-    assert held_out_metrics(predict_rows(model, batch, CPU, torch.float32), batch) == first
+    assert held_out_metrics(predict_rows(model, replaced_token_detection, batch, CPU, torch.float32), batch) == first
 
 
 def test_evaluation_leaves_no_gradient():
     model = tiny_electra()
-    predict_rows(model, tiny_batch([23] * 3, 23), CPU, torch.float32)
+    predict_rows(model, replaced_token_detection, tiny_batch([23] * 3, 23), CPU, torch.float32)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -152,7 +153,30 @@ def test_the_interval_resamples_documents_and_not_tokens():
 def test_held_out_numbers_hold_the_interval_and_the_unigram_entropy():
     batch = tiny_batch(LENGTHS, 23)
     held_out = HeldOut(batch, list(range(100, 100 + len(LENGTHS))), SPECIAL_IDS)
-    _, found = held_out.evaluate(tiny_electra(), CPU, torch.float32)
+    _, found = held_out.evaluate(tiny_electra(), replaced_token_detection, CPU, torch.float32)
     text = batch.input_ids[batch.input_ids > 3].numpy()
     assert found["unigram_entropy"] == pytest.approx(unigram_entropy(text))
     assert found["disc_auc_low"] < found["disc_auc"] < found["disc_auc_high"]
+
+
+def evaluations(*rows: tuple[int, float, float]) -> list[dict[str, float]]:
+    """Records of (step, upper end of the AUC's interval, disc_loss over the base-rate entropy)."""
+    return [
+        {"step": step, "disc_auc_high": high, "disc_loss": 0.4 * share, "disc_base_rate_entropy": 0.4}
+        for step, high, share in rows
+    ]
+
+
+def test_three_blind_evaluations_in_a_row_after_warm_up_are_a_collapse():
+    blind = [(step, 0.52, 1.0) for step in (30, 40, 50)]
+    assert is_collapsed(evaluations((20, 0.8, 0.7), *blind), num_warmup_steps=10)
+    assert not is_collapsed(evaluations(*blind[:2]), num_warmup_steps=10)
+    assert not is_collapsed(evaluations(*blind), num_warmup_steps=30)  # one of them is not past warm-up
+    assert not is_collapsed(evaluations(*blind, (60, 0.54, 1.0)), num_warmup_steps=10)
+    assert not is_collapsed(evaluations(*blind[:2], (50, 0.52, 0.97)), num_warmup_steps=10)
+
+
+def test_the_dip_of_the_official_run_is_no_collapse():
+    # the shape of the official curve: AUC spikes to 0.88, dips to 0.85, rises; the loss jumps from 0.24 to 0.26
+    dip = [(5_000, 0.88, 0.75), (12_000, 0.85, 0.82), (20_000, 0.85, 0.81), (50_000, 0.87, 0.74)]
+    assert not any(is_collapsed(evaluations(*dip[:n]), 1_000) for n in range(1, 5))

@@ -6,13 +6,19 @@ import torch
 
 from electra.evaluation import predict_rows
 from electra.inference import corrupted_example, marked_sentence
+from electra.objective import replaced_token_detection
 from electra.tokenizer import Tokenizer
-from tests.conftest import tiny_electra, tiny_shape, tiny_batch, word_salad
+from tests.conftest import tiny_batch, tiny_electra, tiny_shape, word_salad
 
 
 def test_each_verdict_stands_under_its_token_and_the_original_between():
     text = marked_sentence(["the", " chef", " cooked"], ["the", " chef", " ate"], [0.02, 0.1, 0.83])
-    assert text.split("\n") == ["     shown the chef ate", "       was          (cooked)", " replaced? 2%  10%  83%!", ""]
+    assert text.split("\n") == [
+        "     shown the chef ate",
+        "       was          (cooked)",
+        " replaced? 2%  10%  83%!",
+        "",
+    ]
 
 
 def test_white_space_is_made_visible():
@@ -27,9 +33,10 @@ def test_long_sentences_are_wrapped_token_by_token():
 
 def test_the_example_is_the_row_with_most_replaced_tokens():
     tokenizer = Tokenizer.train(word_salad(20, 40), 331)
-    batch = tiny_batch([23, 11, 5, 17], 23)
-    predictions = predict_rows(tiny_electra(tiny_shape(vocab_size=331)), batch, torch.device("cpu"), torch.float32)
-    text = corrupted_example(batch, predictions, tokenizer)
-    row = int(predictions.is_replaced.sum(axis=1).argmax())
+    model, batch = tiny_electra(tiny_shape(vocab_size=331)), tiny_batch([23, 11, 5, 17], 23)
+    predictions = predict_rows(model, replaced_token_detection, batch, torch.device("cpu"), torch.float32)
+    assert predictions.verdicts is not None
+    text = corrupted_example(batch, predictions.verdicts, tokenizer)
+    row = int(predictions.verdicts.is_replaced.sum(axis=1).argmax())
     assert text.count("%") == (23, 11, 5, 17)[row]
     assert "[CLS]" in text

@@ -47,11 +47,11 @@ def test_the_replaced_token_loss_is_a_mean_over_real_tokens_with_cls_and_sep():
     total = num = 0.0
     for row, length in enumerate((23, 11, 3)):
         for position in range(length):
-            logit = losses.discriminator_logits[row, position].item()
-            label = losses.corrupted[row, position] != batch.input_ids[row, position]
+            logit = losses.detection.logits[row, position].item()
+            label = losses.detection.corrupted[row, position] != batch.input_ids[row, position]
             total += math.log1p(math.exp(-logit if label else logit))
             num += 1
-    assert losses.is_replaced.any()
+    assert losses.detection.is_replaced.any()
     assert losses.disc_loss.item() == pytest.approx(total / num, rel=1e-12)
 
 
@@ -108,11 +108,11 @@ def test_losses_are_float32_under_autocast():
 def test_the_discriminator_sees_the_samples_and_is_scored_on_them():
     model, batch = tiny_electra(), tiny_batch([23, 11], 23)
     losses = losses_of(model, batch)
-    written = losses.corrupted.gather(1, batch.positions)[batch.is_target]
+    written = losses.detection.corrupted.gather(1, batch.positions)[batch.is_target]
     assert torch.equal(written, losses.sampled_ids[batch.is_target])
-    assert torch.equal(losses.is_replaced, losses.corrupted != batch.input_ids)
-    again = model.discriminator(losses.corrupted, batch.attention_mask)
-    torch.testing.assert_close(again, losses.discriminator_logits)
+    assert torch.equal(losses.detection.is_replaced, losses.detection.corrupted != batch.input_ids)
+    again = model.discriminator(losses.detection.corrupted, batch.attention_mask)
+    torch.testing.assert_close(again, losses.detection.logits)
 
 
 def three_updates(micro_batch_size: int, bias_correction: bool = True) -> list[Tensor]:

@@ -13,10 +13,11 @@ from torch import nn
 from electra import runtime
 from electra.runtime import (
     Ranks,
-    StopSignals,
+    StopRequests,
     ahead,
     autocast,
     micro_batches,
+    peak_memory_bytes,
     resolve_precision,
     seed_dropout,
     started,
@@ -51,7 +52,10 @@ def test_autocast_changes_products_and_float32_leaves_them():
 
 def test_asking_for_cuda_where_there_is_none_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="--device: expected a CUDA device, found none; pass --device cpu"), started("cuda"):
+    with (
+        pytest.raises(ValueError, match="--device: expected a CUDA device, found none; pass --device cpu"),
+        started("cuda"),
+    ):
         pass
 
 
@@ -116,10 +120,21 @@ def test_nothing_ahead_of_nothing():
 def test_a_signal_is_a_request_and_a_second_exits_at_once(number, code, monkeypatch, capsys):
     exits: list[int] = []
     monkeypatch.setattr(os, "_exit", exits.append)
-    stop = StopSignals()
-    assert not stop.received
+    stop = StopRequests(max_hours=0)
+    assert stop.exit_code == 0
     os.kill(os.getpid(), number)
-    assert (stop.received, stop.exit_code, exits) == (number, code, [])
+    assert (stop.exit_code, exits) == (code, [])
     assert "a second signal exits at once" in capsys.readouterr().err
     os.kill(os.getpid(), number)
     assert exits == [code]
+
+
+def test_hours_that_are_over_are_a_request_too():
+    assert StopRequests(max_hours=1).exit_code == 0
+    assert StopRequests(max_hours=1e-12).exit_code == 75
+
+
+def test_memory_is_at_least_what_a_tensor_takes():
+    before = peak_memory_bytes(CPU)
+    tensor = torch.ones(50_000_000)
+    assert tensor.numel() * 4 * 0.9 < peak_memory_bytes(CPU) - before < 10 * tensor.numel()
