@@ -35,9 +35,9 @@ class WindowSampler:
         sampling: str = "documents",
     ) -> None:
         if seq_length < 3:
-            raise ValueError(f"seq_length: expected at least 3 ([CLS], a token, [SEP]), found {seq_length}; raise it")
+            raise ValueError(f"--seq-length: expected 3 or more ([CLS], a token, [SEP]), found {seq_length}; raise it")
         if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, found {batch_size}; raise it")
+            raise ValueError(f"--batch-size: expected 1 or more, found {batch_size}; raise it")
         if sampling not in SAMPLINGS:
             raise ValueError(f"sampling: expected one of {', '.join(SAMPLINGS)}, found {sampling!r}; choose one")
         if not shards.num_documents:
