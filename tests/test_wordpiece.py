@@ -14,8 +14,8 @@ from electra.files import FormatError
 from electra.tokenizer import Tokenizer
 from electra.wordpiece import WordPieceTokenizer, load_tokenizer, split_words, tokenizer_file
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able", "##a", "##b", "a", "affable", "ask", "!",
-         "[", "]", "mask", "cafe", "日", "##ff"]  # fmt: skip
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able", "##a", "##b", "a", "affable", "ask",
+         "!", "[", "]", "mask", "cafe", "日", "##ff"]  # fmt: skip
 
 
 def words_of(ids: list[int]) -> list[str]:
@@ -135,7 +135,7 @@ def test_a_cased_vocabulary_is_refused(tokenizer: WordPieceTokenizer, tmp_path: 
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, "strip_accents": None}))
     load_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
-    with pytest.raises(FormatError, match="do_lower_case True .*, found False"):
+    with pytest.raises(FormatError, match=r"do_lower_case True .*, found False"):
         load_tokenizer(tmp_path)
 
 
