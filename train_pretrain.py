@@ -34,7 +34,8 @@ from electra.checkpoint import (
 )
 from electra.config import DEMO, DEMO_VOCAB_SIZE, PRETRAIN_RECIPES, SIZES, EncoderConfig, PretrainConfig
 from electra.corpus import standard_library_documents
-from electra.corruption import Batch, make_batch
+from electra.corruption import Batch, count_targets, make_batch
+from electra.efficiency import update_flops
 from electra.evaluation import COLLAPSE_RULE, HeldOut, is_collapsed
 from electra.files import lock_folder, write_json
 from electra.inference import corrupted_example
@@ -96,7 +97,7 @@ def build(
     groups = parameter_groups(model.named_parameters(), config.weight_decay)
     optimizer = make_optimizer(groups, config.adam_beta1, config.adam_beta2, config.adam_epsilon)
     is_fp16 = resolve_precision(config.precision, device) == torch.float16
-    scaler = torch.amp.GradScaler(device.type, enabled=is_fp16)
+    scaler = torch.amp.GradScaler(device.type, init_scale=2.0**11, enabled=is_fp16)
     none_skipped = torch.zeros((), device=device)
     tokenizer = tokenizer_file(Path(config.data))
     return TrainingState(settings, tokenizer, model, optimizer, scaler, none_skipped, none_skipped.clone())
@@ -153,6 +154,22 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
     last_step = min(config.stop_after or config.num_train_steps, config.num_train_steps)
     batches = ahead(lambda step: mask(windows.sample(step), step), range(state.step, last_step))
     return Run(state, batches, held_out, windows, tokenizer, last_step)
+
+
+def cost_line(config: PretrainConfig, run: Run) -> str:
+    """The matrix-product FLOPs of this run, and how many updates of the other objective cost the same."""
+    shape = cli.build(EncoderConfig, run.state.settings["encoder"])
+    num_targets = count_targets(config.seq_length, config.mask_prob)
+    cost = {
+        name: update_flops(shape, config.generator_size, config.seq_length, num_targets, config.batch_size, name)
+        for name in OBJECTIVES
+    }
+    other = "mlm" if config.objective == "rtd" else "rtd"
+    equal = run.last_step * cost[config.objective] / cost[other]
+    total = run.last_step * cost[config.objective]
+    return (
+        f"{total:.3g} matrix-product FLOP in {run.last_step:,} updates; --objective {other} makes {equal:,.0f} of them"
+    )
 
 
 def evaluate(config: PretrainConfig, run: Run, log: RunLog, norms: Mapping[str, float], device: torch.device) -> bool:
@@ -249,6 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"finished: {run_dir} is at update {run.state.step:,} of {run.last_step:,}")
             return 0
         if ranks.is_first:
+            print(cost_line(config, run))
             write_json(run_dir / "config.json", run.state.settings)
             write_json(run_dir / "provenance.json", provenance(sys.argv, ranks.device))
             print(

@@ -1,0 +1,342 @@
+"""What a long run meets: kills, signals, full disks, damaged files, numbers that are not finite, a collapse."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import train_pretrain
+from electra import checkpoint, cli
+from electra.checkpoint import TrainingState, checkpoints, step_folder, verify
+from electra.evaluation import HeldOut
+from electra.objective import OBJECTIVES
+from electra.prepare import prepare_documents
+from electra.runlog import read_metrics
+from tests.conftest import ROOT
+from tests.test_train_pretrain import OFTEN, SCHEDULE, SHAPE, failure, train, weights
+
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["tests.test_faults"])
+
+
+def arguments(data: Path, run_dir: Path, *more: str) -> list[str]:
+    return ["--data", str(data), "--run-dir", str(run_dir), "--device", "cpu", *SHAPE, *SCHEDULE, *OFTEN, *more]
+
+
+def quiet_run(argv: list[str]) -> None:
+    """The script in a child of its own, with its exit code, its output thrown away."""
+    torch.set_num_threads(1)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        cli.run(lambda: train_pretrain.main(argv))
+
+
+# --- kill -9 -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_after_fifty_kills_at_random_moments_the_weights_equal_an_undisturbed_runs(tiny_data, tmp_path):
+    num_steps = "160"
+    more = ("--num-train-steps", num_steps, "--checkpoint-every", "1", "--eval-every", "40", "--keep-checkpoints", "3")
+    train(tiny_data, tmp_path / "straight", *more)
+    argv = arguments(tiny_data, tmp_path / "killed", *more)
+    draw, kills = random.Random(0), 0
+    for start in itertools.count():
+        child = FORK.Process(target=quiet_run, args=(argv,))
+        child.start()
+        # up to four updates with their saves: about 60 % of the time goes into writing and renaming
+        child.join(draw.uniform(0.0, 0.25) + 0.2 if kills < 55 else 300)
+        if child.is_alive():
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+            kills += 1
+        assert child.exitcode in (0, -signal.SIGKILL), f"start {start}"
+        if child.exitcode == 0:
+            break
+    assert kills >= 50
+    last = int(num_steps)
+    assert weights(tmp_path / "killed", last) == weights(tmp_path / "straight", last)
+    steps = [r["step"] for r in read_metrics(tmp_path / "killed" / "metrics.jsonl") if "split" not in r]
+    assert steps == list(range(1, last + 1))
+
+
+# --- signals and hours --------------------------------------------------------------------------------------
+
+
+def kill_self_before(function: Callable[..., object], number: int) -> Callable[..., object]:
+    """The function, with a signal to this process the first time it is called."""
+    calls = itertools.count()
+
+    def wrapped(*args: object, **kwargs: object) -> object:
+        if next(calls) == 0:
+            os.kill(os.getpid(), number)
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("moment", ["evaluation", "save", "accumulation"])
+def test_a_signal_finishes_the_update_saves_and_exits_with_its_code(
+    tiny_data, tmp_path, monkeypatch, moment, number, code, capsys
+):
+    with monkeypatch.context() as patch:
+        if moment == "evaluation":
+            patch.setattr(HeldOut, "evaluate", kill_self_before(HeldOut.evaluate, number))
+        elif moment == "save":
+            patch.setattr(TrainingState, "save", kill_self_before(TrainingState.save, number))
+        else:
+            patch.setitem(OBJECTIVES, "rtd", kill_self_before(OBJECTIVES["rtd"], number))
+        assert train(tiny_data, tmp_path / "run", "--micro-batch-size", "3") == code
+    assert "the same command goes on" in capsys.readouterr().out
+    stopped_at = int(checkpoints(tmp_path / "run")[0].name.removeprefix("step-"))
+    assert 1 <= stopped_at < 8
+    assert train(tiny_data, tmp_path / "run", "--micro-batch-size", "3") == 0
+    train(tiny_data, tmp_path / "straight", "--micro-batch-size", "3")
+    assert weights(tmp_path / "run", 8) == weights(tmp_path / "straight", 8)
+
+
+def test_when_the_hours_are_over_it_saves_and_exits_75(tiny_data, tmp_path):
+    assert train(tiny_data, tmp_path, "--max-hours", "1e-9") == 75
+    assert checkpoints(tmp_path)[0].name == "step-0000001"
+
+
+def test_wall_time_is_counted_over_all_starts(tiny_data, tmp_path):
+    train(tiny_data, tmp_path, "--stop-after", "4")
+    first = read_metrics(tmp_path / "metrics.jsonl")[-1]["elapsed_seconds"]
+    time.sleep(0.3)  # not training
+    train(tiny_data, tmp_path)
+    records = [r["elapsed_seconds"] for r in read_metrics(tmp_path / "metrics.jsonl") if "split" not in r]
+    assert records == sorted(records)
+    assert first < records[4] < first + 0.3
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def limited_run(argv: list[str], max_bytes: int) -> None:
+    """The script in a child whose files cannot grow past a size, which is how a full disk answers a write."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
+    sys.stderr = open(Path(argv[3]).parent / "stderr", "w")  # noqa: SIM115 (closed with the process)
+    cli.run(lambda: train_pretrain.main(argv))
+
+
+def test_a_full_disk_stops_the_run_and_the_checkpoint_before_survives(tiny_data, tmp_path):
+    train(tiny_data, tmp_path / "run", "--stop-after", "4")
+    before = weights(tmp_path / "run", 4)
+    size = (step_folder(tmp_path / "run", 4) / "training_state.pt").stat().st_size
+    child = FORK.Process(target=limited_run, args=(arguments(tiny_data, tmp_path / "run"), size // 2))
+    child.start()
+    child.join()
+    assert child.exitcode == 2
+    assert "File too large" in (tmp_path / "stderr").read_text()
+    assert checkpoints(tmp_path / "run")[0].name == "step-0000004"
+    assert weights(tmp_path / "run", 4) == before
+    assert train(tiny_data, tmp_path / "run") == 0  # with room again, it goes on
+
+
+def test_a_run_folder_that_cannot_be_written_is_one_line(tiny_data, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    err = failure(capsys, *arguments(tiny_data, tmp_path / "file" / "run"))
+    assert "Not a directory" in err or "File exists" in err
+
+
+def test_a_shard_that_is_missing_at_resume_is_one_line(tiny_data, tmp_path, capsys):
+    shutil.copytree(tiny_data, tmp_path / "data")
+    train(tmp_path / "data", tmp_path / "run", "--stop-after", "2")
+    shard = next((tmp_path / "data").glob("train-*.tokens.npy"))
+    shard.unlink()
+    assert shard.name in failure(capsys, *arguments(tmp_path / "data", tmp_path / "run"))
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_a_damaged_newest_checkpoint_means_the_one_before_and_the_same_end(tiny_data, tmp_path, capsys, damage):
+    train(tiny_data, tmp_path / "straight")
+    train(tiny_data, tmp_path / "run", "--stop-after", "6")
+    path = step_folder(tmp_path / "run", 6) / "model.pt"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data if damage == "flip" else data[:-9])
+    capsys.readouterr()
+    assert train(tiny_data, tmp_path / "run") == 0
+    assert "WARNING: damaged checkpoint" in capsys.readouterr().err
+    assert weights(tmp_path / "run", 8) == weights(tmp_path / "straight", 8)
+    verify(step_folder(tmp_path / "run", 6))  # reached again, and written beside the damaged one
+    assert (tmp_path / "run" / "damaged-step-0000006-0").is_dir()
+
+
+# --- numbers ------------------------------------------------------------------------------------------------
+
+
+def spoil(steps: set[int]) -> Callable[..., object]:
+    """The objective, with a loss that is not a number in the given calls."""
+    objective, calls = OBJECTIVES["rtd"], itertools.count()
+
+    def spoiled(*args: object) -> object:
+        losses = objective(*args)  # type: ignore[arg-type]
+        return losses._replace(loss=losses.loss * float("nan")) if next(calls) in steps else losses
+
+    return spoiled
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_update_that_is_not_finite_is_skipped_counted_and_logged(tiny_data, tmp_path, monkeypatch, precision):
+    monkeypatch.setitem(OBJECTIVES, "rtd", spoil({2, 3, 6}))
+    assert train(tiny_data, tmp_path, "--eval-every", "100", "--precision", precision) == 0
+    records = [r for r in read_metrics(tmp_path / "metrics.jsonl") if "split" not in r]
+    assert [r["num_skipped"] for r in records] == [0, 0, 1, 2, 2, 2, 3, 3]
+    assert [r["loss"] is None for r in records] == [False, False, True, True, False, False, True, False]
+    assert [r["learning_rate"] for r in records[:4]] == pytest.approx([0, 0.005, 0.01, 0.01 * 5 / 6])
+    state = torch.load(step_folder(tmp_path, 8) / "model.pt", weights_only=True)
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+def test_many_in_a_row_stop_the_run_with_a_report_and_good_weights(tiny_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(OBJECTIVES, "rtd", spoil(set(range(3, 99))))
+    err = failure(capsys, *arguments(tiny_data, tmp_path, "--max-skipped", "3", "--eval-every", "100"))
+    assert "update 6: expected finite gradients, found none for 3 updates in a row" in err
+    assert "documents [" in err
+    assert "masked_lm_loss" in err
+    assert "disc_loss" in err
+    assert f"weights from before them are in {step_folder(tmp_path, 6)}" in err
+    saved = torch.load(step_folder(tmp_path, 6) / "model.pt", weights_only=True)
+    before = torch.load(step_folder(tmp_path, 2) / "model.pt", weights_only=True)
+    assert all(tensor.isfinite().all() for tensor in saved.values())
+    assert any(not torch.equal(saved[name], before[name]) for name in saved)  # update 3 was a good one
+
+
+# --- collapse -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def repetitive_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents that repeat two of eight words: who reads the row can tell what does not belong."""
+    folder = tmp_path_factory.mktemp("repetitive") / "shards"
+    draw = random.Random(0)
+    words = ["abc", "def", "ghi", "jkl", "mno", "pqr", "stu", "vwx"]
+    prepare_documents([" ".join(draw.choices(draw.sample(words, 2), k=40)) for _ in range(200)], folder, vocab_size=285)
+    return folder
+
+
+def blind(*args: object) -> object:
+    """The objective on labels that say nothing: permuted within each row, the loss with them."""
+    losses = OBJECTIVES["healthy"](*args)  # type: ignore[arg-type]
+    corrupted, is_replaced, logits = losses.detection  # type: ignore[misc]
+    order = torch.rand(is_replaced.shape, generator=torch.Generator().manual_seed(int(corrupted.sum()))).argsort(dim=1)
+    is_replaced = is_replaced.gather(1, order)
+    nats = torch.nn.functional.binary_cross_entropy_with_logits(logits, is_replaced.to(logits.dtype))
+    detection = losses.detection._replace(is_replaced=is_replaced)  # type: ignore[union-attr]
+    return losses._replace(loss=losses.masked_lm_loss + 50 * nats, disc_loss=nats, detection=detection)
+
+
+WATCHED = (
+    "--num-train-steps 240 --num-warmup-steps 40 --learning-rate 0.003 --initializer-range 0.2 --generator-size 1 "
+    "--hidden-dropout-prob 0 --attention-dropout-prob 0 --eval-every 20 --eval-rows 512 --checkpoint-every 1000 "
+    "--log-every 20 --batch-size 16"
+).split()
+
+
+def test_a_planted_collapse_is_declared_within_five_evaluations_and_stops_the_run(
+    repetitive_data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(OBJECTIVES, "healthy", OBJECTIVES["rtd"])
+    monkeypatch.setitem(OBJECTIVES, "rtd", blind)
+    assert train(repetitive_data, tmp_path, *WATCHED, "--on-collapse", "stop") == train_pretrain.EXIT_COLLAPSED == 3
+    assert "WARNING: the discriminator has collapsed: in 3 evaluations in a row disc_auc" in capsys.readouterr().out
+    held_out = [r for r in read_metrics(tmp_path / "metrics.jsonl") if "split" in r]
+    assert sum(r["step"] > 40 for r in held_out) <= 5
+    assert {"generator_grad_norm", "discriminator_grad_norm"} <= set(held_out[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_no_healthy_run_is_declared_collapsed(repetitive_data, tmp_path, seed, capsys):
+    assert train(repetitive_data, tmp_path, *WATCHED, "--seed", str(seed), "--on-collapse", "stop") == 0
+    assert "collapsed" not in capsys.readouterr().out
+
+
+# --- more than one rank -------------------------------------------------------------------------------------
+
+
+def torchrun(num_ranks: int, argv: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The script under torchrun, in float64, by way of `tests/float64_train.py`."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    command = [sys.executable, *launcher, "-m", "tests.float64_train", *argv]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+
+
+NO_DROPOUT = ("--hidden-dropout-prob", "0", "--attention-dropout-prob", "0")
+
+
+@pytest.mark.slow
+def test_two_ranks_have_the_loss_curve_of_one(tiny_data, tmp_path):
+    for num_ranks in (1, 2):
+        argv = arguments(tiny_data, tmp_path / str(num_ranks), *NO_DROPOUT)
+        result = torchrun(num_ranks, argv)
+        assert result.returncode == 0, result.stderr
+    one, two = ([r for r in read_metrics(tmp_path / name / "metrics.jsonl") if "split" not in r] for name in ("1", "2"))
+    for name in ("loss", "masked_lm_loss", "disc_loss", "grad_norm"):
+        assert [r[name] for r in one] == pytest.approx([r[name] for r in two], rel=0, abs=1e-9), name
+    held_out = [read_metrics(tmp_path / name / "metrics.jsonl")[-2] for name in ("1", "2")]
+    assert held_out[0] == pytest.approx(held_out[1], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_two_ranks_resume_byte_equal(tiny_data, tmp_path):
+    assert torchrun(2, arguments(tiny_data, tmp_path / "straight")).returncode == 0
+    assert torchrun(2, arguments(tiny_data, tmp_path / "halves", "--stop-after", "3")).returncode == 0
+    assert torchrun(2, arguments(tiny_data, tmp_path / "halves")).returncode == 0
+    assert weights(tmp_path / "straight", 8) == weights(tmp_path / "halves", 8)
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_takes_the_job_down_and_the_job_resumes(tiny_data, tmp_path):
+    argv = arguments(tiny_data, tmp_path / "run", *NO_DROPOUT)
+    began = time.monotonic()
+    result = torchrun(2, argv, env={"DIE_AT_STEP": "5"})
+    assert result.returncode != 0
+    assert time.monotonic() - began < 60
+    assert "rank 1 was told to die" in result.stderr
+    assert checkpoints(tmp_path / "run")[0].name == "step-0000004"
+    assert torchrun(2, argv).returncode == 0
+    assert torchrun(2, arguments(tiny_data, tmp_path / "straight", *NO_DROPOUT)).returncode == 0
+    assert weights(tmp_path / "run", 8) == weights(tmp_path / "straight", 8)
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_thousand_updates_leak_nothing(tiny_data, tmp_path, monkeypatch):
+    anonymous: list[int] = []
+    count_update = TrainingState.count_update
+
+    def watched(self: TrainingState, *args: object) -> None:
+        count_update(self, *args)  # type: ignore[arg-type]
+        status = Path("/proc/self/status").read_text()
+        anonymous.append(int(status.split("RssAnon:")[1].split()[0]))
+
+    monkeypatch.setattr(TrainingState, "count_update", watched)
+    monkeypatch.setattr(checkpoint, "_write_synced", lambda path, content: path.write_bytes(content))
+    often = ("--eval-every", "250", "--checkpoint-every", "250", "--log-every", "10", "--keep-checkpoints", "1")
+    train(tiny_data, tmp_path, "--num-train-steps", "2000", *often)
+    early, late = statistics.median(anonymous[500:600]), statistics.median(anonymous[1900:2000])
+    assert late == pytest.approx(early, rel=0.02)
