@@ -159,7 +159,7 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
     dtype = resolve_precision(config.precision, device)
     groups = parameter_groups(model.named_parameters(), config.weight_decay, learning_rates(model, config))
     optimizer = make_optimizer(groups, config.adam_beta1, config.adam_beta2, config.adam_epsilon)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    scaler = torch.amp.GradScaler(device.type, init_scale=2.0**14, enabled=dtype == torch.float16)
     num_skipped, loss_of_epoch = torch.zeros((), device=device), torch.zeros((), device=device)
     bar = tqdm(total=num_updates, desc=f"{data.task.name} seed {seed}", unit="update", disable=None, leave=False)
     model.train()
@@ -179,6 +179,7 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
                 loss = loss_sum(outputs, targets[rows[first:last]].to(device))
                 loss_of_epoch += loss.detach()
                 scaler.scale(loss / (len(rows) if config.loss_reduction == "mean" else 1)).backward()
+            scaler.unscale_(optimizer)
             _, skipped = apply_update(optimizer, scaler, model.parameters(), config.max_grad_norm)
             num_skipped += skipped
             step += 1
