@@ -69,17 +69,17 @@ def _is_constant(values: Array) -> bool:
 
 
 def pearson(scores: Array, targets: Array) -> float:
-    """Linear correlation of two (N,) arrays; 0 if either is constant."""
+    """Linear correlation of two (N,) arrays; 0 if either is constant or not finite throughout."""
     from scipy import stats
 
     scores, targets = _check(np.asarray(scores, np.float64), np.asarray(targets, np.float64))
-    if _is_constant(scores) or _is_constant(targets):
+    if _is_constant(scores) or _is_constant(targets) or not np.isfinite(scores + targets).all():
         return 0.0
     return float(stats.pearsonr(scores, targets).statistic)
 
 
 def spearman(scores: Array, targets: Array) -> float:
-    """Linear correlation of the ranks of two (N,) arrays, ties by average rank; 0 if either is constant."""
+    """Linear correlation of the ranks of two (N,) arrays, ties by average rank; 0 as in `pearson`."""
     from scipy import stats
 
     scores, targets = _check(scores, targets)
@@ -134,10 +134,10 @@ METRICS: Mapping[str, Metric] = {**CLASS_METRICS, **SCORE_METRICS}
 
 
 def is_failed(predictions: Array, labels: Array, *, is_regression: bool) -> bool:
-    """Whether a fine-tuned model ignores its input: one class throughout, or outputs that hardly differ."""
+    """Whether a model ignores its input: one class throughout, or outputs that hardly differ or are not finite."""
     predictions, labels = _check(predictions, labels)
     if is_regression:
-        return bool(np.std(predictions) < FAILED_SPREAD * np.std(labels))
+        return not np.std(predictions) >= FAILED_SPREAD * np.std(labels)
     return _is_constant(predictions)
 
 
@@ -198,6 +198,11 @@ class Summary(NamedTuple):
     high: float | None
 
 
+def _middle(values: Array) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def bootstrap_interval(
     statistic: Callable[[Array], float], num_units: int, *, seed: int = 0, num_resamples: int = 10_000
 ) -> tuple[float, float]:
@@ -208,9 +213,12 @@ def bootstrap_interval(
             Units must be independent: documents or runs, not the tokens of one document.
     """
     random = generator(seed, "bootstrap")
-    values = [statistic(random.integers(0, num_units, num_units)) for _ in range(num_resamples)]
-    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    return _middle(np.array([statistic(random.integers(0, num_units, num_units)) for _ in range(num_resamples)]))
+
+
+def _interval_of_mean(runs: Array, seed: int, num_resamples: int = 10_000) -> tuple[float, float]:
+    """`bootstrap_interval` of the mean of a few runs, all resamples at once."""
+    return _middle(runs[generator(seed, "bootstrap").integers(0, len(runs), (num_resamples, len(runs)))].mean(axis=1))
 
 
 def summarize(values: Sequence[float], *, seed: int = 0) -> Summary:
@@ -221,7 +229,7 @@ def summarize(values: Sequence[float], *, seed: int = 0) -> Summary:
     sd, low, high = None, None, None
     if len(runs) > 1:
         sd = float(runs.std(ddof=1))
-        low, high = bootstrap_interval(lambda rows: float(runs[rows].mean()), len(runs), seed=seed)
+        low, high = _interval_of_mean(runs, seed)
     return Summary(len(runs), float(runs.mean()), sd, float(np.median(runs)), float(runs.max()), low, high)
 
 
@@ -251,7 +259,7 @@ def compare_over_seeds(first: Sequence[float], second: Sequence[float], *, seed:
             f"found {len(first)} and {len(second)}; run the missing ones"
         )
     gains = np.asarray(second, np.float64) - np.asarray(first, np.float64)
-    low, high = bootstrap_interval(lambda rows: float(gains[rows].mean()), len(gains), seed=seed)
+    low, high = _interval_of_mean(gains, seed)
     p_value = float(gains[0] == 0) if _is_constant(gains) else float(stats.ttest_1samp(gains, 0.0).pvalue)
     return Comparison(len(gains), float(gains.mean()), low, high, p_value)
 

@@ -85,6 +85,11 @@ def test_a_correlation_with_a_constant_is_zero(correlation: metrics.Metric) -> N
     assert correlation(np.arange(5.0), np.full(5, 3.0)) == 0.0
 
 
+@pytest.mark.parametrize("correlation", [metrics.pearson, metrics.spearman])
+def test_a_correlation_with_a_number_that_is_none_is_zero(correlation: metrics.Metric) -> None:
+    assert correlation(np.array([0.0, np.nan, 2.0]), np.arange(3.0)) == 0.0
+
+
 def test_roc_auc_counts_the_pairs_that_are_in_order() -> None:
     random = np.random.default_rng(13)
     scores, labels = random.integers(0, 7, 61).astype(float), random.integers(0, 2, 61)
@@ -131,6 +136,7 @@ def test_outputs_that_hardly_differ_are_a_failed_regression() -> None:
     gold = np.linspace(0, 1, 101)
     assert metrics.is_failed(0.5 + 0.009 * gold, gold, is_regression=True)
     assert not metrics.is_failed(0.5 + 0.011 * gold, gold, is_regression=True)
+    assert metrics.is_failed(np.full(101, np.nan), gold, is_regression=True)
 
 
 # BERT-Large's row of the public leaderboard, published as 80.5.
@@ -203,6 +209,12 @@ def test_the_bootstrap_interval_is_that_of_scipy_and_repeats() -> None:
     # The standard error of a 2.5 % quantile of 10,000 draws is sqrt(.025 x .975 / 10,000) / density: < 0.003.
     assert (low, high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.01)
     assert (low, high) == metrics.bootstrap_interval(lambda rows: float(values[rows].mean()), 211, seed=3)
+
+
+def test_the_interval_of_a_summary_is_the_bootstrap_interval_of_the_mean() -> None:
+    values = np.random.default_rng(23).normal(size=7)
+    summary = metrics.summarize([*values], seed=5)
+    assert (summary.low, summary.high) == metrics.bootstrap_interval(lambda rows: float(values[rows].mean()), 7, seed=5)
 
 
 def test_the_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
