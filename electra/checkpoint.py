@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-import pickle
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -284,12 +284,13 @@ def read_tensors(path: Path) -> Any:
     Raises:
         FormatError: the file is damaged, or holds code.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().partition(". ")[0]
-        raise FormatError(f"{path}: expected tensors, found a file that is damaged or would run code ({reason}); "
-                          "it was not run, get another") from None  # fmt: skip
+    with open(path, "rb") as file:
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file raises anything, from struct.error to IndexError
+            code = re.search(r"GLOBAL (\S+)", str(error))
+            found = f"code that it would run ({code[1]})" if code else f"a damaged file ({type(error).__name__})"
+            raise FormatError(f"{path}: expected tensors, found {found}; nothing was run, get the file again") from None
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:
