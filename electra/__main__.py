@@ -12,6 +12,7 @@ COMMANDS = {
     "prepare": ("prepare", "main", "text -> tokenizer and token shards"),
     "glue": ("glue_command", "main", "download, verify and submit GLUE"),
     "export": ("hub", "main_export", "a checkpoint -> folders that transformers opens"),
+    "settings": ("config", "main", "every setting with its default, range and source"),
     "import": ("hub", "main_import", "such folders -> a checkpoint"),
 }
 

@@ -129,6 +129,20 @@ def add_settings(parser: argparse.ArgumentParser, config_class: type[Any], title
         group.add_argument(flag_name(field.name), default=argparse.SUPPRESS, **options)
 
 
+def settings_table(config_class: type[Any]) -> str:
+    """The settings of a dataclass as a Markdown table: flag, default, unit, range, meaning, source."""
+    lines = ["| setting | default | what it is | range | source |", "|---|---|---|---|---|"]
+    for field in dataclasses.fields(config_class):
+        facts = field.metadata
+        kind = "" if facts["choices"] else _expected(field, "").removeprefix("and ")
+        default = f"{field.default:,}" if type(field.default) is int else f"`{field.default}`"
+        default = "none" if field.default == "" else default
+        cells = [f"`{flag_name(field.name)}`", f"{default} {facts['unit']}".strip(), facts["help"]]
+        cells += [", ".join(choice or "none" for choice in facts["choices"]) or kind, facts["source"]]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def build(config_class: type[Config], *layers: Mapping[str, Any]) -> Config:
     """Make a config from layers of values, later ones winning; keys of other classes are passed over."""
     names = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]

@@ -6,10 +6,10 @@ Sources: "table N" is the report (Mercier, RC2020); "release" is google-research
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from electra.cli import check_settings, setting
+from electra.cli import check_settings, setting, settings_table
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SCHEDULES = ("warmup_then_linear", "warmup_times_linear")
@@ -147,6 +147,12 @@ class FinetuneConfig:
 
 
 # fmt: on
+def main(argv: Sequence[str]) -> None:
+    """`python -m electra settings`: tables 5 and 6 of the report as this package has them."""
+    for config_class in (EncoderConfig, PretrainConfig, FinetuneConfig):
+        print(f"### {config_class.__name__}\n\n{settings_table(config_class)}\n")
+
+
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "tiny": {
         **{

@@ -1,0 +1,74 @@
+"""The README is true: its tables are the code's, its commands exist, the tests it names are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import train_glue
+import train_pretrain
+from electra.__main__ import COMMANDS
+from electra.cli import settings_table
+from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
+COMMAND_LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("config_class", [EncoderConfig, PretrainConfig, FinetuneConfig])
+def test_the_settings_tables_are_generated_from_the_settings(config_class):
+    assert settings_table(config_class) in README
+
+
+def test_the_file_map_names_every_module_once_and_no_other():
+    mapped = re.findall(r"^\| `(electra/\w+\.py|train_\w+\.py)` \|", README, re.M)
+    there = [f"electra/{path.name}" for path in (ROOT / "electra").glob("*.py") if path.name != "__init__.py"]
+    assert sorted(mapped) == sorted([*there, "train_pretrain.py", "train_glue.py"])
+
+
+def test_modules_the_readme_speaks_of_exist():
+    for name in re.findall(r"`([a-z_]+)\.[A-Za-z_]+`", README.split("## Departures")[1].split("## Results")[0]):
+        assert (ROOT / "electra" / f"{name}.py").exists() or (ROOT / f"{name}.py").exists(), name
+
+
+def test_every_test_the_register_names_exists():
+    sources = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", README)
+    assert len(named) > 20
+    assert [name for name in named if f"def {name}(" not in sources] == []
+
+
+def test_there_is_nothing_left_to_fill_in():
+    assert not re.search(r"^[A-Z_]{6,}$|TODO|DEMO_BAND", README, re.M)
+
+
+def accepted(main: object, argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arguments parse: the command goes past its flags (and is stopped there)."""
+    module = {train_pretrain.main: train_pretrain, train_glue.main: train_glue}[main]
+    module.parse(argv)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_every_command_of_the_readme_is_one_that_exists(line, monkeypatch, capsys):
+    for command in line.split(" && "):
+        words = shlex.split(command)
+        if words[0] == "torchrun":
+            words = ["python", *words[words.index("train_pretrain.py") :]]
+        if words[:2] == ["python", "train_pretrain.py"]:
+            accepted(train_pretrain.main, words[2:], monkeypatch)
+        elif words[:2] == ["python", "train_glue.py"]:
+            accepted(train_glue.main, words[2:], monkeypatch)
+        elif words[:3] == ["python", "-m", "electra"]:
+            assert words[3] in COMMANDS
+        else:
+            assert words[0] in ("pip", "pytest") or words[:3] == ["python", "-m", "tests.check"], command
+
+
+def test_no_line_speaks_of_a_place_on_somebodys_machine():
+    assert not re.search(r"/work/|/root/|/tmp/|shared/data", README)
+    assert Path(ROOT / "README.md").stat().st_size < 60_000
