@@ -134,8 +134,12 @@ def _settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
             "token_types": True,
             "max_seq_length": first.encoder.max_position_embeddings,
         }
-        task = first.config.get("finetuning_task") or ""
-        return {"finetune": finetune, "task": task, "labels": labels if len(labels) > 1 else []}
+        return {
+            "finetune": finetune,
+            "task": first.config.get("finetuning_task") or "",
+            "labels": labels if len(labels) > 1 else [],
+            "score_range": first.config.get("score_range", [0.0, 1.0]),
+        }
     if "generator" in parts:
         return {"pretrain": {"generator_size": generator_size(parts["discriminator"], parts["generator"])}}
     return {"pretrain": {}}
@@ -184,8 +188,9 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
                           "name the folders of one model")  # fmt: skip
     first = next(iter(parts.values()))
     weights = {PREFIXES[part] + name: t for part, folder in parts.items() for name, t in folder.weights.items()}
+    settings = {"encoder": dataclasses.asdict(first.encoder), **_settings(parts), "tokenizer": first.fingerprint}
     contents = {
-        "config.json": json_bytes({"encoder": dataclasses.asdict(first.encoder), **_settings(parts)}),
+        "config.json": json_bytes(settings),
         first.tokenizer.name: first.tokenizer.read_bytes(),
         "model.pt": torch_bytes(weights),
     }
@@ -254,7 +259,8 @@ def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
         shape = encoder.generator(config["pretrain"]["generator_size"]) if part == "generator" else encoder
         description = their_config(part, shape, load_tokenizer(checkpoint).special_ids.pad)
         if part == "classifier":
-            description |= {**label_config(config["labels"]), "finetuning_task": config["task"]}
+            description |= label_config(config["labels"])
+            description |= {"finetuning_task": config["task"], "score_range": config["score_range"]}
         contents = {
             "config.json": json_bytes(description),
             WEIGHTS_NAME: torch_bytes(to_theirs(part, weights)),

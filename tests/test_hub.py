@@ -69,7 +69,8 @@ def classifier_checkpoint(
 ) -> Path:
     model = randomize(SequenceClassifier(SHAPE, len(labels) or 1, pooling=pooling, head=head))
     finetune = dataclasses.asdict(FinetuneConfig(pooling=pooling, head=head))
-    return write_checkpoint(folder, model, tokenizer_json, finetune=finetune, task="mnli", labels=labels)
+    facts = {"task": "mnli", "labels": labels, "score_range": [0.0, 5.0]}
+    return write_checkpoint(folder, model, tokenizer_json, finetune=finetune, **facts)
 
 
 @pytest.fixture
@@ -110,7 +111,8 @@ def test_a_pre_training_checkpoint_comes_back_byte_for_byte(pair: Path, tmp_path
     verify(tmp_path / "back")
     assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
     settings = read_json(tmp_path / "back" / "config.json")
-    assert settings == {"encoder": dataclasses.asdict(SHAPE), "pretrain": {"generator_size": 0.5}}
+    assert settings == {"encoder": dataclasses.asdict(SHAPE), "pretrain": {"generator_size": 0.5},
+                        "tokenizer": TOKENIZER.fingerprint}  # fmt: skip
     assert (tmp_path / "back" / "tokenizer.json").read_bytes() == (pair / "tokenizer.json").read_bytes()
 
 
@@ -142,7 +144,8 @@ def test_a_regression_comes_back_without_labels(tmp_path: Path, tokenizer_json: 
     config = read_json(tmp_path / "out" / "classifier" / "config.json")
     assert (config["id2label"], config["problem_type"]) == ({"0": "score"}, "regression")
     hub.import_folders([tmp_path / "out"], tmp_path / "back")
-    assert read_json(tmp_path / "back" / "config.json")["labels"] == []
+    settings = read_json(tmp_path / "back" / "config.json")
+    assert (settings["labels"], settings["score_range"]) == ([], [0.0, 5.0])
 
 
 def test_a_discriminator_alone_is_imported_and_exported_alone(
@@ -251,7 +254,7 @@ def test_the_configs_say_what_the_models_are(pair: Path, classifier: Path, tmp_p
     sizes = {"hidden_size": 26, "num_attention_heads": 2, "intermediate_size": 37}
     halves = {"hidden_size": 13, "num_attention_heads": 1, "intermediate_size": 18}
     names = {"id2label": {"0": LABELS[0], "1": LABELS[1], "2": LABELS[2]}, "finetuning_task": "mnli",
-             "label2id": {LABELS[0]: 0, LABELS[1]: 1, LABELS[2]: 2},
+             "label2id": {LABELS[0]: 0, LABELS[1]: 1, LABELS[2]: 2}, "score_range": [0.0, 5.0],
              "problem_type": "single_label_classification"}  # fmt: skip
     found = {part: read_json(tmp_path / "out" / part / "config.json") for part in HEADS}
     assert found == {
@@ -311,10 +314,12 @@ def test_a_wordpiece_model_keeps_its_vocabulary_both_ways(exported: Path, tmp_pa
 
 def test_unnamed_labels_are_the_librarys_own(classifier: Path, tmp_path: Path, tokenizer_json: bytes):
     hub.export(classifier_checkpoint(tmp_path / "two", tokenizer_json, ["no", "yes"]), tmp_path / "out")
-    rewrite_config(tmp_path / "out" / "classifier", id2label=..., label2id=..., finetuning_task=...)
+    changes = dict.fromkeys(("id2label", "label2id", "finetuning_task", "score_range"), ...)
+    rewrite_config(tmp_path / "out" / "classifier", **changes)
     hub.import_folders([tmp_path / "out"], tmp_path / "back")
     settings = read_json(tmp_path / "back" / "config.json")
     assert (settings["labels"], settings["task"]) == (["LABEL_0", "LABEL_1"], "")
+    assert settings["score_range"] == [0.0, 1.0]  # outputs as they are
 
 
 def test_labels_are_in_the_order_of_their_numbers(tmp_path: Path, tokenizer_json: bytes):
