@@ -288,7 +288,7 @@ def main(argv: Sequence[str]) -> None:
     if args.verify or args.inspect:
         return
     if not args.sources or not args.out:
-        parser.error("expected sources and --out, or --verify DIR, or --inspect DIR")
+        parser.error("expected sources and --out DIR; or --verify DIR; or --inspect DIR")
     if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers: expected 1 or more, found {args.workers}; leave it out to use all cores")
     started = time.monotonic()

@@ -102,12 +102,13 @@ def learn_tokenizer(
     make_worker = functools.partial(_CountChunks, read, share)
     with paused_gc():
         with bar("counting") as progress:
+            is_quiet = progress.disable  # which closing sets
             for counted in run_tasks(make_worker, cut_blocks(units), num_workers):
                 num_documents += counted.num_documents
                 num_bytes += counted.num_bytes
                 totals.update(counted.chunks)
                 progress.update(counted.num_bytes / share if share < 1 else counted.num_bytes)
-        with tqdm(desc="merging", total=count_merges(vocab_size), unit="merge", disable=progress.disable) as progress:
+        with tqdm(desc="merging", total=count_merges(vocab_size), unit="merge", disable=is_quiet) as progress:
 
             def show(done: int, _: int) -> None:
                 progress.update(done - progress.n)
