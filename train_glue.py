@@ -116,6 +116,10 @@ def find_tasks(asked: argparse.Namespace) -> list[Task]:
         needed = ("train_file", "dev_file", "text_column", "label_column", "metric")
         if missing := [cli.flag_name(name) for name in needed if not getattr(asked, name)]:
             raise ValueError(f"a task of your own: expected {', '.join(missing)} too, found none; add them")
+        if asked.task in TASKS:
+            raise ValueError(
+                f"--task: expected a name of your own for your own files, found {asked.task}; choose another"
+            )
         columns = {name: getattr(asked, name) for name in ("text_column", "text_pair_column", "label_column", "metric")}
         return [own_task(asked.task or "own", asked.train_file, asked.dev_file, **columns)]
     if asked.task == "all":

@@ -1,0 +1,575 @@
+"""The fine-tuning command: what it learns, records, repeats and refuses; and that an update is a reference's update."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import train_glue
+from electra import cli
+from electra.config import FINETUNE_RECIPES, FinetuneConfig
+from electra.finetune import Start, build_classifier, open_start
+from electra.glue import TASKS
+from electra.glue_batches import training_batches
+from electra.glue_download import fetch_task
+from electra.glue_predictions import read_predictions
+from electra.glue_results import read_results
+from electra.models import SequenceClassifier
+from tests.glue_fixtures import checkpoint, glue_data, make_glue, reviews
+
+__all__ = ["checkpoint", "glue_data"]
+
+CPU = torch.device("cpu")
+QUICK = ["--batch-size", "16", "--num-epochs", "1", "--precision", "fp32", "--seeds", "1", "--allow-other-sizes"]
+
+
+@pytest.fixture
+def glue(checkpoint: Path, glue_data: Path, tmp_path: Path) -> Callable[..., int]:
+    """`main` on the small world, results under `tmp_path / "out"`."""
+
+    def main(*flags: str) -> int:
+        places = ["--checkpoint", str(checkpoint), "--data-dir", str(glue_data), "--out", str(tmp_path / "out")]
+        return train_glue.main([*places, *QUICK, *flags])
+
+    return main
+
+
+def records(tmp_path: Path) -> list[dict[str, Any]]:
+    return read_results(tmp_path / "out")
+
+
+# --- what it does -----------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_a_record_with_all_that_its_number_needs(glue: Callable[..., int], tmp_path: Path) -> None:
+    assert glue("--task", "cola", "--learning-rate", "0.001") == 0
+    (record,) = records(tmp_path)
+    assert (record["task"], record["seed"], record["main_metric"]) == ("cola", 0, "matthews")
+    assert record["metrics"].keys() == {"matthews", "accuracy"}
+    assert record["overrides"] == {"num_epochs": 1, "batch_size": 16, "learning_rate": 0.001, "precision": "fp32"}
+    assert record["recipe"] == "report"
+    assert (record["checkpoint_step"], len(record["checkpoint_sha256"])) == (7, 64)
+    assert {split: facts["num_rows"] for split, facts in record["data"].items()} == {"train": 61, "dev": 23}
+    assert all(len(facts["sha256"]) == 64 for facts in record["data"].values())
+    assert record["num_updates"] == 4  # ceil(61 / 16), one epoch
+    assert record["num_skipped"] == 0
+    assert record["precision"] == "float32"
+    assert record["provenance"].keys() >= {"commit", "device", "torch", "command"}
+    assert record["train_seconds"] > 0
+    assert 0.1 < record["train_loss"] < 2  # nats a row; two classes start near 0.69
+
+
+def test_every_dev_row_is_predicted_once_in_the_files_order(glue: Callable[..., int], tmp_path: Path) -> None:
+    glue("--task", "cola")
+    (record,) = records(tmp_path)
+    predictions = read_predictions(tmp_path / "out" / record["predictions"]["dev"], TASKS["cola"])
+    assert predictions.labels is not None
+    assert predictions.labels.tolist() == [label for _, label in reviews(23, 5)]
+    assert record["metrics"]["accuracy"] == float(np.mean(predictions.values == predictions.labels))
+
+
+def test_mnli_is_trained_once_and_scored_on_both_dev_files(glue: Callable[..., int], tmp_path: Path) -> None:
+    glue("--task", "mnli")
+    (record,) = records(tmp_path)
+    assert record["metrics"].keys() == {"accuracy_matched", "accuracy_mismatched"}
+    assert record["main_metric"] == "accuracy_matched"
+    assert record["predictions"].keys() == {"dev_matched", "dev_mismatched"}
+
+
+def test_it_learns_what_a_tiny_model_can(glue: Callable[..., int], tmp_path: Path) -> None:
+    glue("--task", "cola,stsb", "--num-epochs", "12", "--learning-rate", "0.01")
+    cola, stsb = records(tmp_path)
+    assert cola["metrics"]["accuracy"] >= 0.9  # the words tell; 23 rows, chance is about a half
+    assert stsb["metrics"]["spearman"] >= 0.7
+    assert not cola["failed"]
+
+
+def test_test_files_are_predicted_when_asked_and_carry_no_labels(glue: Callable[..., int], tmp_path: Path) -> None:
+    glue("--task", "cola", "--predict-test")
+    (record,) = records(tmp_path)
+    predictions = read_predictions(tmp_path / "out" / record["predictions"]["test"], TASKS["cola"])
+    assert (len(predictions.values), predictions.labels) == (11, None)
+    assert record["metrics"].keys() == {"matthews", "accuracy"}
+
+
+def test_the_closing_table_names_spread_and_protocol(
+    glue: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    glue("--task", "cola", "--seeds", "3")
+    lines = capsys.readouterr().out.splitlines()
+    assert "not as in recipe report: num_epochs is 0, asked for 1" in lines
+    assert any(line.split() == ["layer", "2", "0.8000", "x", "0.0003", "=", "0.00024"] for line in lines)
+    row = next(line for line in lines if line.startswith("cola matthews*")).split()
+    values = [100 * record["metrics"]["matthews"] for record in records(tmp_path)]
+    assert row[2] == "3"
+    assert [float(cell) for cell in row[3:7]] == pytest.approx(
+        [np.mean(values), np.std(values, ddof=1), np.median(values), max(values)], abs=0.005
+    )
+    assert any(line.startswith("AVG") and "not measured: no mnli, " in line for line in lines)
+    assert any("dev files, model of the last update, every seed counted" in line for line in lines)
+    summary = json.loads(next((tmp_path / "out").glob("summary-*.json")).read_text())
+    assert summary["tasks"]["cola"]["metrics"]["matthews"]["n"] == 3
+    assert summary["averages"]["AVG"]["formula"].startswith("mean of 8: cola.matthews")
+
+
+def test_runs_that_are_finished_are_not_run_again_and_a_stopped_job_goes_on(
+    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glue("--task", "cola", "--seeds", "3")
+    whole = records(tmp_path)
+    path = tmp_path / "out" / "results.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + lines[1][:100])  # killed while the second record was written
+    ran: list[int] = []
+    run = train_glue.run
+
+    def counted(*arguments: Any) -> dict[str, Any]:
+        ran.append(arguments[4]["seed"])
+        return run(*arguments)
+
+    monkeypatch.setattr(train_glue, "run", counted)
+    capsys.readouterr()
+    glue("--task", "cola", "--seeds", "3")
+    assert ran == [1, 2]
+    assert "cola seed 0: finished before" in capsys.readouterr().out
+    again = records(tmp_path)
+    assert [r["metrics"] for r in again] == [r["metrics"] for r in whole]  # the same seeds say the same
+    assert [r["train_loss"] for r in again] == [r["train_loss"] for r in whole]
+
+
+def test_another_protocol_is_another_table(
+    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glue("--task", "cola", "--seeds", "2")
+    capsys.readouterr()
+    glue("--task", "cola", "--seeds", "1", "--pooling", "first")
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("cola matthews*")).split()
+    assert row[2] == "1"
+    assert len(records(tmp_path)) == 3
+
+
+def test_a_run_that_answers_the_same_throughout_is_warned_of_and_counted(
+    glue: Callable[..., int], checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_glue(tmp_path / "data")
+    lines = (data / "CoLA" / "dev.tsv").read_text().splitlines()
+    texts = [line.rsplit("\t", 1)[0] + "\tthe film was good\n" for line in lines]
+    (data / "CoLA" / "dev.tsv").write_text("".join(texts))  # one text for every row: one answer
+    glue("--task", "cola", "--data-dir", str(data))
+    (record,) = records(tmp_path)
+    assert record["failed"] is True
+    assert record["metrics"]["matthews"] == 0.0
+    assert "cola seed 0: matthews 0.00" in (out := capsys.readouterr().out)
+    assert "WARNING: failed, it answers the same whatever it reads" in out
+
+
+def test_from_scratch_is_another_protocol_and_says_so(
+    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glue("--task", "cola")
+    glue("--task", "cola", "--from-scratch")
+    loaded, scratch = records(tmp_path)
+    assert (loaded["from_scratch"], scratch["from_scratch"]) == (False, True)
+    assert loaded["protocol_id"] != scratch["protocol_id"]
+    assert loaded["train_loss"] != scratch["train_loss"]
+    assert "random weights in the shape of" in capsys.readouterr().out
+
+
+def test_all_runs_the_tasks_whose_files_are_there_and_names_the_others(
+    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], glue_data: Path
+) -> None:
+    glue("--task", "all")
+    assert [record["task"] for record in records(tmp_path)] == ["cola", "stsb", "mnli"]
+    out = capsys.readouterr().out
+    for title in ("SST-2", "MRPC", "QQP", "QNLI", "RTE", "WNLI"):
+        name = title.lower().replace("-", "")
+        assert f"{name}: not run, {glue_data}/{title}/train.tsv is not there; python -m electra glue download" in out
+
+
+def test_pair_swap_doubles_only_the_tasks_it_is_for_and_only_in_training(
+    glue: Callable[..., int], tmp_path: Path
+) -> None:
+    glue("--task", "stsb,mnli", "--pair-swap")
+    stsb, mnli = records(tmp_path)
+    assert stsb["data"]["train"]["num_rows"] == 122
+    assert stsb["data"]["dev"]["num_rows"] == 23
+    assert stsb["num_updates"] == 8  # ceil(122 / 16)
+    assert mnli["data"]["train"]["num_rows"] == 61
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_sixteen_bit_training_learns_too(glue: Callable[..., int], tmp_path: Path, precision: str) -> None:
+    glue("--task", "cola", "--precision", precision, "--num-epochs", "12", "--learning-rate", "0.01")
+    (record,) = records(tmp_path)
+    assert record["precision"] == {"bf16": "bfloat16", "fp16": "float16"}[precision]
+    assert record["metrics"]["accuracy"] >= 0.85
+
+
+def test_an_mnli_model_can_start_the_tasks_it_is_said_to_help_and_every_number_says_so(
+    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glue("--task", "mnli", "--save-models")
+    (model,) = (tmp_path / "out" / "models").iterdir()
+    capsys.readouterr()
+    glue("--task", "cola,stsb", "--init-from-mnli", str(model))
+    _, cola, stsb = records(tmp_path)
+    assert cola["init_from_mnli"] == stsb["init_from_mnli"] == str(model)
+    assert f"MRPC, STS-B and RTE from MNLI model {model}" in capsys.readouterr().out
+    glue("--task", "cola,stsb")
+    *_, plain_cola, plain_stsb = records(tmp_path)
+    assert plain_cola["train_loss"] == cola["train_loss"]  # CoLA starts from the checkpoint either way
+    assert plain_stsb["train_loss"] != stsb["train_loss"]
+
+
+def test_an_own_task_needs_no_code(glue: Callable[..., int], tmp_path: Path) -> None:
+    for name, num_rows, seed in (("train", 61, 3), ("dev", 23, 5)):
+        rows = [{"review": text, "mood": "glad" if label else "sad"} for text, label in reviews(num_rows, seed)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = ["--train-file", str(tmp_path / "train.jsonl"), "--dev-file", str(tmp_path / "dev.jsonl")]
+    columns = ["--text-column", "review", "--label-column", "mood", "--metric", "f1"]
+    glue("--task", "moods", *files, *columns, "--num-epochs", "12", "--learning-rate", "0.01")
+    (record,) = records(tmp_path)
+    assert (record["task"], record["main_metric"]) == ("moods", "f1")
+    assert record["metrics"].keys() == {"accuracy", "f1", "matthews"}
+    assert record["metrics"]["f1"] >= 0.9
+    assert (
+        (tmp_path / "out" / record["predictions"]["dev"])
+        .read_text()
+        .startswith("index\tprediction\tlabel\tglad\tsad\n")
+    )
+
+
+def test_missing_data_is_fetched_unless_that_is_forbidden_and_offline_it_is_one_line(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train_glue, "fetch_task", functools.partial(fetch_task, base_url="http://127.0.0.1:9/"))
+    flags = ["--task", "cola", "--checkpoint", str(checkpoint), "--data-dir", str(tmp_path), "--seeds", "1"]
+    assert exit_code(flags) == 2
+    captured = capsys.readouterr()
+    assert f"cola: fetching CoLA into {tmp_path}/" in captured.out
+    assert captured.err.startswith("error: http://127.0.0.1:9/glue/data/CoLA.zip: expected CoLA.zip, found ")
+    assert f"put CoLA/train.tsv, CoLA/dev.tsv, CoLA/test.tsv into {tmp_path}/\n" in captured.err
+    assert exit_code([*flags, "--no-download"]) == 2
+    captured = capsys.readouterr()
+    assert "fetching" not in captured.out
+    assert "CoLA/train.tsv: expected a file of rows, found none; fetch it with python -m electra" in captured.err
+
+
+# --- what it refuses --------------------------------------------------------------------------------------
+
+
+def exit_code(argv: Sequence[str]) -> int:
+    """What the command exits with."""
+    with pytest.raises(SystemExit) as caught:
+        cli.run(lambda: train_glue.main(argv))
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--task", "coal"], "--task: expected one of cola, sst2, .*, found 'coal'; did you mean cola?"),
+        ([], "--task: expected all, or some of cola, .*, found none; name one"),
+        (["--task", "cola", "--seeds", "0"], "--seeds: expected a count from 1, or a list like 0,1,2, found '0'"),
+        (["--task", "cola", "--seeds", "1,1"], "--seeds: expected .* found '1,1'"),
+        (["--task", "cola", "--seeds", "five"], "--seeds: expected .* found 'five'"),
+        (["--task", "cola", "--seeds=-1,2"], "--seeds: expected .* found '-1,2'"),
+        (["--task", "cola", "--checkpoint", "nowhere"], "nowhere: expected a checkpoint or a run folder, found"),
+        (["--task", "cola", "--checkpoint", "tests"], "tests: expected a checkpoint, found no manifest.json"),
+        (["--task", "cola", "--learning-rate", "2"], "--learning-rate: expected float >= 0 and <= 1, found 2.0"),
+        (["--task", "cola", "--poling", "first"], "unrecognized arguments: --poling.* did you mean --pooling?"),
+        (["--task", "cola", "--init-from-mnli", "x", "--from-scratch"], "--init-from-mnli: expected a start from a"),
+        (["--train-file", "a.tsv"], "a task of your own: expected --dev-file, --text-column, --label-column, --me"),
+        (["--task", "wnli", "--no-download"], "WNLI/train.tsv: expected a file of rows, found none"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_exit_code_2(
+    checkpoint: Path, glue_data: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    places = ["--data-dir", str(glue_data), "--out", "never-made"]
+    if "--checkpoint" not in flags:
+        places += ["--checkpoint", str(checkpoint)]
+    assert exit_code([*places, *flags]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert not Path("never-made").exists()
+
+
+def test_the_wrong_number_of_rows_is_refused_without_the_flag(
+    checkpoint: Path, glue_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--task", "cola", "--checkpoint", str(checkpoint), "--data-dir", str(glue_data), "--out", str(tmp_path)]
+    assert exit_code(flags) == 2
+    assert "CoLA/train.tsv: expected 8,551 rows, found 61" in capsys.readouterr().err
+
+
+def test_an_own_task_must_not_take_the_name_of_an_official_one(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ["--text-column", "a", "--label-column", "b", "--metric", "f1"]
+    files = ["--train-file", str(tmp_path / "a.tsv"), "--dev-file", str(tmp_path / "a.tsv")]
+    assert exit_code(["--task", "cola", "--checkpoint", str(checkpoint), *files, *columns]) == 2
+    assert "--task: expected a name of your own for your own files, found cola" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("1", [0]), ("5", [0, 1, 2, 3, 4]), ("0,1,2", [0, 1, 2]), ("7,", [7])])
+def test_seeds_are_a_count_or_a_list(text: str, seeds: list[int]) -> None:
+    assert train_glue.parse_seeds(text) == seeds
+
+
+# --- recipes ----------------------------------------------------------------------------------------------
+
+
+def test_the_official_recipe_is_the_releases_fine_tuning(capsys: pytest.CaptureFixture[str]) -> None:
+    _, config = train_glue.parse(["--recipe", "official"])
+    differing = {
+        field.name: (getattr(FinetuneConfig(), field.name), getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if getattr(FinetuneConfig(), field.name) != getattr(config, field.name)
+    }
+    assert differing == {
+        "recipe": ("report", "official"),
+        "schedule": ("warmup_then_linear", "warmup_times_linear"),
+        "bias_correction": (True, False),
+        "pooling": ("mean", "first"),
+        "head": ("mlp", "linear"),
+        "loss_reduction": ("mean", "sum"),
+        "layerwise_lr_top_exponent": (1, 2),
+        "pair_swap": (False, True),
+    }
+    assert capsys.readouterr().out == ""  # nothing differs from the recipe
+
+
+def test_a_flag_overrides_the_recipe_and_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    _, config = train_glue.parse(["--recipe", "official", "--no-pair-swap"])
+    assert (config.pair_swap, config.pooling) == (False, "first")
+    assert capsys.readouterr().out == "not as in recipe official: pair_swap is True, asked for False\n"
+
+
+# --- the loop ---------------------------------------------------------------------------------------------
+
+
+def read_task(start: Start, folder: Path, config: FinetuneConfig, name: str) -> train_glue.Data:
+    asked = argparse.Namespace(data_dir=folder, predict_test=False, allow_other_sizes=True, no_download=True)
+    return train_glue.read(TASKS[name], asked, config, start)
+
+
+def few_rows(data: train_glue.Data, num_rows: int) -> train_glue.Data:
+    """The task with only the first rows to learn from."""
+    rows, features = data.rows["train"], data.features["train"]
+    rows = dataclasses.replace(rows, first=rows.first[:num_rows], labels=rows.gold[:num_rows])
+    starts, seconds = features.starts[: num_rows + 1], features.second_starts[:num_rows]
+    return data._replace(
+        rows={"train": rows}, features={"train": dataclasses.replace(features, starts=starts, second_starts=seconds)}
+    )
+
+
+def exact(**changes: Any) -> FinetuneConfig:
+    """Six updates of eight rows, three in warm-up and three past it, without dropout."""
+    settings = {"num_epochs": 2, "batch_size": 8, "dropout": 0.0, "precision": "fp32", "warmup_fraction": 0.5}
+    return FinetuneConfig(**{**settings, "learning_rate": 1e-2, **changes})
+
+
+def trained(start: Start, data: train_glue.Data, config: FinetuneConfig, scale: float = 1.0) -> SequenceClassifier:
+    """A float64 model after `train`; its head starts `scale` times as large."""
+    model = build_classifier(start, data.task.num_outputs, config, 0).double()
+    model.output.weight.data.mul_(scale)
+    train_glue.train(model, data, config, 0, CPU)
+    return model
+
+
+@pytest.mark.parametrize("loss_reduction", ["mean", "sum"])
+@pytest.mark.parametrize("name", ["cola", "stsb"])
+def test_micro_batches_of_any_size_make_the_same_updates(
+    checkpoint: Path, glue_data: Path, name: str, loss_reduction: str
+) -> None:
+    start = open_start(checkpoint)
+    config = exact(loss_reduction=loss_reduction)
+    data = (
+        few_rows(read_task(start, glue_data, config, name), 21)
+        if name == "cola"
+        else read_task(start, glue_data, config, name)
+    )
+    initial = build_classifier(start, data.task.num_outputs, config, 0).double().state_dict()
+    weights = [
+        trained(start, data, dataclasses.replace(config, micro_batch_size=size)).state_dict() for size in (0, 3, 1)
+    ]
+    for name, tensor in initial.items():
+        assert (weights[0][name] - tensor).abs().max() > 1e-4 or name.endswith("token_type.weight"), name
+        for other in weights[1:]:
+            assert (weights[0][name] - other[name]).abs().max() < 1e-10, name
+
+
+def test_the_number_of_updates_is_the_epochs_times_the_batches_of_one(checkpoint: Path, glue_data: Path) -> None:
+    start = open_start(checkpoint)
+    config = exact(num_epochs=0)
+    for name, epochs in (("cola", 3), ("stsb", 10)):
+        data = read_task(start, glue_data, config, name)
+        model = build_classifier(start, data.task.num_outputs, config, 0)
+        assert train_glue.train(model, data, config, 0, CPU).num_updates == epochs * 8  # ceil(61 / 8)
+
+
+def test_updates_without_a_finite_gradient_are_skipped_and_counted(checkpoint: Path, glue_data: Path) -> None:
+    start = open_start(checkpoint)
+    data = read_task(start, glue_data, exact(), "cola")
+    model = build_classifier(start, 2, exact(), 0)
+    model.output.bias.data[0] = torch.inf
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    facts = train_glue.train(model, data, exact(), 0, CPU)
+    assert facts.num_skipped == facts.num_updates == 16
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+# --- an update is a reference's update --------------------------------------------------------------------
+
+
+def reference_batch(start: Start, texts: list[str]) -> dict[str, torch.Tensor]:
+    """Rows padded to 60 tokens, where ours are padded to the next multiple of 8."""
+    cls, sep = start.tokenizer.special_ids.cls, start.tokenizer.special_ids.sep
+    rows = [[cls, *start.tokenizer.encode(text), sep] for text in texts]
+    ids = torch.tensor([row + [0] * (60 - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (60 - len(row)) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+
+
+def reference_rates(names: list[str], num_layers: int, top_exponent: int) -> dict[str, float]:
+    """Rates by the names of `transformers`."""
+    rates = {}
+    for name in names:
+        if ".encoder.layer." in name:
+            from_top = num_layers - 1 - int(name.split(".encoder.layer.")[1].split(".")[0])
+            rates[name] = 0.8 ** (from_top + top_exponent)
+        else:
+            rates[name] = 0.8 ** (num_layers + top_exponent) if ".embeddings" in name else 1.0
+    return rates
+
+
+def hand_written_adam(
+    parameters: dict[str, torch.Tensor], moments: dict[str, list[torch.Tensor]], rates: dict[str, float], rate: float
+) -> None:
+    """The release's update: no bias correction, epsilon outside the root, no decay."""
+    for name, parameter in parameters.items():
+        assert parameter.grad is not None
+        mean, square = moments.setdefault(name, [torch.zeros_like(parameter), torch.zeros_like(parameter)])
+        mean.copy_(0.9 * mean + 0.1 * parameter.grad)
+        square.copy_(0.999 * square + 0.001 * parameter.grad**2)
+        parameter -= rate * rates[name] * mean / (square.sqrt() + 1e-6)
+
+
+def compare(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], initial: dict[str, torch.Tensor]) -> None:
+    """Equal changes of the weights, tensor by tensor, and not for want of change."""
+    unchanged = set()
+    for name, start in initial.items():
+        change, expected = ours[name] - start, theirs[name] - start
+        assert (change - expected).abs().max() < 1e-9, name
+        if expected.abs().max() < 1e-4:
+            unchanged.add(name)
+    # A key's bias moves all scores of a query alike, and softmax does not see that.
+    assert unchanged == {name for name in initial if name.endswith("attention.self.key.bias")}
+
+
+@pytest.mark.oracle
+def test_three_updates_past_warm_up_equal_transformers_with_adamw(checkpoint: Path, glue_data: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    from electra.hub_layout import their_config, to_theirs
+
+    start = open_start(checkpoint)
+    config = exact(pooling="first", head="mlp")
+    data = few_rows(read_task(start, glue_data, config, "cola"), 24)
+    initial = to_theirs("classifier", build_classifier(start, 2, config, 0).double().state_dict())
+
+    shape = dataclasses.replace(start.shape, hidden_dropout_prob=0.0, attention_dropout_prob=0.0)
+    theirs = transformers.ElectraForSequenceClassification(
+        transformers.ElectraConfig(**their_config("classifier", shape, 0), attn_implementation="eager")
+    ).double()
+    theirs.load_state_dict(initial)
+    named = dict(theirs.named_parameters())
+    rates = reference_rates([*named], 2, top_exponent=1)
+    optimizer = torch.optim.AdamW(
+        [{"params": [named[name]], "scale": rates[name]} for name in named], eps=1e-6, weight_decay=0.0
+    )
+    labels = torch.tensor(data.rows["train"].gold)
+    step = 0
+    for epoch in range(2):
+        for rows in training_batches(data.features["train"].lengths, 8, 0, epoch):
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-2 * group["scale"] * (step / 3 if step < 3 else (6 - step) / 3)
+            batch = reference_batch(start, [data.rows["train"].first[row] for row in rows])
+            theirs(**batch, labels=labels[rows]).loss.backward()
+            torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+    assert step == 6
+    compare(to_theirs("classifier", trained(start, data, config).state_dict()), theirs.state_dict(), initial)
+
+
+@pytest.mark.oracle
+def test_three_updates_past_warm_up_equal_the_releases_head_and_adam(checkpoint: Path, glue_data: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    from electra.hub_layout import their_config, to_theirs
+
+    start = open_start(checkpoint)
+    config = exact(**{**FINETUNE_RECIPES["official"], "recipe": "official"})
+    data = few_rows(read_task(start, glue_data, config, "cola"), 24)
+    ours = build_classifier(start, 2, config, 0).double()
+    encoder_weights = {name: t for name, t in ours.state_dict().items() if name.startswith("encoder.")}
+    initial = to_theirs("classifier", encoder_weights)
+
+    shape = dataclasses.replace(start.shape, hidden_dropout_prob=0.0, attention_dropout_prob=0.0)
+    encoder = transformers.ElectraModel(
+        transformers.ElectraConfig(**their_config("encoder", shape, 0), attn_implementation="eager")
+    ).double()
+    encoder.load_state_dict({name.removeprefix("electra."): t for name, t in initial.items()})
+    linear = torch.nn.Linear(24, 2).double()
+    linear.load_state_dict({"weight": ours.output.weight.detach(), "bias": ours.output.bias.detach()})
+    initial |= {"head.weight": linear.weight.detach().clone(), "head.bias": linear.bias.detach().clone()}
+
+    named = {
+        **{f"electra.{n}": p for n, p in encoder.named_parameters()},
+        "head.weight": linear.weight,
+        "head.bias": linear.bias,
+    }
+    rates = reference_rates([*named], 2, top_exponent=2)
+    moments: dict[str, list[torch.Tensor]] = {}
+    labels = torch.tensor(data.rows["train"].gold)
+    step = 0
+    for epoch in range(2):
+        for rows in training_batches(data.features["train"].lengths, 8, 0, epoch):
+            batch = reference_batch(start, [data.rows["train"].first[row] for row in rows])
+            logits = linear(encoder(**batch).last_hidden_state[:, 0])
+            loss = torch.nn.functional.cross_entropy(logits, labels[rows], reduction="sum")
+            gradients = torch.autograd.grad(loss, [*named.values()], materialize_grads=True)
+            norm = float(sum((gradient**2).sum() for gradient in gradients)) ** 0.5
+            assert norm > 1  # a sum over the batch is always clipped
+            with torch.no_grad():
+                for parameter, gradient in zip(named.values(), gradients, strict=True):
+                    parameter.grad = gradient / (norm + 1e-6)
+                hand_written_adam(named, moments, rates, 1e-2 * (1 - step / 6) * min(1, step / 3))
+            step += 1
+    theirs = {name: parameter.detach() for name, parameter in named.items()}
+    model = trained(start, data, config)
+    found = to_theirs("classifier", {n: t for n, t in model.state_dict().items() if n.startswith("encoder.")})
+    found |= {"head.weight": model.output.weight.detach(), "head.bias": model.output.bias.detach()}
+    compare(found, theirs, initial)
+
+
+def test_a_changed_copy_of_the_data_is_another_run(glue: Callable[..., int], glue_data: Path, tmp_path: Path) -> None:
+    glue("--task", "cola")
+    shutil.copytree(glue_data, tmp_path / "data")
+    with open(tmp_path / "data" / "CoLA" / "train.tsv", "a") as file:
+        file.write("x\t1\t\tone more\n")
+    glue("--task", "cola", "--data-dir", str(tmp_path / "data"))
+    assert len(records(tmp_path)) == 2
