@@ -141,6 +141,8 @@ def _settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
             "score_range": first.config.get("score_range", [0.0, 1.0]),
         }
     if "generator" in parts:
+        if "discriminator" not in parts:
+            return {"pretrain": {"objective": "mlm"}}
         return {"pretrain": {"generator_size": generator_size(parts["discriminator"], parts["generator"])}}
     return {"pretrain": {}}
 
@@ -161,7 +163,7 @@ def _refuse_existing(folder: Path) -> None:
 
 
 def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
-    """Make a checkpoint of a discriminator, with its generator or without, a classifier, or a bare encoder.
+    """Make a checkpoint of a discriminator and its generator, or of one part; a generator alone is a masked LM.
 
     Args:
         folders: one a part, or one that holds a folder for each.
@@ -182,9 +184,10 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
         ["discriminator"],
         ["discriminator", "generator"],
         ["encoder"],
+        ["generator"],
     ):
-        raise FormatError(f"{', '.join(map(str, folders))}: expected a discriminator and its generator, or one of "
-                          f"discriminator, classifier, encoder, found {', '.join(f.part for f in read)}; "
+        raise FormatError(f"{', '.join(map(str, folders))}: expected a discriminator and its generator, or one part, "
+                          f"found {', '.join(folder.part for folder in read)}; "
                           "name the folders of one model")  # fmt: skip
     first = next(iter(parts.values()))
     weights = {PREFIXES[part] + name: t for part, folder in parts.items() for name, t in folder.weights.items()}
@@ -235,7 +238,7 @@ def exported_parts(
         part: {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
         for part, prefix in (("discriminator", "discriminator."), ("generator", "generator."))
     }
-    if "dense.weight" not in parts["discriminator"]:
+    if parts["discriminator"] and "dense.weight" not in parts["discriminator"]:
         return {"encoder": parts["discriminator"]}, ""
     return {part: tensors for part, tensors in parts.items() if tensors}, ""
 
@@ -256,7 +259,8 @@ def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
     for folder in folders.values():
         _refuse_existing(folder)
     for part, weights in parts.items():
-        shape = encoder.generator(config["pretrain"]["generator_size"]) if part == "generator" else encoder
+        is_scaled = part == "generator" and "discriminator" in parts  # not so in the masked-LM control
+        shape = encoder.generator(config["pretrain"]["generator_size"]) if is_scaled else encoder
         description = their_config(part, shape, load_tokenizer(checkpoint).special_ids.pad)
         if part == "classifier":
             description |= label_config(config["labels"])

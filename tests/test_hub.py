@@ -20,7 +20,7 @@ from electra.checkpoint import json_bytes, load_encoder_weights, load_weights, s
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from electra.files import FormatError, read_json
 from electra.hub_layout import to_theirs
-from electra.models import Electra, SequenceClassifier
+from electra.models import Electra, MaskedLM, SequenceClassifier
 from electra.tokenizer import Tokenizer
 from electra.wordpiece import WordPieceTokenizer, load_tokenizer
 from tests.conftest import ROOT, tiny_shape, word_salad
@@ -159,6 +159,17 @@ def test_a_discriminator_alone_is_imported_and_exported_alone(
     assert ([*folders], reason) == (["discriminator"], "")
     again = tensors(tmp_path / "again" / "discriminator" / "pytorch_model.bin")
     assert_same_bytes(tensors(tmp_path / "out" / "discriminator" / "pytorch_model.bin"), again)
+
+
+def test_the_masked_lm_control_is_a_generator_of_full_size_both_ways(tmp_path: Path, tokenizer_json: bytes):
+    pretrain = dataclasses.asdict(PretrainConfig(objective="mlm", generator_size=0.5))
+    control = write_checkpoint(tmp_path / "mlm", randomize(MaskedLM(SHAPE)), tokenizer_json, pretrain=pretrain)
+    hub.export(control, tmp_path / "out")
+    assert read_json(tmp_path / "out" / "generator" / "config.json")["hidden_size"] == SHAPE.hidden_size
+    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    assert_same_bytes(tensors(control / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
+    assert read_json(tmp_path / "back" / "config.json")["pretrain"] == {"objective": "mlm"}
+    load_weights(tmp_path / "back", MaskedLM(SHAPE))
 
 
 @pytest.mark.parametrize(("pooling", "head"), [("mean", "mlp"), ("first", "linear"), ("mean", "linear")])
@@ -416,8 +427,11 @@ def test_parts_that_do_not_belong_together_are_refused(exported: Path, tmp_path:
     assert "word.weight" not in message
 
 
-def test_a_generator_alone_and_two_discriminators_are_refused(exported: Path, tmp_path: Path):
-    assert "found generator" in refused(exported / "generator", tmp_path / "back")
+def test_two_folders_of_one_kind_and_a_classifier_beside_another_part_are_refused(
+    exported: Path, classifier: Path, tmp_path: Path
+):
+    hub.export(classifier, tmp_path / "out")
+    assert "found classifier, discriminator, generator" in refused(exported, tmp_path / "back")
     twice = [exported / "discriminator", exported / "discriminator"]
     assert "found discriminator, discriminator" in refused(twice, tmp_path / "back")
 
