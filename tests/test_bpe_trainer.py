@@ -112,7 +112,7 @@ def test_nothing_is_learned_from_nothing():
     assert learn_merges({"a": 100}, 10) == []
 
 
-def test_progress_is_reported_to_the_end():
+def test_progress_is_reported_to_the_end() -> None:
     seen: list[tuple[int, int]] = []
     learn_merges(
         {"".join(random.Random(n).choices("abcdefgh", k=9)): 2 for n in range(400)},

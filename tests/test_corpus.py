@@ -11,16 +11,23 @@ import lzma
 import pickle
 import tarfile
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from electra import corpus
-from electra.archives import BadDocument
+from electra.archives import SKIP_REMEDY, BadDocument
 from electra.corpus import list_files, list_units, read_unit, standard_library_documents, text_size
 from electra.files import FormatError
 
-PACKERS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
 TEXTS = ["One, with é.\n\nTwo lines.", "漢字", "third\n"]
 
 
@@ -42,12 +49,14 @@ def inner_archive(texts: list[str], prefix: str = "") -> bytes:
     return lzma.compress(tar_of(files))
 
 
-def read(*sources: Path, skip_bad: bool = False, separator: str = "", **options: str) -> tuple[list[str], Counter[str]]:
+def read(
+    *sources: Path, skip_bad: bool = False, separator: str = "", text_field: str = "text"
+) -> tuple[list[str], Counter[str]]:
     """All documents of some sources, and what was left out."""
     skipped: Counter[str] = Counter()
     units = list_units(sources, document_separator=separator)
-    options_ = {"skip_bad": skip_bad, "document_separator": separator, **options}
-    return [text for unit in units for text in read_unit(unit, skipped, **options_)], skipped  # type: ignore[arg-type]
+    read_one = partial(read_unit, skip_bad=skip_bad, document_separator=separator, text_field=text_field)
+    return [text for unit in units for text in read_one(unit, skipped)], skipped
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -170,14 +179,14 @@ def test_documents_without_a_visible_character_are_counted_and_left_out(tmp_path
     assert read(path) == (["x"], {"empty": 3})
 
 
-def refused(tmp_path: Path, path: Path, message: str, reason: str, kept: list[str], **options: str) -> None:
+def refused(tmp_path: Path, path: Path, message: str, reason: str, kept: list[str], separator: str = "") -> None:
     """Reading stops with `message`; with `skip_bad` it counts `reason` once and keeps `kept`."""
     with pytest.raises(BadDocument) as raised:
-        read(path, **options)
-    assert str(raised.value).replace(str(tmp_path) + "/", "") == f"{message}; {corpus.SKIP_REMEDY}"
+        read(path, separator=separator)
+    assert str(raised.value).replace(str(tmp_path) + "/", "") == f"{message}; {SKIP_REMEDY}"
     assert raised.value.reason == reason
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
-    assert read(path, skip_bad=True, **options) == (kept, {reason: 1})
+    assert read(path, skip_bad=True, separator=separator) == (kept, {reason: 1})
 
 
 def test_a_truncated_xz_is_refused_by_size_or_counted(tmp_path: Path):
@@ -186,7 +195,7 @@ def test_a_truncated_xz_is_refused_by_size_or_counted(tmp_path: Path):
     message = f"u-1_data.xz: expected a whole compressed file, found its end at byte {len(whole) - 40:,}"
     with pytest.raises(BadDocument) as raised:
         read(path)
-    assert str(raised.value) == f"{tmp_path}/{message}; {corpus.SKIP_REMEDY}"
+    assert str(raised.value) == f"{tmp_path}/{message}; {SKIP_REMEDY}"
     assert read(path, skip_bad=True)[1] == {"damaged archive": 1}
 
 

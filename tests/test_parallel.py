@@ -77,7 +77,7 @@ def test_tasks_are_taken_only_as_workers_become_free():
     results = run_tasks(Summing, tasks(), 2)
     next(results)
     assert len(taken) <= 4
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

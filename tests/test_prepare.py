@@ -417,7 +417,7 @@ def test_bad_documents_stop_the_run_or_are_counted(tmp_path: Path, folder: Path)
 
 
 def test_too_little_space_is_seen_before_the_start(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1_000))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1_000))
     with pytest.raises(OSError, match=r"out: expected about 0.0 GB free for 0.0 GB of text, found 0.0 GB; free some"):
         prepare([folder], tmp_path / "out", SMALL, num_workers=1)
     assert not list((tmp_path / "out").glob("*.npy"))
