@@ -19,7 +19,7 @@ from electra import hub
 from electra.checkpoint import json_bytes, load_encoder_weights, load_weights, save_checkpoint, torch_bytes, verify
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from electra.files import FormatError, read_json
-from electra.hub_layout import to_theirs
+from electra.hub_layout import empty_module, to_theirs
 from electra.models import Electra, MaskedLM, SequenceClassifier
 from electra.tokenizer import Tokenizer
 from electra.wordpiece import WordPieceTokenizer, load_tokenizer
@@ -656,5 +656,5 @@ def test_the_names_of_every_part_are_the_librarys(library: Any):
     for part, kind in kinds.items():
         with torch.device("meta"):
             theirs = getattr(library, kind)(library.ElectraConfig(num_labels=3)).state_dict()
-        ours = to_theirs(part, hub.empty_module(part, EncoderConfig(), 3).state_dict())
+        ours = to_theirs(part, empty_module(part, EncoderConfig(), 3).state_dict())
         assert {name: t.shape for name, t in ours.items()} == {name: t.shape for name, t in theirs.items()}

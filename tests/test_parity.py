@@ -132,6 +132,9 @@ def test_the_classifier_gives_their_outputs_for_pairs(theirs: Any, num_labels: i
 class TheirPair(nn.Module):
     """ELECTRA as the sources describe it, made of their two models tied by hand."""
 
+    discriminator: Any
+    generator: Any
+
     def __init__(self, library: Any, ours: Electra, shape: EncoderConfig, generator_size: float) -> None:
         super().__init__()
         # Without their padding row: nothing in the sources keeps a sampled [PAD] from training its embedding.
@@ -141,7 +144,7 @@ class TheirPair(nn.Module):
         self.to(next(ours.parameters()).dtype)
         copy_weights("discriminator", ours.discriminator, self.discriminator)
         copy_weights("generator", ours.generator, self.generator)
-        embeddings = self.discriminator.electra.embeddings
+        embeddings: Any = self.discriminator.electra.embeddings
         self.generator.electra.embeddings = embeddings
         self.generator.generator_lm_head.weight = embeddings.word_embeddings.weight
         self.num_right = 0  # samples that were the original token
@@ -182,9 +185,9 @@ def their_gradients(pair: TheirPair) -> dict[str, Tensor]:
     return {name: parameter.grad for name, parameter in pair.named_parameters() if parameter.grad is not None}
 
 
-def our_gradients(model: Electra, get: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+def under_their_names(model: Electra, get: Callable[[Tensor], Any]) -> dict[str, Tensor]:
     """What `get` finds at each of our parameters, under their names."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for part in ("discriminator", "generator"):
         tensors = {name: get(parameter) for name, parameter in getattr(model, part).named_parameters()}
         found |= {f"{part}.{name}": tensor for name, tensor in to_theirs(part, tensors).items()}
@@ -225,7 +228,7 @@ def test_all_gradients_equal_theirs_on_the_same_batch(theirs: Any, generator_siz
     loss = pair.loss(batch, lambda _: sampled)
     loss.backward()
     torch.testing.assert_close(halves[0].loss + halves[1].loss, loss, rtol=1e-5, atol=0)
-    found, expected = our_gradients(ours, lambda parameter: parameter.grad), their_gradients(pair)
+    found, expected = under_their_names(ours, lambda parameter: parameter.grad), their_gradients(pair)
     shared = {name.replace("discriminator.", "generator.") for name in expected if "embeddings." in name}
     assert found.keys() - expected.keys() == shared | {"generator.generator_lm_head.weight"}
     assert_close_to_norm(found, expected, 1e-4)
@@ -258,7 +261,10 @@ def test_three_updates_change_the_weights_as_their_models_with_adamw_do(theirs: 
     ours = tiny_electra(shape)
     randomize(ours)
     pair = TheirPair(theirs, ours, shape, 0.5)
-    before_ours, before = our_gradients(ours, torch.clone), {n: p.detach().clone() for n, p in pair.named_parameters()}
+    before_ours, before = (
+        under_their_names(ours, torch.clone),
+        {n: p.detach().clone() for n, p in pair.named_parameters()},
+    )
 
     named = dict(pair.named_parameters())
     is_exempt = {name: name.endswith("bias") or "LayerNorm" in name for name in named}
@@ -280,7 +286,7 @@ def test_three_updates_change_the_weights_as_their_models_with_adamw_do(theirs: 
     assert pair.num_right > 0
 
     train_ours(ours, tiny_batches(), 10, "warmup_then_linear", correct=True)
-    found = changes(before_ours, our_gradients(ours, torch.clone))
+    found = changes(before_ours, under_their_names(ours, torch.clone))
     assert_close_to_norm(found, changes(before, dict(pair.named_parameters())), 1e-6)
 
 
