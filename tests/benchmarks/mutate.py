@@ -721,18 +721,26 @@ def chosen_faults(arguments: list[str]) -> list[tuple[int, str, Fault]]:
     ]
 
 
+def check_baseline(tests: set[str]) -> None:
+    """Refuse to begin where a test fails without any fault."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy_tree(Path(folder))
+        if test := catching_test(Path(folder), tuple(sorted(tests))):
+            raise ValueError(f"{test}: expected it to pass without a fault, found it failing; mend it first")
+
+
 def main(arguments: list[str]) -> int:
     """Apply each fault alone, run the tests, print who noticed."""
     faults = chosen_faults(arguments)
     sources = {module: (ROOT / path_of(module)).read_text() for module in FAULTS}
     for _, module, fault in faults:  # all lines are checked before any test runs
         broken(sources[module], fault, path_of(module))
+    check_baseline({test for _, module, _ in faults for test in TESTS[module]})
     survivors = []
     for number, module, fault in faults:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            scratch = Path(folder) / "tree"
-            scratch.mkdir()
+            scratch = Path(folder)
             copy_tree(scratch)
             (scratch / path_of(module)).write_text(broken(sources[module], fault, path_of(module)))
             test = catching_test(scratch, TESTS[module])
