@@ -24,8 +24,6 @@ import torch
 
 from electra import cli
 from electra.checkpoint import (
-    TrainingState,
-    check_same_run,
     check_same_tokenizer,
     load_networks,
     newest_good,
@@ -66,6 +64,7 @@ from electra.runtime import (
 from electra.seeding import generator
 from electra.shards import open_shards
 from electra.tokenizer import Tokenizer
+from electra.training_state import TrainingState, check_same_run
 from electra.windows import WindowSampler
 from electra.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
 

@@ -6,7 +6,6 @@ and manifest.json with the step, facts of the run and the SHA-256 of every other
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -19,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from electra.cli import differences, from_dict
-from electra.config import EncoderConfig, PretrainConfig
+from electra.cli import from_dict
+from electra.config import EncoderConfig
 from electra.files import FormatError, fsync_folder, read_json, sha256_file
 from electra.tokenizer import Tokenizer
 from electra.wordpiece import WordPieceTokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
-MILESTONES = "milestones"
 
 
 def step_folder(run_dir: Path, step: int) -> Path:
@@ -96,69 +94,6 @@ def save_checkpoint(folder: Path, contents: Mapping[str, bytes], facts: Mapping[
     write_folder(folder, {**contents, "manifest.json": json_bytes(manifest)})
 
 
-@dataclasses.dataclass
-class TrainingState:
-    """Everything that training changes and a checkpoint restores. Randomness is not part of it: see `seeding`."""
-
-    settings: Mapping[str, Any]  # what config.json holds
-    tokenizer_file: Path  # copied into every checkpoint
-    model: nn.Module
-    optimizer: torch.optim.AdamW
-    scaler: torch.amp.GradScaler
-    num_skipped: Tensor  # scalar on the model's device: updates skipped because a gradient was not finite
-    num_skipped_in_a_row: Tensor  # scalar on the model's device
-    step: int = 0  # updates attempted
-    elapsed_seconds: float = 0.0  # training time up to `step`, over all starts
-
-    def count_update(self, skipped: Tensor, elapsed_seconds: float) -> None:
-        """Count one attempted update; `skipped` is 1.0 or 0.0 on the model's device and is not waited for."""
-        self.num_skipped += skipped
-        self.num_skipped_in_a_row = (self.num_skipped_in_a_row + 1) * skipped
-        self.step, self.elapsed_seconds = self.step + 1, elapsed_seconds
-
-    def _weights(self) -> dict[str, bytes]:
-        return {
-            "config.json": json_bytes(self.settings),
-            self.tokenizer_file.name: self.tokenizer_file.read_bytes(),
-            "model.pt": torch_bytes(self.model.state_dict()),
-        }
-
-    def save(self, run_dir: Path, keep: int) -> Path:
-        """Write this step's checkpoint, remove all but the newest `keep`, and return its folder."""
-        loop_state = {
-            "step": self.step,
-            "elapsed_seconds": self.elapsed_seconds,
-            "num_skipped": self.num_skipped.item(),
-            "num_skipped_in_a_row": self.num_skipped_in_a_row.item(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-        folder = step_folder(run_dir, self.step)
-        contents = {**self._weights(), "training_state.pt": torch_bytes(loop_state)}
-        save_checkpoint(folder, contents, {"step": self.step})
-        for old in checkpoints(run_dir)[keep:]:
-            shutil.rmtree(old)
-        return folder
-
-    def save_milestone(self, run_dir: Path) -> None:
-        """Write this step's weights to be kept for good, under `milestones/`, unless a resumed run did before."""
-        folder = step_folder(run_dir / MILESTONES, self.step)
-        if not folder.exists():
-            save_checkpoint(folder, self._weights(), {"step": self.step})
-
-    def restore(self, folder: Path) -> None:
-        """Take over a checkpoint's weights, optimizer and loop state, strictly."""
-        if not (folder / "training_state.pt").is_file():
-            raise FormatError(f"{folder}: expected training_state.pt, found weights only; resume from another one")
-        load_weights(folder, self.model)
-        saved = read_tensors(folder / "training_state.pt")
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
-        self.num_skipped.fill_(saved["num_skipped"])
-        self.num_skipped_in_a_row.fill_(saved["num_skipped_in_a_row"])
-        self.step, self.elapsed_seconds = saved["step"], saved["elapsed_seconds"]
-
-
 def load_networks(folder: Path, model: nn.Module, networks: str) -> None:
     """Start a new run from a model's weights: both networks, or the discriminator and a new generator.
 
@@ -175,29 +110,6 @@ def load_networks(folder: Path, model: nn.Module, networks: str) -> None:
         load_weights(folder, model)
     else:
         load_part(folder, model.get_submodule("discriminator"), "discriminator.")
-
-
-def check_same_run(run_dir: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to go on in a run folder that was begun with other settings, data or tokenizer.
-
-    Args:
-        settings: "encoder" and "pretrain" as dicts, "shards" and "tokenizer" fingerprints.
-
-    Raises:
-        FormatError: names each difference.
-    """
-    path = run_dir / "config.json"
-    if not path.exists():
-        return
-    saved, found = read_json(path), []
-    for key, config_class in (("encoder", EncoderConfig), ("pretrain", PretrainConfig)):
-        found += differences(from_dict(config_class, saved[key], path), from_dict(config_class, settings[key], path))
-    for key in ("tokenizer", "shards"):
-        if saved[key] != settings[key]:
-            found.append(f"{key} fingerprint is {saved[key][:12]}, asked for {settings[key][:12]}")
-    if found:
-        raise FormatError(f"{run_dir}: expected the settings this run began with, found {'; '.join(found)}; "
-                          "repeat its command, or choose another --run-dir")  # fmt: skip
 
 
 def check_same_tokenizer(folder: Path, tokenizer: Tokenizer | WordPieceTokenizer, where: Path) -> None:

@@ -57,7 +57,8 @@ def predict_rows(
             corrupted, is_replaced, logits = seen.detection
             verdicts.append((replaced_nats(logits, is_replaced), logits.float(), is_replaced, corrupted))
     model.train()
-    return Predictions(*_joined(generated), Verdicts(*_joined(verdicts)) if verdicts else None)
+    nats, is_correct, is_sample_correct = _joined(generated)
+    return Predictions(nats, is_correct, is_sample_correct, Verdicts(*_joined(verdicts)) if verdicts else None)
 
 
 def _joined(parts: Iterable[tuple[Tensor, ...]]) -> Any:

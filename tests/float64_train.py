@@ -9,7 +9,7 @@ import torch
 
 import train_pretrain
 from electra import cli
-from electra.checkpoint import TrainingState
+from electra.training_state import TrainingState
 
 
 def main() -> int:

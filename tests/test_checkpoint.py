@@ -11,8 +11,6 @@ import torch
 
 from electra import checkpoint
 from electra.checkpoint import (
-    TrainingState,
-    check_same_run,
     checkpoints,
     load_encoder_config,
     load_encoder_weights,
@@ -27,6 +25,7 @@ from electra.config import EncoderConfig, PretrainConfig
 from electra.files import FormatError
 from electra.models import make_embeddings
 from electra.optim import make_optimizer, parameter_groups, set_update
+from electra.training_state import TrainingState, check_same_run
 from electra.transformer import Encoder
 from tests.conftest import tiny_electra, tiny_shape
 

@@ -68,4 +68,4 @@ def test_warm_up_must_end_before_training_does():
 
 def test_configs_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        PretrainConfig().seed = 1  # type: ignore[misc]
+        PretrainConfig().seed = 1

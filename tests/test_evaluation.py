@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 LENGTHS = [23, 11, 5, 17, 23, 3, 19] * 11  # 77 rows: more than one piece
 
 
-def metrics_by_hand(model, batch) -> dict[str, float]:
+def metrics_by_hand(model, batch):
     """Row by row, token by token, in Python floats."""
     seen = replaced_token_detection(model.eval(), batch, count(batch), 1.0, 1.0)
     log_probs = seen.generator_logits.log_softmax(dim=-1).detach()

@@ -22,11 +22,12 @@ import torch
 
 import train_pretrain
 from electra import checkpoint, cli
-from electra.checkpoint import TrainingState, checkpoints, step_folder, verify
+from electra.checkpoint import checkpoints, step_folder, verify
 from electra.evaluation import HeldOut
 from electra.objective import OBJECTIVES
 from electra.prepare import prepare_documents
 from electra.runlog import read_metrics
+from electra.training_state import TrainingState
 from tests.conftest import ROOT
 from tests.test_train_pretrain import OFTEN, SCHEDULE, SHAPE, failure, train, weights
 
@@ -330,7 +331,7 @@ def test_two_thousand_updates_leak_nothing(tiny_data, tmp_path, monkeypatch):
     count_update = TrainingState.count_update
 
     def watched(self: TrainingState, *args: object) -> None:
-        count_update(self, *args)  # type: ignore[arg-type]
+        count_update(self, *args)
         status = Path("/proc/self/status").read_text()
         anonymous.append(int(status.split("RssAnon:")[1].split()[0]))
 
