@@ -71,8 +71,12 @@ from electra.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
 EXIT_COLLAPSED = 3
 
 
-def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig]:
-    """Flags over size over recipe over defaults; without `--data`, the demo's settings stand below the flags."""
+def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig, list[str]]:
+    """Flags over size over recipe over defaults; without `--data`, the demo's settings stand below the flags.
+
+    Returns:
+        The settings, the discriminator's shape, and in words what differs from recipe and size.
+    """
     parser = cli.Parser("train_pretrain.py", description=__doc__.split("\n")[0])
     cli.add_settings(parser, PretrainConfig, "the run (table 5 of the report)")
     cli.add_settings(parser, EncoderConfig, "the discriminator's shape, over --size")
@@ -81,9 +85,9 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig]:
     names = PretrainConfig(**{key: value for key, value in {**base, **given}.items() if key in ("recipe", "size")})
     presets = (PRETRAIN_RECIPES[names.recipe], SIZES[names.size], base)
     config, shape = cli.build(PretrainConfig, *presets, given), cli.build(EncoderConfig, *presets, given)
-    for change in cli.differences(cli.build(PretrainConfig, *presets), config):
-        print(f"not as in recipe {config.recipe}, size {config.size}: {change}")
-    return config, shape
+    presets_alone = cli.build(PretrainConfig, *presets), cli.build(EncoderConfig, *presets)
+    changes = cli.differences(presets_alone[0], config) + cli.differences(presets_alone[1], shape)
+    return config, shape, changes
 
 
 def build(
@@ -223,6 +227,7 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
         norms = gradient_norms(model) if (step + 1) % config.eval_every == 0 else {}
         grad_norm, skipped = apply_update(state.optimizer, state.scaler, model.parameters(), config.max_grad_norm)
         state.count_update(skipped, time.monotonic() - began)
+        log.advance(state.step)
 
         at_end, exit_code = state.step == run.last_step, stop.exit_code
         with meter.pause():
@@ -253,18 +258,23 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; `argv` defaults to the command line's."""
-    config, shape = parse(argv)
+    config, shape, changes = parse(argv)
     data, run_dir = Path(config.data), Path(config.run_dir)
     with started(config.device) as ranks, lock_folder(run_dir) if ranks.is_first else nullcontext():
         if config.data == DEMO["data"] and not (data / "manifest.json").exists():
             print("no --data given: a demo on the documentation inside this Python")
             prepare_documents(standard_library_documents(), data, vocab_size=DEMO_VOCAB_SIZE)
+        if config.batch_size < ranks.world_size:
+            found = f"found {config.batch_size} for {ranks.world_size}"
+            raise ValueError(f"--batch-size: expected a row for each rank, {found}; raise it")
         set_deterministic(config.deterministic)
         run = open_run(config, shape, ranks)
         if run.state.step >= run.last_step:
             print(f"finished: {run_dir} is at update {run.state.step:,} of {run.last_step:,}")
             return 0
         if ranks.is_first:
+            for change in changes:
+                print(f"not as in recipe {config.recipe}, size {config.size}: {change}")
             print(cost_line(config, run))
             write_json(run_dir / "config.json", run.state.settings)
             write_json(run_dir / "provenance.json", provenance(sys.argv, ranks.device))

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 Config = TypeVar("Config")
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
 
 
 def setting(
@@ -187,6 +188,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """
     try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
     except (OSError, ValueError, FloatingPointError) as error:
         if not isinstance(error, OSError) and not _is_ours(error):
             raise

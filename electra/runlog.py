@@ -77,7 +77,10 @@ class RunLog:
         if self._enabled:
             self._write({"step": step, **record})
             self._bar.set_postfix_str(progress_line(record), refresh=False)
-            self._bar.update(step - self._bar.n)
+
+    def advance(self, step: int) -> None:
+        """Move the progress bar to a step."""
+        self._bar.update(step - self._bar.n)
 
     def held_out(self, step: int, metrics: dict[str, Any]) -> None:
         """Append a held-out record and print its line."""

@@ -101,7 +101,9 @@ def test_a_saved_config_comes_back_strictly():
     sample = Sample(points=(0.5,))
     saved = {**dataclasses.asdict(sample), "points": [0.5]}  # what JSON makes of a tuple
     assert cli.from_dict(Sample, saved, Path("x.json")) == sample
-    with pytest.raises(ValueError, match=r"x.json: expected exactly the settings of Sample, found a difference in extra"):
+    with pytest.raises(
+        ValueError, match=r"x.json: expected exactly the settings of Sample, found a difference in extra"
+    ):
         cli.from_dict(Sample, {**saved, "extra": 1}, Path("x.json"))
     del saved["rate"]
     with pytest.raises(ValueError, match="difference in rate"):
@@ -135,6 +137,16 @@ def test_a_disk_error_is_one_line(capsys, tmp_path):
         cli.run(lambda: (tmp_path / "missing" / "file").write_text("x"))
     assert stop.value.code == 2
     assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_is_one_line_and_130(capsys):
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(interrupted)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted; the same command goes on\n"
 
 
 def test_the_exit_code_of_a_command_is_passed_on():

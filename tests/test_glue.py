@@ -57,7 +57,7 @@ def test_every_entry_of_an_average_is_a_metric_that_its_task_yields() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=str)
-def test_a_row_of_the_table_is_consistent(task) -> None:  # type: ignore[no-untyped-def]
+def test_a_row_of_the_table_is_consistent(task) -> None:
     assert set(task.metrics) <= set(METRICS)
     assert len(task.codes) == len(task.labels) == len(set(task.labels))
     assert task.num_outputs == (1 if task.is_regression else len(task.labels))
