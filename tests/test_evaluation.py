@@ -19,7 +19,9 @@ from electra.evaluation import (
     unigram_entropy,
 )
 from electra.metrics import roc_auc
-from electra.objective import count, replaced_token_detection
+from electra.models import MaskedLM, initialize_weights
+from electra.objective import count, masked_language_modeling, replaced_token_detection
+from electra.seeding import generator
 from tests.conftest import SPECIAL_IDS, tiny_batch, tiny_electra, tiny_shape
 
 CPU = torch.device("cpu")
@@ -87,6 +89,27 @@ def test_every_metric_equals_a_count_by_hand():
     assert len(LENGTHS) > ROWS_AT_A_TIME
     found = held_out_metrics(predict_rows(model, replaced_token_detection, batch, CPU, torch.float32), batch)
     assert found == pytest.approx(metrics_by_hand(model, batch), abs=1e-6)
+
+
+@pytest.mark.parametrize("rows_at_a_time", [1, 13, 77, 1000])
+def test_metrics_do_not_move_with_the_number_of_rows_at_a_time(rows_at_a_time, monkeypatch):
+    model, batch = tiny_electra(), tiny_batch(LENGTHS, 23)
+    expected = held_out_metrics(predict_rows(model, replaced_token_detection, batch, CPU, torch.float32), batch)
+    monkeypatch.setattr("electra.evaluation.ROWS_AT_A_TIME", rows_at_a_time)
+    found = held_out_metrics(predict_rows(model, replaced_token_detection, batch, CPU, torch.float32), batch)
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_control_has_the_generators_metrics_alone():
+    model = MaskedLM(tiny_shape())
+    initialize_weights(model, generator(0, "init"), 0.2)
+    batch = tiny_batch(LENGTHS, 23)
+    held_out = HeldOut(batch, list(range(len(LENGTHS))), SPECIAL_IDS)
+    predictions, found = held_out.evaluate(model.double(), masked_language_modeling, CPU, torch.float32)
+    assert predictions.verdicts is None
+    assert "masked_lm_loss" in found
+    assert not [name for name in found if name.startswith("disc")]
+    assert not is_collapsed([{"step": step, **found} for step in (1, 2, 3)], 0)
 
 
 def test_evaluation_switches_dropout_off_and_training_back_on():

@@ -308,6 +308,17 @@ def test_two_ranks_resume_byte_equal(tiny_data, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_ranks_and_another_micro_batch_size(tiny_data, tmp_path):
+    argv = arguments(tiny_data, tmp_path / "run", *NO_DROPOUT)
+    assert torchrun(2, [*argv, "--stop-after", "3"]).returncode == 0
+    assert torchrun(1, [*argv, "--micro-batch-size", "3"]).returncode == 0
+    assert torchrun(1, arguments(tiny_data, tmp_path / "straight", *NO_DROPOUT)).returncode == 0
+    one, two = (torch.load(step_folder(tmp_path / name, 8) / "model.pt") for name in ("run", "straight"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-9)
+
+
+@pytest.mark.slow
 def test_a_rank_that_dies_takes_the_job_down_and_the_job_resumes(tiny_data, tmp_path):
     argv = arguments(tiny_data, tmp_path / "run", *NO_DROPOUT)
     began = time.monotonic()

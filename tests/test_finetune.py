@@ -59,14 +59,25 @@ def resealed(folder: Path, **changes: bytes) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("vocab_size", [300, 290])
+@pytest.mark.parametrize("vocab_size", [300, 293])
 def test_a_foreign_tokenizer_is_refused_whatever_its_size(tmp_path: Path, vocab_size: int) -> None:
     folder = make_checkpoint(tmp_path / "run") / "step-0000007"
-    Tokenizer.train(["quite other words in here, and more of them"] * 9, vocab_size, min_count=1).save(
-        tmp_path / "t.json"
-    )
-    resealed(folder, tokenizer=(tmp_path / "t.json").read_bytes())
+    foreign = Tokenizer.train([text.upper() for text, _ in reviews(200, 1)], vocab_size)
+    assert foreign.vocab_size == vocab_size
+    foreign.save(tmp_path / "foreign.json")
+    resealed(folder, tokenizer=(tmp_path / "foreign.json").read_bytes())
     with pytest.raises(FormatError, match=r"expected the tokenizer of 300 tokens it was trained with, found another"):
+        open_start(folder)
+
+
+def test_an_imported_checkpoint_that_names_no_tokenizer_must_at_least_fit_in_size(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "run") / "step-0000007"
+    config = read_json(folder / "config.json")
+    del config["tokenizer"]
+    assert open_start(resealed(folder, config=json_bytes(config))).shape.vocab_size == 300
+    Tokenizer.train([text for text, _ in reviews(200, 1)], 293).save(tmp_path / "foreign.json")
+    resealed(folder, tokenizer=(tmp_path / "foreign.json").read_bytes())
+    with pytest.raises(FormatError, match=r"found another, of 293"):
         open_start(folder)
 
 

@@ -113,12 +113,16 @@ def test_every_number_carries_its_protocol_in_words(start: Start) -> None:
 
 
 def test_a_run_is_named_by_protocol_task_seed_and_data(start: Start) -> None:
-    def run_id(task: str = "cola", seed: int = 0, train: str = "t", dev: str = "d", **more: Rows) -> str:
-        name: str = identify(protocol(start), task, seed, {"train": rows(train), "dev": rows(dev), **more})["run_id"]
+    def run_id(
+        task: str = "cola", seed: int = 0, train: str = "t", dev: str = "d", scratch: bool = False, **more: Rows
+    ) -> str:
+        data = {"train": rows(train), "dev": rows(dev), **more}
+        name: str = identify(protocol(start, from_scratch=scratch), task, seed, data)["run_id"]
         return name
 
     assert run_id() == run_id(test=rows("x"))  # what is predicted besides does not change the run
-    assert len({run_id(), run_id(task="rte"), run_id(seed=1), run_id(train="u"), run_id(dev="u")}) == 5
+    others = [run_id(task="rte"), run_id(seed=1), run_id(train="u"), run_id(dev="u"), run_id(scratch=True)]
+    assert len({run_id(), *others}) == 6
 
 
 def test_the_identity_records_digests_and_what_was_left_out_of_each_file(start: Start) -> None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from electra.corruption import Batch
-from electra.models import Electra, initialize_weights
-from electra.objective import Counts, PretrainLosses, count, replaced_token_detection
+from electra.corruption import Batch, sample_replacements
+from electra.models import Electra, MaskedLM, initialize_weights
+from electra.objective import (
+    Counts,
+    PretrainLosses,
+    count,
+    masked_language_modeling,
+    masked_lm_nats,
+    replaced_token_detection,
+)
 from electra.optim import apply_update, make_optimizer, parameter_groups, set_update
-from electra.runtime import micro_batches
+from electra.runtime import Ranks, micro_batches
 from electra.seeding import generator
 from tests.conftest import tiny_batch, tiny_electra, tiny_shape
 
@@ -139,3 +147,33 @@ def test_three_updates_do_not_depend_on_how_the_batch_is_cut(micro_batch_size, b
     assert max(change.abs().max() for change in whole) > 1e-3  # something was learned
     for one, other in zip(whole, cut, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("micro_batch_size", [0, 1, 3])
+def test_rows_masks_and_given_equal_logits_samples_do_not_depend_on_the_layout(world_size, micro_batch_size):
+    whole = tiny_batch([23, 11, 3, 17, 23, 5, 8, 13], 23, 7)
+    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(8, 3, 89)))
+    pieces, samples = [], []
+    for rank in range(world_size):
+        for start, end in micro_batches(*Ranks(rank, world_size, CPU).share(8), micro_batch_size):
+            pieces.append(whole.rows(start, end, CPU))
+            samples.append(sample_replacements(logits[start:end], pieces[-1].sample_uniforms))
+    for name in ("input_ids", "attention_mask", "masked", "positions", "is_target", "is_hidden"):
+        assert torch.equal(torch.cat([getattr(piece, name) for piece in pieces]), getattr(whole, name)), name
+    assert torch.equal(torch.cat(samples), sample_replacements(logits, whole.sample_uniforms))
+
+
+def test_the_control_minimises_the_generators_loss_alone():
+    shape = tiny_shape()
+    model = MaskedLM(shape)
+    initialize_weights(model, generator(0, "init"), 0.2)
+    model, batch = model.double(), tiny_batch([23, 11, 3], 23)
+    assert model.generator.encoder.layers[0].attention.qkv.in_features == shape.hidden_size
+    losses = masked_language_modeling(model, batch, count(batch), 2.0, 50.0)
+    logits = model.generator(batch.masked, batch.positions, batch.attention_mask)
+    nats = masked_lm_nats(logits, batch.input_ids.gather(1, batch.positions))[batch.is_target]
+    assert losses.masked_lm_loss.item() == pytest.approx(nats.mean().item(), rel=1e-12)
+    assert losses.loss.item() == pytest.approx(2 * nats.mean().item(), rel=1e-12)
+    assert losses.disc_loss.item() == 0.0
+    assert losses.detection is None

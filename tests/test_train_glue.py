@@ -19,7 +19,7 @@ import torch
 import train_glue
 from electra import cli
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
-from electra.finetune import Start, build_classifier, open_start
+from electra.finetune import Start, build_classifier, open_start, predict_rows
 from electra.glue import TASKS
 from electra.glue_batches import training_batches
 from electra.glue_download import fetch_task
@@ -419,6 +419,22 @@ def test_the_number_of_updates_is_the_epochs_times_the_batches_of_one(checkpoint
         data = read_task(start, glue_data, config, name)
         model = build_classifier(start, data.task.num_outputs, config, 0)
         assert train_glue.train(model, data, config, 0, CPU).num_updates == epochs * 8  # ceil(61 / 8)
+
+
+def test_the_recorded_loss_is_the_mean_over_the_rows_of_the_last_epoch(checkpoint: Path, glue_data: Path) -> None:
+    start, config = open_start(checkpoint), exact(learning_rate=0.0)
+    data = read_task(start, glue_data, config, "cola")
+    model = build_classifier(start, 2, config, 0)
+    outputs = torch.from_numpy(predict_rows(model, data.features["train"], config, CPU))
+    expected = torch.nn.functional.cross_entropy(outputs, torch.from_numpy(data.rows["train"].gold)).item()
+    assert train_glue.train(model, data, config, 0, CPU).train_loss == pytest.approx(expected, rel=1e-5)
+    # Nothing was learned at rate 0, so only dropout can make another loss, the same one for the same seed.
+    losses = []
+    for seed in (0, 0, 1):
+        noisy = build_classifier(start, 2, exact(dropout=0.5), 0)
+        losses.append(train_glue.train(noisy, data, exact(dropout=0.5, learning_rate=0.0), seed, CPU).train_loss)
+    assert losses[0] == losses[1] != losses[2]
+    assert abs(losses[0] - expected) > 1e-4
 
 
 def test_updates_without_a_finite_gradient_are_skipped_and_counted(checkpoint: Path, glue_data: Path) -> None:

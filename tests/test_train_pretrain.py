@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import torch
 import train_pretrain
 from electra import cli
 from electra.checkpoint import checkpoints, resolve_checkpoint, step_folder
+from electra.config import FinetuneConfig
+from electra.finetune import build_classifier, open_start
 from electra.prepare import prepare_documents
 from electra.runlog import read_metrics
 from electra.tokenizer import Tokenizer
@@ -154,6 +157,35 @@ def test_training_learns_on_text_with_structure(tmp_path):
     assert held_out["hidden_masked_lm_loss"] < 0.5 * held_out["unigram_entropy"]
 
 
+def test_the_control_trains_resumes_and_fine_tunes_like_any_other(tiny_data, tmp_path, capsys):
+    train(tiny_data, tmp_path / "straight", "--objective", "mlm")
+    train(tiny_data, tmp_path / "halves", "--objective", "mlm", "--stop-after", "3")
+    train(tiny_data, tmp_path / "halves", "--objective", "mlm")
+    assert weights(tmp_path / "straight", 8) == weights(tmp_path / "halves", 8)
+    out = capsys.readouterr().out
+    assert re.search(r"matrix-product FLOP in 8 updates; --objective rtd makes \d+ of them", out)
+    start = open_start(tmp_path / "straight")
+    model = build_classifier(start, 2, FinetuneConfig(), seed=0, from_scratch=False)
+    saved = torch.load(step_folder(tmp_path / "straight", 8) / "model.pt", weights_only=True)
+    assert torch.equal(
+        model.encoder.layers[1].attention.qkv.weight, saved["generator.encoder.layers.1.attention.qkv.weight"]
+    )
+
+
+def test_a_run_can_start_from_anothers_weights_with_a_fresh_schedule(tiny_data, tmp_path):
+    train(tiny_data, tmp_path / "source")
+    train(tiny_data, tmp_path / "next", "--init-from", str(tmp_path / "source"), "--seed", "5", "--stop-after", "1")
+    # the first update of a warm-up has rate 0, so the weights are still the source's
+    assert weights(tmp_path / "next", 1) == weights(tmp_path / "source", 8)
+    train(tiny_data, tmp_path / "next", "--init-from", str(tmp_path / "source"), "--seed", "5")
+    assert weights(tmp_path / "next", 8) != weights(tmp_path / "source", 8)
+
+
+def test_examples_are_shown_at_each_evaluation_when_asked_for(tiny_data, tmp_path, capsys):
+    train(tiny_data, tmp_path, "--log-examples")
+    assert capsys.readouterr().out.count("replaced?") >= 2
+
+
 # --- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -188,6 +220,15 @@ def test_a_truncated_shard_is_refused(tiny_data, tmp_path, capsys):
     err = failure(capsys, "--data", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run"))
     assert shard.name in err
     assert "expected" in err or "manifest says" in err
+
+
+def test_a_model_of_another_tokenizer_is_refused_by_name(tiny_data, tmp_path, capsys):
+    train(tiny_data, tmp_path / "source", "--stop-after", "2")
+    prepare_documents(word_salad(120, 40, seed=1), tmp_path / "other", vocab_size=331)
+    argv = ["--data", str(tmp_path / "other"), "--run-dir", str(tmp_path / "run"), *SHAPE, *SCHEDULE, *OFTEN]
+    err = failure(capsys, *argv, "--init-from", str(tmp_path / "source"))
+    assert f"{tmp_path}/other: expected the tokenizer of {tmp_path}/source/step-0000002 (331 words" in err
+    assert "prepare the data with --tokenizer" in err
 
 
 @pytest.mark.parametrize(
