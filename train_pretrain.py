@@ -262,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data, run_dir = Path(config.data), Path(config.run_dir)
     with started(config.device) as ranks, lock_folder(run_dir) if ranks.is_first else nullcontext():
         if config.data == DEMO["data"] and not (data / "manifest.json").exists():
-            print("no --data given: a demo on the documentation inside this Python")
+            print("no --data given: a demo on the documentation inside this Python", flush=True)
             prepare_documents(standard_library_documents(), data, vocab_size=DEMO_VOCAB_SIZE)
         if config.batch_size < ranks.world_size:
             found = f"found {config.batch_size} for {ranks.world_size}"
@@ -282,7 +282,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{run_dir}: {count_parameters(run.state.model):,} parameters, "
                 f"{run.windows.shards.num_tokens:,} training tokens, {ranks.world_size} x {ranks.device.type}, "
                 f"{resolve_precision(config.precision, ranks.device)}, "
-                f"from update {run.state.step:,} to {run.last_step:,}"
+                f"from update {run.state.step:,} to {run.last_step:,}",
+                flush=True,
             )
         return pretrain(config, run, ranks)
 

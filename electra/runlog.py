@@ -63,6 +63,7 @@ class RunLog:
         if enabled:
             with atomic_write(self._path) as file:
                 file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
+        self._started, self._first, self._last = time.monotonic(), step, last_step
         self._mirror = tracker(track if enabled else "", run_dir)
         self._bar = tqdm(total=last_step, initial=step, unit="update", disable=None if enabled else True, smoothing=0.1)
 
@@ -77,6 +78,10 @@ class RunLog:
         if self._enabled:
             self._write({"step": step, **record})
             self._bar.set_postfix_str(progress_line(record), refresh=False)
+            if self._bar.disable:  # no terminal: a line at a time for whoever reads the file
+                seconds_left = (time.monotonic() - self._started) / (step - self._first) * (self._last - step)
+                left = tqdm.format_interval(seconds_left)
+                self.say(f"update {step:,} of {self._last:,}: {progress_line(record)}, {left} left")
 
     def advance(self, step: int) -> None:
         """Move the progress bar to a step."""
@@ -92,6 +97,7 @@ class RunLog:
         """Print above the progress bar."""
         if self._enabled:
             tqdm.write(text)
+            sys.stdout.flush()
 
 
 def tracker(service: str, run_dir: Path) -> Callable[[dict[str, Any]], None]:

@@ -45,6 +45,13 @@ def test_on_resume_what_came_after_the_checkpoint_is_cut(tmp_path):
     assert [record["step"] for record in read_metrics(path)] == [1, 1, 2, 2, 3]
 
 
+def test_without_a_terminal_each_record_is_a_line_with_the_time_left(tmp_path, capsys):
+    RunLog(tmp_path, step=10, last_step=30).training(20, TRAINING)
+    out = capsys.readouterr().out
+    assert out.startswith("update 20 of 30: masked_lm_loss 5.250")
+    assert out.endswith("00:00 left\n")
+
+
 def test_other_ranks_write_and_say_nothing(tmp_path, capsys):
     log = RunLog(tmp_path, step=0, last_step=9, enabled=False)
     log.training(1, TRAINING)
