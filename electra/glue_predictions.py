@@ -58,26 +58,28 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
         file.write(("\n".join(lines) + "\n").encode())
 
 
-def read_predictions(path: Path, task: Task) -> Predictions:
+def read_predictions(path: Path, labels: Sequence[str]) -> Predictions:
     """Read what `write_predictions` wrote.
+
+    Args:
+        labels: the task's classes as words; empty for scores.
 
     Raises:
         FileNotFoundError: it is not there.
-        FormatError: it is not of this task, or was changed.
+        FormatError: it is of another task, or was changed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected predictions, found none; run train_glue.py again")
     header, *rows = [line.split("\t") for line in path.read_text("utf-8").removesuffix("\n").split("\n")]
-    columns = [name for name in ("prediction", "label") if name in header]
-    classes = {word: number for number, word in enumerate(task.labels)}
+    classes = {word: number for number, word in enumerate(labels)}
+    places = [header.index(name) for name in ("prediction", "label") if name in header]
     try:
-        parsed = [[float(row[header.index(name)]) if task.is_regression else classes[row[header.index(name)]]
-                   for name in columns] for row in rows]  # fmt: skip
+        parsed = [[classes[row[place]] if labels else float(row[place]) for place in places] for row in rows]
     except (KeyError, ValueError, IndexError) as error:
-        raise FormatError(f"{path}: expected predictions for {task.title}, found {error}; "
+        raise FormatError(f"{path}: expected {' or '.join(labels) or 'a score'}, found {error}; "
                           "run train_glue.py again") from None  # fmt: skip
-    values, *labels = np.array(parsed).T
-    return Predictions(values, labels[0] if labels else None)
+    values, *gold = np.array(parsed).T
+    return Predictions(values, gold[0] if gold else None)
 
 
 def submission_lines(task: Task, values: Array) -> list[str]:
@@ -109,7 +111,7 @@ def write_submission(out: Path, sources: Mapping[str, Path], *, wnli_majority: b
         if task_name == "wnli" and wnli_majority:
             values = np.full(task.splits[split].num_rows[0], task.labels.index("not_entailment"))
         elif name in sources:
-            values = read_predictions(sources[name], task).values
+            values = read_predictions(sources[name], task.labels).values
         else:
             raise FormatError(f"{out}: expected predictions of {split} by a {task.title} model, found none; "
                               f"run train_glue.py --task {task_name} --predict-test")  # fmt: skip

@@ -7,7 +7,15 @@ import dataclasses
 import pytest
 
 from electra import cli
-from electra.config import DEMO, FINETUNE_RECIPES, PRETRAIN_RECIPES, SIZES, EncoderConfig, FinetuneConfig, PretrainConfig
+from electra.config import (
+    DEMO,
+    FINETUNE_RECIPES,
+    PRETRAIN_RECIPES,
+    SIZES,
+    EncoderConfig,
+    FinetuneConfig,
+    PretrainConfig,
+)
 
 CONFIGS = (EncoderConfig, PretrainConfig, FinetuneConfig)
 

@@ -149,8 +149,10 @@ def test_rows_of_a_batch_are_its_slices():
     assert tiny_batch([5, 5], 5).rows(0, 1, torch.device("cpu")).attention_mask is None
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_samples_follow_the_softmax(dtype):
+def test_samples_follow_the_softmax(dtype, deterministic):
+    torch.use_deterministic_algorithms(deterministic)
     # 200,000 draws over 31 words, 30 degrees of freedom: chance of a false alarm 1e-4
     draws = np.random.default_rng(0)
     logits = torch.from_numpy(draws.normal(0, 1.5, 31)).to(dtype)

@@ -71,7 +71,7 @@ def test_predictions_come_back_as_they_were(
 ) -> None:
     path = tmp_path / "p.tsv"
     write_predictions(path, TASKS[name], Predictions(values, labels), np.zeros((len(values), 1)))
-    found = read_predictions(path, TASKS[name])
+    found = read_predictions(path, TASKS[name].labels)
     assert found.values.tolist() == values.tolist()
     assert found.values.dtype == values.dtype
     assert (None if found.labels is None else found.labels.tolist()) == (None if labels is None else labels.tolist())
@@ -80,10 +80,10 @@ def test_predictions_come_back_as_they_were(
 def test_predictions_of_another_task_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.tsv"
     write_predictions(path, TASKS["cola"], Predictions(np.array([0]), None), np.zeros((1, 2)))
-    with pytest.raises(FormatError, match="expected predictions for RTE, found 'unacceptable'"):
-        read_predictions(path, TASKS["rte"])
+    with pytest.raises(FormatError, match="expected entailment or not_entailment, found 'unacceptable'"):
+        read_predictions(path, TASKS["rte"].labels)
     with pytest.raises(FileNotFoundError, match="expected predictions, found none"):
-        read_predictions(tmp_path / "none.tsv", TASKS["rte"])
+        read_predictions(tmp_path / "none.tsv", TASKS["rte"].labels)
 
 
 def test_a_submission_writes_words_for_inference_tasks_and_integers_for_the_others() -> None:

@@ -17,6 +17,7 @@ from electra.objective import (
     count,
     masked_language_modeling,
     masked_lm_nats,
+    replaced_nats,
     replaced_token_detection,
 )
 from electra.optim import apply_update, make_optimizer, parameter_groups, set_update
@@ -111,6 +112,18 @@ def test_losses_are_float32_under_autocast():
         losses = losses_of(model, batch)
     assert losses.generator_logits.dtype == torch.bfloat16
     assert {losses.masked_lm_loss.dtype, losses.disc_loss.dtype, losses.loss.dtype} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_losses_of_16_bit_logits_are_those_of_the_same_logits_in_float32(dtype):
+    draws = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(2, 3, 89, generator=draws).to(dtype), torch.tensor([[5, 17, 80], [4, 4, 61]])
+    nats = masked_lm_nats(logits, labels)
+    assert nats.dtype == torch.float32
+    assert torch.equal(nats, masked_lm_nats(logits.float(), labels))
+    nats = replaced_nats(logits[0], labels[0, :, None] > torch.arange(89))
+    assert nats.dtype == torch.float32
+    assert torch.equal(nats, replaced_nats(logits[0].float(), labels[0, :, None] > torch.arange(89)))
 
 
 def test_the_discriminator_sees_the_samples_and_is_scored_on_them():

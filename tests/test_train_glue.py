@@ -73,7 +73,7 @@ def test_a_run_leaves_a_record_with_all_that_its_number_needs(glue: Callable[...
 def test_every_dev_row_is_predicted_once_in_the_files_order(glue: Callable[..., int], tmp_path: Path) -> None:
     glue("--task", "cola")
     (record,) = records(tmp_path)
-    predictions = read_predictions(tmp_path / "out" / record["predictions"]["dev"], TASKS["cola"])
+    predictions = read_predictions(tmp_path / "out" / record["predictions"]["dev"], TASKS["cola"].labels)
     assert predictions.labels is not None
     assert predictions.labels.tolist() == [label for _, label in reviews(23, 5)]
     assert record["metrics"]["accuracy"] == float(np.mean(predictions.values == predictions.labels))
@@ -98,7 +98,7 @@ def test_it_learns_what_a_tiny_model_can(glue: Callable[..., int], tmp_path: Pat
 def test_test_files_are_predicted_when_asked_and_carry_no_labels(glue: Callable[..., int], tmp_path: Path) -> None:
     glue("--task", "cola", "--predict-test")
     (record,) = records(tmp_path)
-    predictions = read_predictions(tmp_path / "out" / record["predictions"]["test"], TASKS["cola"])
+    predictions = read_predictions(tmp_path / "out" / record["predictions"]["test"], TASKS["cola"].labels)
     assert (len(predictions.values), predictions.labels) == (11, None)
     assert record["metrics"].keys() == {"matthews", "accuracy"}
 

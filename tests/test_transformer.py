@@ -89,17 +89,46 @@ def test_rows_longer_than_the_position_table_are_refused():
         encoder(torch.ones(1, 32, dtype=torch.int64))
 
 
-def test_dropout_acts_on_embeddings_attention_and_both_dense_parts_in_training_only():
-    shape = tiny_shape(hidden_dropout_prob=0.5, attention_dropout_prob=0.5)
+def test_a_row_as_long_as_the_position_table_is_taken():
+    encoder = Encoder(tiny_shape(), make_embeddings(tiny_shape()))
+    assert encoder(torch.ones(1, 31, dtype=torch.int64)).shape == (1, 31, 26)
+
+
+def test_each_dropout_has_its_own_setting():
+    shape = tiny_shape(hidden_dropout_prob=0.3, attention_dropout_prob=0.5)
     encoder = Encoder(shape, make_embeddings(shape))
     rates = [m.p for m in encoder.modules() if isinstance(m, torch.nn.Dropout)]
-    assert rates == [0.5] * (1 + shape.num_layers)  # embeddings; one module serves both parts of a layer
-    assert all(layer.attention.dropout == 0.5 for layer in encoder.layers)
-    ids = torch.tensor([[1, 44, 7, 2]])
-    encoder.train()
-    assert not torch.equal(encoder(ids), encoder(ids))
-    encoder.eval()
-    assert torch.equal(encoder(ids), encoder(ids))
+    assert rates == [0.3] * (1 + shape.num_layers)  # embeddings; one module serves both parts of a layer
+    assert [layer.attention.dropout for layer in encoder.layers] == [0.5, 0.5]
+
+
+def is_random(function) -> bool:
+    return not torch.equal(function(), function())
+
+
+@pytest.mark.parametrize("silenced", ["attention.out", "feed_forward.outer"])
+def test_dropout_acts_on_both_parts_of_a_layer_in_training_only(silenced):
+    layer = randomised(TransformerLayer(26, num_heads=2, inner_width=37, dropout=0.5, attention_dropout=0.0))
+    for parameter in layer.get_submodule(silenced).parameters():
+        torch.nn.init.zeros_(parameter)  # this part adds nothing, so only the other one can drop out
+    hidden = torch.randn(1, 7, 26, dtype=torch.float64)
+    assert is_random(lambda: layer(hidden, None))
+    layer.eval()
+    assert not is_random(lambda: layer(hidden, None))
+
+
+def test_dropout_acts_on_attention_in_training_only():
+    layer = randomised(TransformerLayer(26, num_heads=2, inner_width=37, dropout=0.0, attention_dropout=0.5))
+    hidden = torch.randn(1, 7, 26, dtype=torch.float64)
+    assert is_random(lambda: layer(hidden, None))
+    layer.eval()
+    assert not is_random(lambda: layer(hidden, None))
+
+
+def test_dropout_comes_after_the_embeddings_layer_norm():
+    tables = randomised(make_embeddings(tiny_shape(hidden_dropout_prob=0.5)))
+    zeros = (tables(torch.arange(4, 35)[None]) == 0).double().mean().item()
+    assert abs(zeros - 0.5) < 5 * (0.25 / (31 * 11)) ** 0.5  # chance of a false alarm 6e-7
 
 
 def test_gathering_picks_each_rows_own_positions_in_order():
