@@ -217,6 +217,7 @@ def run(
         **identity,
         "metrics": metrics,
         "main_metric": task.main_metric,
+        "labels": task.labels,
         "failed": is_failed,
         "predictions": files,
         **trained._asdict(),
