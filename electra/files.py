@@ -73,13 +73,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes().decode())
     except UnicodeDecodeError as error:
-        raise FormatError(
-            f"{path}: expected UTF-8 JSON, found byte {error.start} undecodable; restore it"
-        ) from None
+        raise FormatError(f"{path}: expected UTF-8 JSON, found byte {error.start} undecodable; restore it") from None
     except json.JSONDecodeError as error:
-        raise FormatError(
-            f"{path}: expected JSON, found {error.msg} at line {error.lineno}; restore it"
-        ) from None
+        raise FormatError(f"{path}: expected JSON, found {error.msg} at line {error.lineno}; restore it") from None
 
 
 @contextlib.contextmanager
