@@ -1,0 +1,125 @@
+"""Time of a CoLA epoch, ours beside plain `transformers` loops, interleaved in one process.
+
+    python -m tests.benchmarks.bench_glue --data-dir glue_data --tokenizer owt_shards/ --precision bf16
+
+The rivals are the loop that the library's examples show: `ElectraForSequenceClassification`, `AdamW`, linear
+schedule, clipping, shuffled batches of 32, padded to 128 tokens, or each to its longest row. All three read the same
+rows, tokenized beforehand, and start from random weights of the small size; one epoch is 268 updates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+import train_glue
+from electra.config import EncoderConfig, FinetuneConfig
+from electra.finetune import Start, build_classifier
+from electra.glue import TASKS
+from electra.glue_batches import Features, encode
+from electra.glue_rows import Rows, read_split
+from electra.runtime import autocast, resolve_precision
+from electra.wordpiece import load_tokenizer
+
+UPDATES_PER_EPOCH = 268
+BATCH_SIZE = 32
+CPU = torch.device("cpu")
+
+
+def select(rows: Rows, features: Features, chosen: np.ndarray) -> train_glue.Data:
+    """Some rows as a training split of their own."""
+    parts = [features.ids[features.starts[row] : features.starts[row + 1]] for row in chosen]
+    features = dataclasses.replace(features, ids=np.concatenate(parts), starts=np.cumsum([0, *map(len, parts)]),
+                                   second_starts=features.second_starts[chosen])  # fmt: skip
+    rows = dataclasses.replace(rows, first=[rows.first[row] for row in chosen], labels=rows.gold[chosen])
+    return train_glue.Data(TASKS["cola"], {"train": rows}, {"train": features})
+
+
+def plain_loop(shape: EncoderConfig, precision: str, width: int) -> Callable[[train_glue.Data], None]:
+    """Updates of the plain loop on some rows; `width` 0 pads each batch to its longest row."""
+    config = transformers.ElectraConfig(
+        vocab_size=shape.vocab_size, embedding_size=shape.embedding_size, hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.num_layers, num_attention_heads=shape.num_heads,
+        intermediate_size=shape.intermediate_size,
+    )  # fmt: skip
+    model = transformers.ElectraForSequenceClassification(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.0)
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, 80, 804)
+    dtype = resolve_precision(precision, CPU)
+
+    def run(data: train_glue.Data) -> None:
+        features, labels = data.features["train"], torch.from_numpy(data.rows["train"].gold)
+        model.train()
+        for rows in np.random.default_rng(0).permutation(len(features)).reshape(-1, BATCH_SIZE):
+            texts = [features.ids[features.starts[row] : features.starts[row + 1]] for row in rows]
+            length = width or max(map(len, texts))
+            ids, mask = np.zeros((BATCH_SIZE, length), np.int64), np.zeros((BATCH_SIZE, length), np.int64)
+            for place, text in enumerate(texts):
+                ids[place, : len(text)], mask[place, : len(text)] = text, 1
+            with autocast(CPU, dtype):
+                loss = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask),
+                             labels=labels[rows]).loss  # fmt: skip
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+
+    return run
+
+
+def main() -> None:
+    """Run the three loops in turn on stretches of rows, and print seconds an epoch and the two ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", type=Path, default=Path("glue_data"))
+    parser.add_argument("--tokenizer", type=Path, required=True, help="a folder or file with a tokenizer")
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    parser.add_argument("--stretches", type=int, default=3, help="each of 20 updates (default 3: 60 updates)")
+    asked = parser.parse_args()
+
+    tokenizer = load_tokenizer(asked.tokenizer)
+    shape = EncoderConfig(vocab_size=tokenizer.vocab_size)
+    rows = read_split(TASKS["cola"], asked.data_dir, "train")
+    features = encode(rows.first, None, tokenizer, 128)
+    config = FinetuneConfig(num_epochs=1, precision=asked.precision)
+    start = Start(Path(), shape, tokenizer, 0, "")
+    model = build_classifier(start, 2, config, 0, from_scratch=True)
+    loops: dict[str, Callable[[train_glue.Data], Any]] = {
+        "ours": lambda data: train_glue.train(model, data, config, 0, CPU),
+        "padded to 128": plain_loop(shape, asked.precision, 128),
+        "padded to the longest": plain_loop(shape, asked.precision, 0),
+    }
+    chosen = np.random.default_rng(1).permutation(len(rows))[: (asked.stretches + 1) * 20 * BATCH_SIZE]
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for stretch, part in enumerate(chosen.reshape(asked.stretches + 1, -1)):
+        data = select(rows, features, part[: 2 * BATCH_SIZE] if stretch == 0 else part)  # the first warms up
+        for name, loop in loops.items():
+            began = time.perf_counter()
+            loop(data)
+            seconds[name] += [time.perf_counter() - began] if stretch else []
+    epochs = {name: np.array(spent) / 20 * UPDATES_PER_EPOCH for name, spent in seconds.items()}
+    result: dict[str, Any] = {
+        "precision": str(resolve_precision(asked.precision, CPU)),
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],
+        "mean_length": float(features.lengths.mean()),
+        "updates_timed": 20 * asked.stretches,
+        "seconds_per_epoch": {name: [round(float(value), 1) for value in spent] for name, spent in epochs.items()},
+    }
+    for name in ("padded to 128", "padded to the longest"):
+        result[f"ours over {name}"] = round(float(epochs["ours"].sum() / epochs[name].sum()), 3)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
