@@ -268,6 +268,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = f"found {config.batch_size} for {ranks.world_size}"
             raise ValueError(f"--batch-size: expected a row for each rank, {found}; raise it")
         set_deterministic(config.deterministic)
+        if config.num_threads:
+            torch.set_num_threads(config.num_threads)
         run = open_run(config, shape, ranks)
         if run.state.step >= run.last_step:
             print(f"finished: {run_dir} is at update {run.state.step:,} of {run.last_step:,}")

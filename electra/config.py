@@ -90,6 +90,7 @@ class PretrainConfig:
     run_dir: str = setting("runs/pretrain", "folder of the run", free=True)
     micro_batch_size: int = setting(0, "rows at a time on one device; 0: all of its share", unit="rows", low=0, free=True)
     device: str = setting("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"), free=True)
+    num_threads: int = setting(0, "CPU threads of one rank; 0: torch's choice", unit="threads", low=0, free=True)
     stop_after: int = setting(0, "stop at this step, the schedule unchanged; 0: at its end", unit="updates", low=0, free=True)
     max_hours: float = setting(0.0, "stop and save after this long in one start; 0: never", unit="hours", low=0, free=True)
     max_skipped: int = setting(20, "updates skipped in a row for gradients that are not finite, before the run stops", unit="updates", low=1, free=True)
@@ -169,7 +170,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
             "generator_size": 1.0,
         },
         **{"max_position_embeddings": 128, "seq_length": 32, "batch_size": 32, "learning_rate": 2e-3},
-        **{"num_train_steps": 4_000, "num_warmup_steps": 500, "precision": "fp32"},
+        **{"num_train_steps": 4_000, "num_warmup_steps": 500, "precision": "fp32", "num_threads": 1},
         **{"eval_every": 1_000, "checkpoint_every": 1_000, "eval_rows": 512},
     },
     "mini": {"num_layers": 4, "hidden_size": 128, "num_heads": 2, "intermediate_size": 512},
