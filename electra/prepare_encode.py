@@ -16,10 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from electra import shards
 from electra.files import FormatError, read_json, sha256_file, write_json
 from electra.prepare_learn import Block, Reader
-from electra.wordpiece import load_tokenizer, tokenizer_file
+from electra.tokenizer import group_texts
+from electra.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
 
 WORK = ".work"  # what a finished block leaves until the manifest is written
 MAX_HELD_OUT = 10_000
@@ -43,26 +46,31 @@ class EncodeBlocks:
         if block is None:
             return {}
         skipped: Counter[str] = Counter()
-        encoded: list[bytes] = []
+        documents: list[shards.Tokens] = []
         keys: list[int] = []
         text_bytes = 0
-        for unit in block.units:
-            for text in self._read(unit, skipped):
-                data = text.encode()
-                text_bytes += len(data)
-                keys.append(int.from_bytes(hashlib.sha256(data).digest()[:8], "big"))
-                encoded.append(self._tokenizer.encode_to_bytes(text))
+        for texts in group_texts(text for unit in block.units for text in self._read(unit, skipped)):
+            data = [text.encode() for text in texts]
+            text_bytes += sum(map(len, data))
+            keys += [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") for text in data]
+            documents += self._encode(texts)
         aside = _may_be_held_out(keys, self._min_held_out)
-        train = [document for n, document in enumerate(encoded) if n not in aside]
+        train = [document for n, document in enumerate(documents) if n not in aside]
         record = {
             "train": shards.write_shard(self._out, f"train-{block.number:05d}", train),
-            "aside": shards.write_shard(self._out / WORK, f"aside-{block.number:05d}", [encoded[n] for n in aside]),
+            "aside": shards.write_shard(self._out / WORK, f"aside-{block.number:05d}", [documents[n] for n in aside]),
             "keys": [keys[n] for n in aside],
             "skipped": dict(skipped),
             "text_bytes": text_bytes,
         }
         write_json(record_path(self._out, block.number), record)
         return record
+
+    def _encode(self, texts: list[str]) -> list[shards.Tokens]:
+        if isinstance(self._tokenizer, WordPieceTokenizer):
+            return list(map(self._tokenizer.encode_to_array, texts))
+        ids, ends = self._tokenizer.encode_documents(texts)
+        return np.split(ids, ends[:-1])
 
 
 def _may_be_held_out(keys: Sequence[int], at_least: int) -> dict[int, None]:
@@ -116,15 +124,17 @@ def finish(out: Path, num_blocks: int, min_held_out: int, extra: dict[str, Any])
     return manifest
 
 
-def _divide_aside(out: Path, records: Sequence[dict[str, Any]], min_held_out: int) -> tuple[list[bytes], list[bytes]]:
-    """The documents set aside, as bytes of ids: those that are held out, and those that are not."""
+def _divide_aside(
+    out: Path, records: Sequence[dict[str, Any]], min_held_out: int
+) -> tuple[list[shards.Tokens], list[shards.Tokens]]:
+    """The documents set aside: those that are held out, and those that are not."""
     ranked = sorted((key, n, m) for n, record in enumerate(records) for m, key in enumerate(record["keys"]))
     num_low = sum(key < _KEYS_BELOW for key, _, _ in ranked)
     chosen = {(n, m) for _, n, m in ranked[: min(max(num_low, min_held_out), MAX_HELD_OUT)]}
-    held_out: list[bytes] = []
-    rest: list[bytes] = []
+    held_out: list[shards.Tokens] = []
+    rest: list[shards.Tokens] = []
     for n, record in enumerate(records):
         aside = shards.Shards(out / WORK, [record["aside"]], tokenizer_fingerprint="")
         for m, ids in enumerate(aside.documents()):
-            (held_out if (n, m) in chosen else rest).append(ids.tobytes())
+            (held_out if (n, m) in chosen else rest).append(ids)
     return held_out, rest

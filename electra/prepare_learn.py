@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from electra import bpe, corpus
-from electra.bpe_trainer import MAX_CHUNK_BYTES, Learned, count_chunks, learn
+from electra import corpus
+from electra.bpe_trainer import MAX_CHUNK_BYTES, ChunkCounter, Learned, learn
 from electra.parallel import paused_gc, run_tasks
-from electra.tokenizer import Tokenizer, count_merges
+from electra.tokenizer import Tokenizer, count_merges, group_texts
 
-_MAX_WORDS = 500_000  # distinct words a worker holds (about 90 MB) before it reduces them to chunks
 Reader = Callable[..., Iterator[str]]
 
 
@@ -53,15 +52,16 @@ class _CountChunks:
 
     def __init__(self, read: Reader, share: float) -> None:
         self._read, self._share = read, share
-        self._words: Counter[str] = Counter()
-        self._chunks: Counter[str] = Counter()
+        self._counter = ChunkCounter()
 
     def __call__(self, block: Block | None) -> Counted:
         if block is None:
-            self._reduce()
-            return Counted(0, 0, self._chunks)
-        sizes = [self._count(text) for unit in block.units for text in self._sample(unit)]
-        return Counted(len(sizes), sum(sizes), Counter())
+            return Counted(0, 0, self._counter.chunks())
+        num_documents = num_bytes = 0
+        for texts in group_texts(text for unit in block.units for text in self._sample(unit)):
+            num_documents += len(texts)
+            num_bytes += self._counter.add(texts)
+        return Counted(num_documents, num_bytes, Counter())
 
     def _sample(self, unit: corpus.Unit) -> Iterator[str]:
         room = self._share * unit.size if self._share < 1 else float("inf")
@@ -70,16 +70,6 @@ class _CountChunks:
                 break
             room -= len(text.encode())
             yield text
-
-    def _count(self, text: str) -> int:
-        self._words.update(bpe.split_words(text))
-        if len(self._words) > _MAX_WORDS:
-            self._reduce()
-        return len(text.encode())
-
-    def _reduce(self) -> None:
-        count_chunks(self._words, self._chunks)
-        self._words.clear()
 
 
 def learn_tokenizer(

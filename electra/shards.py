@@ -29,8 +29,8 @@ _REBUILD = "rebuild with python -m electra prepare"
 Tokens = npt.NDArray[np.uint16]
 
 
-def write_shard(folder: Path, name: str, documents: Sequence[bytes]) -> dict[str, Any]:
-    """Write documents, each as its ids in little-endian 16-bit integers, as one shard.
+def write_shard(folder: Path, name: str, documents: Sequence[Tokens]) -> dict[str, Any]:
+    """Write documents, each an array of ids, as one shard.
 
     Returns:
         The shard's record for the manifest: name, counts, digests.
@@ -38,8 +38,8 @@ def write_shard(folder: Path, name: str, documents: Sequence[bytes]) -> dict[str
     Raises:
         OSError: the files cannot be written; the message names the file.
     """
-    lengths = np.fromiter((len(document) // 2 for document in documents), np.int64, len(documents))
-    tokens = np.frombuffer(b"".join(documents), PARTS["tokens"])
+    lengths = np.fromiter(map(len, documents), np.int64, len(documents))
+    tokens = np.concatenate([np.empty(0, PARTS["tokens"]), *documents])
     record: dict[str, Any] = {"name": name, "num_documents": len(documents), "num_tokens": len(tokens)}
     for part, array in (("tokens", tokens), ("ends", np.cumsum(lengths, dtype=PARTS["ends"]))):
         buffer = io.BytesIO()

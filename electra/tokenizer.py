@@ -5,30 +5,32 @@ Our native file is the ecosystem's own `tokenizer.json`, so the `tokenizers` lib
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from electra import bpe
-from electra.bpe_trainer import MIN_COUNT, Progress, count_chunks, learn_merges
+from electra.bpe_batch import MAX_CHUNK_BYTES, BatchMerger
+from electra.bpe_trainer import MIN_COUNT, ChunkCounter, Progress, learn_merges
 from electra.files import FormatError, read_json, write_json
 from electra.tokenizer_json import SPECIAL_TOKENS, Vocabulary, from_json, native_vocabulary, to_json
+from electra.word_table import MAX_WORD_BYTES, Ragged, Words, WordTable, cut_words
 
 __all__ = ["FILE_NAME", "ID_DTYPE", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
 
 FILE_NAME = "tokenizer.json"
 ID_DTYPE = np.dtype("<u2")
 MIN_VOCAB_SIZE = bpe.FIRST_MERGE_ID
-CACHED_WORDS = 1 << 19  # about 100 MB when full
 CACHED_CHUNKS = 1 << 18  # about 50 MB when full
-_MAX_CACHED_CHARS = 64  # of one entry; longer words seldom come back
+_MAX_CACHED_CHARS = 64  # of one chunk; longer ones seldom come back
+_MIN_BATCH = 100  # new chunks from which merging them together pays
 
 
 class SpecialIds(NamedTuple):
@@ -38,20 +40,6 @@ class SpecialIds(NamedTuple):
     cls: int
     sep: int
     mask: int
-
-
-class _Cache(dict[str, bytes]):
-    """Ids by text. A miss calls `encode` and keeps the answer until the cache is full; a hit never leaves C."""
-
-    def __init__(self, encode: Callable[[str], bytes], max_entries: int) -> None:
-        super().__init__()
-        self._encode, self._max_entries = encode, max_entries
-
-    def __missing__(self, text: str) -> bytes:
-        encoded = self._encode(text)
-        if len(self) < self._max_entries and len(text) <= _MAX_CACHED_CHARS:
-            self[text] = encoded
-        return encoded
 
 
 class Tokenizer:
@@ -66,12 +54,15 @@ class Tokenizer:
         self._vocabulary = vocabulary
         self.special_ids = SpecialIds(*vocabulary.special)
         self.vocab_size = len(vocabulary.names) + len(vocabulary.ids) - bpe.NUM_SPECIAL_TOKENS
-        self._table = bpe.MergeTable(vocabulary.merges)
+        self._file_ids = np.array(vocabulary.ids, ID_DTYPE)
+        self._merges = bpe.MergeTable(vocabulary.merges)
         self._tokens = [b""] * self.vocab_size
-        for token_id, token in list(zip(vocabulary.ids, self._table.tokens, strict=True))[bpe.NUM_SPECIAL_TOKENS :]:
+        for token_id, token in list(zip(vocabulary.ids, self._merges.tokens, strict=True))[bpe.NUM_SPECIAL_TOKENS :]:
             self._tokens[token_id] = token
-        self._words = _Cache(self._encode_word, CACHED_WORDS)
-        self._chunks = _Cache(self._encode_chunk, CACHED_CHUNKS)
+        self._batch_merger = BatchMerger(vocabulary.merges)
+        self._chunks: dict[str, bytes] = {}  # the ids of chunks seen before, at most CACHED_CHUNKS
+        self._table = WordTable()
+        self._ids_of_word = Ragged.empty(ID_DTYPE)
 
     @classmethod
     def from_merges(cls, merges: Sequence[bpe.Merge]) -> Tokenizer:
@@ -93,10 +84,10 @@ class Tokenizer:
             ValueError: `vocab_size` is outside 260 ... 65,536.
         """
         num_merges = count_merges(vocab_size)
-        words: Counter[str] = Counter()
-        for text in documents:
-            words.update(bpe.split_words(text))
-        return cls.from_merges(learn_merges(count_chunks(words), num_merges, min_count=min_count, progress=progress))
+        counter = ChunkCounter()
+        for texts in group_texts(documents):
+            counter.add(texts)
+        return cls.from_merges(learn_merges(counter.chunks(), num_merges, min_count=min_count, progress=progress))
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text: never a special one, whatever the text says.
@@ -111,13 +102,66 @@ class Tokenizer:
         return np.frombuffer(self.encode_to_bytes(text), ID_DTYPE)
 
     def encode_to_bytes(self, text: str) -> bytes:
-        """The ids of a text as little-endian 16-bit integers: the fast way."""
-        try:
-            return b"".join(map(self._words.__getitem__, bpe.split_words(text)))
-        except UnicodeEncodeError as error:
-            place = next(n for n, char in enumerate(text) if "\ud800" <= char <= "\udfff")
-            found = f"the lone surrogate U+{ord(text[place]):04X} at character {place:,}"
-            raise ValueError(f"text: expected Unicode text, found {found}; replace it") from error
+        """The ids of a text as little-endian 16-bit integers."""
+        with _naming_surrogates([text]):
+            return b"".join(self._encode_chunks(bpe.split_text(text)))
+
+    def encode_documents(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
+        """The ids of many texts, the fast way: some MB at a time are best.
+
+        Returns:
+            All ids one after the other, and where each text ends among them.
+        """
+        with _naming_surrogates(texts):
+            all_words = cut_words(texts)
+        encoded = [self._encode_words(words) for words in all_words.batches()]
+        ids = np.concatenate([np.empty(0, ID_DTYPE), *(part.values for part in encoded)])
+        word_ends = np.cumsum(np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in encoded)]))
+        return ids, word_ends[all_words.document_ends]
+
+    def _encode_words(self, words: Words) -> Ragged:
+        """The ids of each word: those of the table are kept from one call to the next."""
+        if self._table.is_full():
+            self._table.clear()
+            self._ids_of_word = Ragged.empty(ID_DTYPE)
+        is_short = words.lengths <= MAX_WORD_BYTES
+        short_words = words.select(is_short)
+        numbers = np.empty(len(words.lengths), np.int64)
+        numbers[is_short], new = self._table.number(short_words)
+        self._ids_of_word = Ragged.joined([self._ids_of_word, self._encode_new(short_words.select(new).texts())])
+        long_words = self._encode_new(words.select(~is_short).texts())
+        numbers[~is_short] = self._table.num_words + np.arange(len(long_words.lengths))
+        return Ragged.joined([self._ids_of_word, long_words]).take(numbers)
+
+    def _encode_new(self, words: list[bytes]) -> Ragged:
+        chunks, chunk_ends = bpe.split_words(words)
+        encoded = self._encode_chunks(chunks)
+        ends = np.cumsum([0, *map(len, encoded)])[chunk_ends] // ID_DTYPE.itemsize
+        return Ragged(np.frombuffer(b"".join(encoded), ID_DTYPE), np.diff(ends, prepend=0))
+
+    def _encode_chunks(self, chunks: list[str]) -> list[bytes]:
+        """The ids of each chunk, as bytes: a dictionary hit never leaves C."""
+        known = list(map(self._chunks.get, chunks))
+        if None not in known:
+            return cast(list[bytes], known)
+        unknown = dict.fromkeys(chunk for chunk, ids in zip(chunks, known, strict=True) if ids is None)
+        new = self._encode_unknown(list(unknown))
+        if len(self._chunks) < CACHED_CHUNKS:
+            self._chunks |= {chunk: ids for chunk, ids in new.items() if len(chunk) <= _MAX_CACHED_CHARS}
+        return [new[chunk] if ids is None else ids for chunk, ids in zip(chunks, known, strict=True)]
+
+    def _encode_unknown(self, chunks: list[str]) -> dict[str, bytes]:
+        data = [chunk.encode() for chunk in chunks]
+        if len(chunks) < _MIN_BATCH:
+            return {chunk: self._merge(part) for chunk, part in zip(chunks, data, strict=True)}
+        short = {chunk: part for chunk, part in zip(chunks, data, strict=True) if len(part) <= MAX_CHUNK_BYTES}
+        rows = self._batch_merger.encode(list(short.values()))
+        ids, ends = self._file_ids[rows.values].tobytes(), np.cumsum(rows.lengths * ID_DTYPE.itemsize).tolist()
+        found = {chunk: ids[start:end] for chunk, start, end in zip(short, [0, *ends], ends, strict=False)}
+        return found | {chunk: self._merge(chunk.encode()) for chunk in chunks if chunk not in short}
+
+    def _merge(self, chunk: bytes) -> bytes:
+        return self._file_ids[self._merges.encode(chunk)].tobytes()
 
     def encode_bytes(self, data: bytes) -> list[int]:
         """The ids of bytes that need not be UTF-8; those that are not are split like punctuation."""
@@ -125,16 +169,8 @@ class Tokenizer:
             return self.encode(data.decode())
         except UnicodeDecodeError:
             chunks = bpe.split_text(data.decode("utf-8", "surrogateescape"))
-            return [n for chunk in chunks for n in self._table_ids(chunk.encode("utf-8", "surrogateescape"))]
-
-    def _encode_word(self, word: str) -> bytes:
-        return b"".join(map(self._chunks.__getitem__, bpe.split_text(word)))
-
-    def _encode_chunk(self, chunk: str) -> bytes:
-        return np.array(self._table_ids(chunk.encode()), ID_DTYPE).tobytes()
-
-    def _table_ids(self, chunk: bytes) -> list[int]:
-        return list(map(self._vocabulary.ids.__getitem__, self._table.encode(chunk)))
+            encoded = b"".join(self._merge(chunk.encode("utf-8", "surrogateescape")) for chunk in chunks)
+            return np.frombuffer(encoded, ID_DTYPE).tolist()
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that ids stand for; special ids stand for none."""
@@ -188,3 +224,27 @@ def count_merges(vocab_size: int) -> int:
         expected = f"{MIN_VOCAB_SIZE} (special tokens and bytes) to {bpe.MAX_VOCAB_SIZE:,} (16 bits)"
         raise ValueError(f"--vocab-size: expected {expected}, found {vocab_size:,}; choose one in that range")
     return vocab_size - MIN_VOCAB_SIZE
+
+
+def group_texts(texts: Iterable[str], num_chars: int = 1 << 20) -> Iterator[list[str]]:
+    """Texts in groups that are worth handling together: each reaches `num_chars`, but for the last."""
+    group: list[str] = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if size >= num_chars:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+@contextlib.contextmanager
+def _naming_surrogates(texts: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeEncodeError:
+        text, place = next((text, n) for text in texts for n, char in enumerate(text) if "\ud800" <= char <= "\udfff")
+        found = f"the lone surrogate U+{ord(text[place]):04X} at character {place:,}"
+        raise ValueError(f"text: expected Unicode text, found {found}; replace it") from None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electra import bpe
-from electra.bpe_trainer import MAX_CHUNK_BYTES, count_chunks, learn, learn_merges
+from electra.bpe_trainer import MAX_CHUNK_BYTES, ChunkCounter, learn, learn_merges
 from tests.oracles import merges_by_recounting
 from tests.test_bpe import BYTE_IDS, A, B, C
 
@@ -122,9 +122,18 @@ def test_progress_is_reported_to_the_end() -> None:
     assert seen == [(256, 300), (300, 300)]
 
 
-@pytest.mark.parametrize("into", [None, Counter({" a": 10, "x": 1})])
-def test_words_are_counted_as_their_chunks(into: Counter[str] | None):
-    before = Counter(into or {})
-    counts = count_chunks({" a,": 3, " a": 4, "a,": 5}, into)
-    assert counts - before == {" a": 7, ",": 8, "a": 5}
-    assert into is None or counts is into
+@pytest.mark.parametrize("max_words", [3, 1 << 19])
+def test_chunks_are_counted_over_documents_whatever_the_table_holds(max_words: int):
+    draw = random.Random(4)
+    words = ["".join(draw.choices("abcé ,.", k=draw.randint(1, 9))) for _ in range(300)] + ["x" * 40, "y " * 9]
+    documents = [" ".join(draw.choices(words, k=50)) for _ in range(20)]
+    counter = ChunkCounter(max_words)
+    sizes = [counter.add(documents[n : n + 3]) for n in range(0, 20, 3)]
+    assert counter.chunks() == Counter(chunk for text in documents for chunk in bpe.split_text(text))
+    assert sum(sizes) == sum(len(text.encode()) for text in documents)
+
+
+def test_nothing_is_counted_in_nothing():
+    counter = ChunkCounter()
+    assert counter.add([]) == counter.add([""]) == 0
+    assert not counter.chunks()

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from electra import bpe, corpus, prepare_encode, prepare_learn
+from electra import bpe, corpus, prepare_encode
 from electra.bpe_trainer import learn
 from electra.files import FormatError, lock_folder, read_json
 from electra.prepare import PrepareConfig, inspect, main, prepare, prepare_documents, summary
@@ -225,15 +224,6 @@ def test_a_sample_is_the_start_of_every_unit_in_proportion():
     assert learned_from(units, share=1e-9)[1]["documents"] == 2
 
 
-def test_words_are_reduced_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
-    units = [corpus.Unit("x", "documents", 1, documents=tuple(TEXTS))]
-    expected = learned_from(units, share=1.0)
-    monkeypatch.setattr(prepare_learn, "_MAX_WORDS", 11)
-    reduced = learned_from(units, share=1.0)
-    assert reduced[0].fingerprint == expected[0].fingerprint
-    assert reduced[1] == expected[1]
-
-
 def test_the_report_says_what_the_tokenizer_does():
     counts = {" ab": 6, "ab": 4, "abc": 2, "d": 3, "x" * 1025: 5}
     report = describe(learn(counts, 2))  # merges: a+b, then " "+ab
@@ -262,18 +252,23 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from electra import corpus, prepare
-kill_at, block_bytes, num_workers = map(int, sys.argv[1:4])
-count, replace = 0, os.replace
+kill_at, kill_at_block, block_bytes, num_workers = map(int, sys.argv[1:5])
+count, replace, cut_blocks = 0, os.replace, prepare.cut_blocks
 def replace_or_die(source, target):
     global count
     count += 1
     if count == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
+def cut_blocks_or_die(units):
+    for block in cut_blocks(units):
+        if block.number == kill_at_block:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield block
 if __name__ == "__main__":
-    os.replace, corpus.BLOCK_BYTES = replace_or_die, block_bytes
+    os.replace, prepare.cut_blocks, corpus.BLOCK_BYTES = replace_or_die, cut_blocks_or_die, block_bytes
     config = prepare.PrepareConfig(vocab_size=300, min_held_out=7)
-    prepare.prepare([Path(sys.argv[4])], Path(sys.argv[5]), config, num_workers=num_workers)
+    prepare.prepare([Path(sys.argv[5])], Path(sys.argv[6]), config, num_workers=num_workers)
 """
 
 
@@ -281,7 +276,7 @@ def assert_killed_before_write_and_finished_later(
     kill_at: int, folder: Path, out: Path, whole: dict[str, bytes]
 ) -> bool:
     """Kill -9 just before the `kill_at`-th file gets its name, run again. False when there are fewer files."""
-    arguments = [str(kill_at), "5000", "1", str(folder), str(out)]
+    arguments = [str(kill_at), "-1", "5000", "1", str(folder), str(out)]
     done = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=ROOT, check=False)
     if done.returncode == 0:
         return False
@@ -313,21 +308,20 @@ def test_killed_before_every_single_file_the_same_command_ends_with_the_same_byt
     assert kill_at > 30
 
 
-def test_killed_with_workers_the_same_command_goes_on(tmp_path: Path):
-    lines = [json.dumps({"text": text}) + "\n" for text in word_salad(400, 200)]
-    source = write(tmp_path / "a.jsonl", "".join(lines).encode())
+def test_killed_with_workers_the_same_command_goes_on(folder: Path, tmp_path: Path):
+    """Three blocks are handed to two workers, who may or may not finish theirs once their parent is gone."""
     script = write(tmp_path / "script.py", KILLED.encode())
-    command = [sys.executable, str(script), "0", "20000", "2", str(source)]
-    options: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, **options)
-    process = subprocess.Popen([*command, str(tmp_path / "out")], **options)
-    while not list((tmp_path / "out").glob(".work/block-*.json")):
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
+    options: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "check": False}
+
+    def run(kill_at_block: int) -> int:
+        command = [sys.executable, script, "-1", str(kill_at_block), "5000", "2", folder, tmp_path / "out"]
+        return subprocess.run(command, **options).returncode
+
+    assert run(kill_at_block=3) == -signal.SIGKILL
     assert not (tmp_path / "out" / "manifest.json").exists()
-    subprocess.run([*command, str(tmp_path / "out")], check=True, **options)
+    assert 0 < len(list((tmp_path / "out").glob(".work/block-*.json"))) <= 3
+    assert run(kill_at_block=-1) == 0
+    prepare([folder], tmp_path / "whole", SMALL, num_workers=1)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 

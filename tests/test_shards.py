@@ -13,20 +13,20 @@ import pytest
 
 from electra import shards
 from electra.files import FormatError, read_json, write_json
-from electra.shards import Shards, open_shards, verify, write_shard
+from electra.shards import Shards, Tokens, open_shards, verify, write_shard
 
 DOCUMENTS = [[[5, 6, 7], [8]], [], [[9, 10], [65_535, 11, 12, 13]]]  # by shard
 
 
-def as_bytes(document: list[int]) -> bytes:
-    return np.array(document, "<u2").tobytes()
+def as_ids(document: list[int]) -> Tokens:
+    return np.array(document, "<u2")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A finished folder of three training shards, the second one empty, and one held-out document."""
-    train = [write_shard(tmp_path, f"train-{n:05d}", list(map(as_bytes, group))) for n, group in enumerate(DOCUMENTS)]
-    held_out = [write_shard(tmp_path, "held-out-00000", [as_bytes([20, 21])])]
+    train = [write_shard(tmp_path, f"train-{n:05d}", list(map(as_ids, group))) for n, group in enumerate(DOCUMENTS)]
+    held_out = [write_shard(tmp_path, "held-out-00000", [as_ids([20, 21])])]
     (tmp_path / "tokenizer.json").write_bytes(b"{}")
     manifest = {
         "format": shards.FORMAT,
@@ -71,9 +71,9 @@ def test_documents_are_views_of_the_file_that_cannot_be_written(folder: Path):
 def test_the_fingerprint_is_that_of_the_content(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     train = open_shards(folder)
     other = tmp_path_factory.mktemp("other")
-    records = [write_shard(other, f"x-{n}", list(map(as_bytes, group))) for n, group in enumerate(DOCUMENTS)]
+    records = [write_shard(other, f"x-{n}", list(map(as_ids, group))) for n, group in enumerate(DOCUMENTS)]
     assert Shards(other, records, "").fingerprint == train.fingerprint
-    records[0] = write_shard(other, "x-0", [as_bytes([5, 6]), as_bytes([7, 8])])
+    records[0] = write_shard(other, "x-0", [as_ids([5, 6]), as_ids([7, 8])])
     assert Shards(other, records, "").fingerprint != train.fingerprint  # the same tokens, other ends
     assert train.tokenizer_fingerprint == "abc"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from electra.bpe_trainer import learn_merges
 from electra.files import FormatError
 from electra.tokenizer import SpecialIds, Tokenizer
 from electra.tokenizer_json import printable
+from electra.word_table import WordTable
 from tests.conftest import word_salad
 from tests.oracles import encode_pair_by_pair
 
@@ -85,34 +87,57 @@ def test_special_ids_are_left_out_of_decoded_text():
     ("text", "found"), [("ab\ud800c", "U+D800 at character 2"), ("\udfff", "U+DFFF at character 0")]
 )
 def test_lone_surrogates_are_refused_by_name(text: str, found: str):
-    for _ in range(2):  # the second time from whatever the first has left in the caches
-        with pytest.raises(
-            ValueError, match=f"expected Unicode text, found the lone surrogate {found.replace('+', '.')}"
-        ):
+    message = rf"expected Unicode text, found the lone surrogate {found.replace('+', '.')}"
+    for _ in range(2):  # the second time with whatever the first has left behind
+        with pytest.raises(ValueError, match=message):
             TOKENIZER.encode(text)
+        with pytest.raises(ValueError, match=message):
+            TOKENIZER.encode_documents(["good", text])
 
 
-def test_caches_are_bounded_and_do_not_change_the_ids(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokenizer, "CACHED_WORDS", 3)
-    monkeypatch.setattr(tokenizer, "CACHED_CHUNKS", 2)
+def test_what_is_remembered_is_bounded_and_does_not_change_the_ids(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tokenizer, "CACHED_CHUNKS", 40)
     small = Tokenizer(TOKENIZER._vocabulary)
-    for _ in range(2):
-        assert [small.encode(text) for text in TEXTS] == [TOKENIZER.encode(text) for text in TEXTS]
-    assert (len(small._words), len(small._chunks)) == (3, 2)
+    small._table = WordTable(max_words=30)
+    for _ in range(3):
+        for n in range(0, len(TEXTS), 7):
+            ids, ends = small.encode_documents(TEXTS[n : n + 7])
+            documents = np.split(ids, ends[:-1])
+            assert [document.tolist() for document in documents] == list(map(TOKENIZER.encode, TEXTS[n : n + 7]))
+            assert small._table.num_words == len(small._ids_of_word.lengths) < 30 + 7 * 60
+    assert 40 <= len(small._chunks) < 40 + 7 * 60
 
 
-def test_long_words_are_not_kept():
+def test_long_chunks_are_not_kept():
     fresh = Tokenizer(TOKENIZER._vocabulary)
     fresh.encode("a" * 65 + " " + "b" * 63)
-    assert list(fresh._words) == [" " + "b" * 63]
+    assert list(fresh._chunks) == [" " + "b" * 63]
 
 
-def test_the_three_ways_to_encode_agree():
+def test_the_ways_to_encode_agree():
     for text in TEXTS:
         array = TOKENIZER.encode_to_array(text)
         assert array.dtype == "uint16"
         assert array.tolist() == TOKENIZER.encode(text)
         assert TOKENIZER.encode_to_bytes(text) == array.astype("<u2").tobytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(ANY_TEXT, SPACED), max_size=9))
+def test_documents_together_get_the_ids_they_get_alone(texts: list[str]):
+    for tokenizer_ in (TOKENIZER, Tokenizer.from_merges(learn_merges({"abab": 3, " ab": 2}, 9))):
+        ids, ends = tokenizer_.encode_documents(texts)
+        assert (ids.dtype.str, ends.dtype.str) == ("<u2", "<i8")
+        assert [part.tolist() for part in np.split(ids, ends)] == [*map(tokenizer_.encode, texts), []]
+
+
+def test_many_new_chunks_at_once_get_the_ids_of_one_at_a_time():
+    draw = random.Random(1)
+    words = ["".join(draw.choices("abcdefghijklmnop", k=draw.choice([1, 4, 9, 70]))) for _ in range(900)]
+    fresh = Tokenizer(TOKENIZER._vocabulary)
+    ids, ends = fresh.encode_documents([" ".join(words), " é".join(words)])
+    assert ids[: ends[0]].tolist() == [n for word in bpe.split_text(" ".join(words)) for n in TOKENIZER.encode(word)]
+    assert fresh.decode(ids[ends[0] :].tolist()) == " é".join(words)
 
 
 @pytest.mark.parametrize(("size", "written"), [(259, "259"), (65_537, "65,537"), (0, "0")])
@@ -335,7 +360,8 @@ def test_the_library_opens_our_file_and_frames_texts_as_the_model_expects(librar
 @settings(max_examples=600, deadline=None)
 @given(ADVERSARIAL)
 def test_the_library_gives_the_same_ids_for_any_text(library: Any, text: str):
-    assert library.encode(text, add_special_tokens=False).ids == TOKENIZER.encode(text)
+    ids = library.encode(text, add_special_tokens=False).ids
+    assert ids == TOKENIZER.encode(text) == TOKENIZER.encode_documents([text])[0].tolist()
 
 
 @pytest.mark.oracle
@@ -353,7 +379,8 @@ def test_the_library_learns_the_same_merges_and_gives_the_same_ids_on_real_text(
     )  # fmt: skip
     theirs.train_from_iterator(texts, trainer)
     assert theirs.get_vocab() == dict(zip(ours_names(ours), range(ours.vocab_size), strict=True))
-    assert [e.ids for e in theirs.encode_batch(texts)] == [ours.encode(text) for text in texts]
+    ids, ends = ours.encode_documents(texts)
+    assert [e.ids for e in theirs.encode_batch(texts)] == [document.tolist() for document in np.split(ids, ends[:-1])]
 
 
 def ours_names(ours: Tokenizer) -> list[str]:

@@ -22,7 +22,7 @@ FALSE_ALARM = 1e-6  # of each chi-square test below; seeds are fixed, so a pass 
 def make_shards(folder: Path, lengths: list[int], per_shard: int = 3) -> Shards:
     """Documents of these lengths whose tokens, counted from 10 on, all differ."""
     starts = np.cumsum([10, *lengths])
-    documents = [np.arange(start, start + n, dtype="<u2").tobytes() for start, n in zip(starts, lengths, strict=False)]
+    documents = [np.arange(start, start + n, dtype="<u2") for start, n in zip(starts, lengths, strict=False)]
     groups = [documents[n : n + per_shard] for n in range(0, len(documents), per_shard)]
     records = [write_shard(folder, f"train-{n:05d}", group) for n, group in enumerate(groups)]
     return Shards(folder, records, tokenizer_fingerprint="")
