@@ -40,6 +40,7 @@ from electra.glue_download import fetch_task
 from electra.glue_predictions import Predictions, write_predictions
 from electra.glue_release import missing_files
 from electra.glue_results import (
+    FROM_MNLI,
     Record,
     append_result,
     describe,
@@ -56,8 +57,6 @@ from electra.models import SequenceClassifier
 from electra.optim import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
 from electra.runlog import provenance
 from electra.runtime import autocast, micro_batches, resolve_precision, seed_dropout, started
-
-FROM_MNLI = ("mrpc", "stsb", "rte")  # the tasks that others start from an MNLI model
 
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfig]:
@@ -127,7 +126,10 @@ def find_tasks(asked: argparse.Namespace) -> list[Task]:
             if missing_files(task, asked.data_dir):
                 print(f"{task.name}: not run, {missing_files(task, asked.data_dir)[0]} is not there; "
                       f"python -m electra glue download --task {task.name}")  # fmt: skip
-        return [task for task in TASKS.values() if not missing_files(task, asked.data_dir)]
+        if found := [task for task in TASKS.values() if not missing_files(task, asked.data_dir)]:
+            return found
+        raise FileNotFoundError(f"{asked.data_dir}: expected the files of some task, found none; "
+                                "fetch them with python -m electra glue download")  # fmt: skip
     if not asked.task:
         raise ValueError(f"--task: expected all, or some of {', '.join(TASKS)}, found none; name one")
     return [find_task(name) for name in asked.task.split(",")]

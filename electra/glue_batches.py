@@ -101,7 +101,7 @@ def make_batch(features: Features, rows: Array, *, token_types: bool = True) -> 
     Returns:
         input_ids (B, L) int64, attention_mask (B, L) bool, token_type_ids (B, L) int64.
     """
-    lengths = features.lengths[rows]
+    lengths = features.starts[rows + 1] - features.starts[rows]
     width = min(-(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE, features.max_seq_length)
     columns = np.arange(width)
     is_real = columns < lengths[:, None]

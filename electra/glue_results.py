@@ -18,6 +18,9 @@ from electra.metrics import AVERAGES, Summary, summarize
 from electra.runlog import read_metrics
 
 FILE_NAME = "results.jsonl"
+FROM_MNLI = ("mrpc", "stsb", "rte")
+"""The tasks that many papers start from an MNLI model."""
+
 Record = dict[str, Any]
 
 
@@ -32,7 +35,7 @@ def describe_protocol(
     """All that decides the numbers but task and seed: runs of one protocol stand in one table.
 
     Args:
-        mnli: the fine-tuned model that MRPC, STS-B and RTE start from, if they do.
+        mnli: the fine-tuned model that the tasks of `FROM_MNLI` start from, if they do.
     """
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)
                 if not field.metadata["free"]}  # fmt: skip
@@ -60,7 +63,7 @@ def describe(protocol: Mapping[str, Any]) -> str:
     overrides = ", ".join(f"{name} {value}" for name, value in protocol["overrides"].items())
     return "; ".join([
         f"random weights in the shape of {start}" if protocol["from_scratch"] else f"from {start}",
-        f"MRPC, STS-B and RTE from MNLI model {protocol['init_from_mnli']}" if protocol["init_from_mnli"] else
+        f"{', '.join(FROM_MNLI)} from MNLI model {protocol['init_from_mnli']}" if protocol["init_from_mnli"] else
         "no task from another task's model",
         f"recipe {protocol['recipe']}" + (f" but {overrides}" if overrides else ""),
         f"pair swap {'on' if protocol['settings']['pair_swap'] else 'off'}",

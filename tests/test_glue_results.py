@@ -105,7 +105,7 @@ def test_the_protocol_says_what_is_not_as_in_the_recipe(start: Start) -> None:
 def test_every_number_carries_its_protocol_in_words(start: Start) -> None:
     text = describe(protocol(start, FinetuneConfig(pair_swap=True, num_epochs=2), mnli=start))
     assert "(update 7, " in text
-    assert f"MRPC, STS-B and RTE from MNLI model {start.folder}" in text
+    assert f"mrpc, stsb, rte from MNLI model {start.folder}" in text
     assert "recipe report but num_epochs 2, pair_swap True; pair swap on" in text
     assert "dev files, model of the last update, every seed counted" in text
     assert describe(protocol(start, from_scratch=True)).startswith("random weights in the shape of ")

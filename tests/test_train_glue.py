@@ -197,6 +197,13 @@ def test_all_runs_the_tasks_whose_files_are_there_and_names_the_others(
         assert f"{name}: not run, {glue_data}/{title}/train.tsv is not there; python -m electra glue download" in out
 
 
+def test_all_without_any_files_is_a_mistake(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(["--task", "all", "--checkpoint", str(checkpoint), "--data-dir", str(tmp_path)]) == 2
+    assert "expected the files of some task, found none; fetch them with" in capsys.readouterr().err
+
+
 def test_pair_swap_doubles_only_the_tasks_it_is_for_and_only_in_training(
     glue: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -225,7 +232,7 @@ def test_an_mnli_model_can_start_the_tasks_it_is_said_to_help_and_every_number_s
     glue("--task", "cola,stsb", "--init-from-mnli", str(model))
     _, cola, stsb = records(tmp_path)
     assert cola["init_from_mnli"] == stsb["init_from_mnli"] == str(model)
-    assert f"MRPC, STS-B and RTE from MNLI model {model}" in capsys.readouterr().out
+    assert f"mrpc, stsb, rte from MNLI model {model}" in capsys.readouterr().out
     glue("--task", "cola,stsb")
     *_, plain_cola, plain_stsb = records(tmp_path)
     assert plain_cola["train_loss"] == cola["train_loss"]  # CoLA starts from the checkpoint either way
