@@ -5,10 +5,10 @@ from setuptools import setup
 setup(
     name="electra-replication",
     version="0.1.0",
-    description="ELECTRA-Small from scratch in pure PyTorch: pre-training, GLUE, every table and figure",
+    description="ELECTRA-Small from scratch in pure PyTorch: pre-training and GLUE",
     packages=["electra"],
     python_requires=">=3.10",
-    # torch is bounded above on purpose: resume and compile are tested on these versions only.
+    # torch is bounded above on purpose: exact resume is tested on these versions only.
     install_requires=["torch>=2.6,<2.14", "numpy", "regex", "tqdm", "scipy"],
     extras_require={
         "plots": ["matplotlib"],

@@ -1,6 +1,6 @@
 """Pre-train ELECTRA.
 
-    python train_pretrain.py                       # demo: about 4 minutes on two CPU cores, no data needed
+    python train_pretrain.py                       # demo on a CPU: minutes, no data needed
     python train_pretrain.py --data owt_shards/    # ELECTRA-Small as in table 5: 1M updates, 16.4 G tokens
 
 The same command goes on where it was stopped. The last line names the checkpoint it leaves.
@@ -35,7 +35,7 @@ from electra.corpus import standard_library_documents
 from electra.corruption import Batch, count_targets, make_batch
 from electra.efficiency import update_flops
 from electra.evaluation import COLLAPSE_RULE, HeldOut, is_collapsed
-from electra.files import lock_folder, write_json
+from electra.files import FormatError, lock_folder, write_json
 from electra.inference import corrupted_example
 from electra.models import Electra, MaskedLM, count_parameters, initialize_weights
 from electra.objective import OBJECTIVES, PretrainLosses, count
@@ -54,6 +54,7 @@ from electra.runtime import (
     StopRequests,
     ahead,
     autocast,
+    choose_precision,
     micro_batches,
     peak_memory_bytes,
     resolve_precision,
@@ -85,6 +86,11 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig, li
     names = PretrainConfig(**{key: value for key, value in {**base, **given}.items() if key in ("recipe", "size")})
     presets = (PRETRAIN_RECIPES[names.recipe], SIZES[names.size], base)
     config, shape = cli.build(PretrainConfig, *presets, given), cli.build(EncoderConfig, *presets, given)
+    if config.seq_length > shape.max_position_embeddings:
+        raise ValueError(
+            f"--seq-length: expected at most --max-position-embeddings {shape.max_position_embeddings}, "
+            f"found {config.seq_length}; lower it or raise that"
+        )
     presets_alone = cli.build(PretrainConfig, *presets), cli.build(EncoderConfig, *presets)
     changes = cli.differences(presets_alone[0], config) + cli.differences(presets_alone[1], shape)
     return config, shape, changes
@@ -128,9 +134,14 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
         "tokenizer": tokenizer.fingerprint,
         "shards": shards.fingerprint,
     }
-    check_same_run(run_dir, settings)
+    if shards.tokenizer_fingerprint != tokenizer.fingerprint:
+        raise FormatError(
+            f"{data}: expected the tokenizer its shards were made with ({shards.tokenizer_fingerprint[:12]}), found "
+            f"another ({tokenizer.fingerprint[:12]}; another version of the regex package counts); prepare them again"
+        )
     state = build(config, shape, settings, ranks.device)
     if checkpoint := ranks.first_does(lambda: newest_good(run_dir)):
+        check_same_run(checkpoint, settings)
         state.restore(checkpoint)
     elif config.init_from:
         source = resolve_checkpoint(Path(config.init_from))
@@ -206,7 +217,7 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
     objective, dtype = OBJECTIVES[config.objective], resolve_precision(config.precision, device)
     first_row, last_row = ranks.share(config.batch_size)
     log = RunLog(run_dir, state.step, run.last_step, config.track, enabled=ranks.is_first)
-    meter = Meter(state.step, config.batch_size * config.seq_length)
+    meter = Meter(state.step, (last_row - first_row) * config.seq_length)
     stop, began = StopRequests(config.max_hours), time.monotonic() - state.elapsed_seconds
     milestones = {round(fraction * config.num_train_steps) for fraction in config.milestones}
     if state.step in milestones and ranks.is_first:
@@ -256,14 +267,21 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
     return 0
 
 
+def prepare_demo(data: Path) -> None:
+    """Shards of the documentation inside this Python, unless they are there."""
+    if not (data / "manifest.json").exists():
+        print("preparing a demo on the documentation inside this Python", flush=True)
+        prepare_documents(standard_library_documents(), data, vocab_size=DEMO_VOCAB_SIZE)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; `argv` defaults to the command line's."""
     config, shape, changes = parse(argv)
     data, run_dir = Path(config.data), Path(config.run_dir)
     with started(config.device) as ranks, lock_folder(run_dir) if ranks.is_first else nullcontext():
-        if config.data == DEMO["data"] and not (data / "manifest.json").exists():
-            print("no --data given: a demo on the documentation inside this Python", flush=True)
-            prepare_documents(standard_library_documents(), data, vocab_size=DEMO_VOCAB_SIZE)
+        config = dataclasses.replace(config, precision=choose_precision(config.precision, ranks.device))
+        if config.data == DEMO["data"]:
+            ranks.first_does(lambda: prepare_demo(data))
         if config.batch_size < ranks.world_size:
             found = f"found {config.batch_size} for {ranks.world_size}"
             raise ValueError(f"--batch-size: expected a row for each rank, {found}; raise it")
@@ -272,7 +290,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             torch.set_num_threads(config.num_threads)
         run = open_run(config, shape, ranks)
         if run.state.step >= run.last_step:
-            print(f"finished: {run_dir} is at update {run.state.step:,} of {run.last_step:,}")
+            if ranks.is_first:
+                print(f"finished: {run_dir} is at update {run.state.step:,} of {run.last_step:,}")
             return 0
         if ranks.is_first:
             for change in changes:

@@ -1,4 +1,4 @@
-"""ELECTRA from scratch in pure PyTorch: pre-training, GLUE, and every table and figure of the report.
+"""ELECTRA from scratch in pure PyTorch: pre-training on random windows, and fine-tuning on GLUE.
 
 The names below are imported when first used (PEP 562), so that tokenizer workers never load torch.
 """
@@ -13,7 +13,6 @@ _HOMES = {
     "PretrainConfig": "config",
     "FinetuneConfig": "config",
     "Tokenizer": "tokenizer",
-    "prepare": "prepare",
     "open_shards": "shards",
     "WindowSampler": "windows",
     "Electra": "models",

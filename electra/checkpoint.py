@@ -100,6 +100,8 @@ def load_networks(folder: Path, model: nn.Module, networks: str) -> None:
     Raises:
         FormatError: the generator is asked for and not there, or a tensor does not fit.
     """
+    if networks == "discriminator" and not hasattr(model, "discriminator"):
+        raise ValueError("--init-networks: expected both with --objective mlm, found discriminator; leave it out")
     if networks == "both":
         saved = read_tensors(folder / "model.pt")
         if not any(name.startswith("generator.") for name in saved):

@@ -93,7 +93,7 @@ class PretrainConfig:
     num_threads: int = setting(0, "CPU threads of one rank; 0: torch's choice", unit="threads", low=0, free=True)
     stop_after: int = setting(0, "stop at this step, the schedule unchanged; 0: at its end", unit="updates", low=0, free=True)
     max_hours: float = setting(0.0, "stop and save after this long in one start; 0: never", unit="hours", low=0, free=True)
-    max_skipped: int = setting(20, "updates skipped in a row for gradients that are not finite, before the run stops", unit="updates", low=1, free=True)
+    max_skipped: int = setting(20, "updates skipped in a row for gradients that are not finite, before the run stops; looked at when logging", unit="updates", low=1, free=True)
     on_collapse: str = setting("warn", "what to do when the discriminator has collapsed", choices=("warn", "stop"), free=True)
     log_every: int = setting(100, "between two lines of metrics.jsonl", unit="updates", low=1, free=True)
     eval_every: int = setting(10_000, "between two held-out evaluations", unit="updates", low=1, free=True)

@@ -170,7 +170,7 @@ COLLAPSE_RULE = (
 )
 
 
-def is_collapsed(evaluations: Sequence[Mapping[str, float]], num_warmup_steps: int) -> bool:
+def is_collapsed(evaluations: Sequence[Mapping[str, Any]], num_warmup_steps: int) -> bool:
     """Whether the discriminator has learned nothing: the watch's rule.
 
     After warm-up, in 3 evaluations in a row, the upper end of the AUC's 95 % interval is below 0.53 and disc_loss
@@ -181,9 +181,11 @@ def is_collapsed(evaluations: Sequence[Mapping[str, float]], num_warmup_steps: i
         evaluations: held-out records of a run in order, each with `step`.
     """
     last = [record for record in evaluations if record["step"] > num_warmup_steps][-COLLAPSED_EVALUATIONS:]
-    return len(last) == COLLAPSED_EVALUATIONS and all(
-        "disc_loss" in record
-        and record["disc_auc_high"] < COLLAPSED_AUC
-        and record["disc_loss"] >= COLLAPSED_LOSS_SHARE * record["disc_base_rate_entropy"]
-        for record in last
-    )
+    return len(last) == COLLAPSED_EVALUATIONS and all(_is_blind(record) for record in last)
+
+
+def _is_blind(record: Mapping[str, float | None]) -> bool:
+    high, loss, floor = (record.get(name) for name in ("disc_auc_high", "disc_loss", "disc_base_rate_entropy"))
+    if high is None or loss is None or floor is None:  # no discriminator, or numbers that were not finite
+        return False
+    return high < COLLAPSED_AUC and loss >= COLLAPSED_LOSS_SHARE * floor

@@ -104,7 +104,7 @@ def tracker(service: str, run_dir: Path) -> Callable[[dict[str, Any]], None]:
     """A function that mirrors records to Weights & Biases or TensorBoard, or does nothing for "".
 
     Raises:
-        ModuleNotFoundError: the service's package is not installed.
+        FileNotFoundError: the service's package is not installed.
     """
     if not service:
         return lambda record: None
@@ -117,7 +117,7 @@ def tracker(service: str, run_dir: Path) -> Callable[[dict[str, Any]], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
         raise FileNotFoundError(f"--track {service}: expected the package {error.name}, found none; "
-                                "pip install 'electra-replication[track]'") from None  # fmt: skip
+                                "pip install -e '.[track]'") from None  # fmt: skip
     writer = SummaryWriter(run_dir)
 
     def write(record: dict[str, Any]) -> None:

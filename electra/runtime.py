@@ -113,11 +113,16 @@ def has_bf16(device: torch.device) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def choose_precision(precision: str, device: torch.device) -> str:
+    """What "auto" means here: bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU."""
+    if precision != "auto":
+        return precision
+    return "bf16" if has_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
+
+
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The type of matrix products: "auto" is bf16 where the hardware has it, else fp16 on CUDA, fp32 on a CPU."""
-    if precision == "auto":
-        precision = "bf16" if has_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
-    return PRECISION_DTYPES[precision]
+    """The type of matrix products for a setting, "auto" included."""
+    return PRECISION_DTYPES[choose_precision(precision, device)]
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
@@ -179,7 +184,7 @@ class StopRequests:
         if self._code:
             os._exit(128 + number)
         self._code = 128 + number
-        print("\nstopping after this update; a second signal exits at once", file=sys.stderr)
+        os.write(2, b"\nstopping after this update; a second signal exits at once\n")  # print is not reentrant
 
     @property
     def exit_code(self) -> int:

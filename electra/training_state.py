@@ -72,10 +72,13 @@ class TrainingState:
         return folder
 
     def save_milestone(self, run_dir: Path) -> None:
-        """Write this step's weights to be kept for good, under `milestones/`, unless a resumed run did before."""
+        """Write this step's weights to be kept for good, under `milestones/`, unless this run did before."""
         folder = step_folder(run_dir / MILESTONES, self.step)
+        contents = self._weights()
+        if folder.exists() and (folder / "model.pt").read_bytes() != contents["model.pt"]:
+            shutil.rmtree(folder)  # of a run that began here under other settings and left no checkpoint
         if not folder.exists():
-            save_checkpoint(folder, self._weights(), {"step": self.step})
+            save_checkpoint(folder, contents, {"step": self.step})
 
     def restore(self, folder: Path) -> None:
         """Take over a checkpoint's weights, optimizer and loop state, strictly."""
@@ -90,18 +93,17 @@ class TrainingState:
         self.step, self.elapsed_seconds = saved["step"], saved["elapsed_seconds"]
 
 
-def check_same_run(run_dir: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to go on in a run folder that was begun with other settings, data or tokenizer.
+def check_same_run(checkpoint: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to go on from a checkpoint of other settings, data or tokenizer.
 
     Args:
+        checkpoint: its folder.
         settings: "encoder" and "pretrain" as dicts, "shards" and "tokenizer" fingerprints.
 
     Raises:
         FormatError: names each difference.
     """
-    path = run_dir / "config.json"
-    if not path.exists():
-        return
+    path = checkpoint / "config.json"
     saved, found = read_json(path), []
     for key, config_class in (("encoder", EncoderConfig), ("pretrain", PretrainConfig)):
         found += differences(from_dict(config_class, saved[key], path), from_dict(config_class, settings[key], path))
@@ -109,5 +111,5 @@ def check_same_run(run_dir: Path, settings: Mapping[str, Any]) -> None:
         if saved[key] != settings[key]:
             found.append(f"{key} fingerprint is {saved[key][:12]}, asked for {settings[key][:12]}")
     if found:
-        raise FormatError(f"{run_dir}: expected the settings this run began with, found {'; '.join(found)}; "
+        raise FormatError(f"{checkpoint.parent}: expected the settings this run began with, found {'; '.join(found)}; "
                           "repeat its command, or choose another --run-dir")  # fmt: skip

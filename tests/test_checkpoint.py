@@ -166,10 +166,13 @@ def test_a_milestone_holds_weights_only_and_is_written_once(tmp_path):
     folder = step_folder(tmp_path / "milestones", 5)
     verify(folder)
     assert not (folder / "training_state.pt").exists()
-    new_state(seed=1, step=5).save_milestone(tmp_path)  # a resumed run comes by again
+    written = (folder / "manifest.json").stat().st_mtime_ns
+    state.save_milestone(tmp_path)  # a resumed run comes by again
+    assert (folder / "manifest.json").stat().st_mtime_ns == written
+    new_state(seed=1, step=5).save_milestone(tmp_path)  # another run begins in a folder without a checkpoint
     other = tiny_electra(seed=3)
     load_weights(folder, other)
-    assert torch.equal(other.generator.dense.weight, state.model.get_parameter("generator.dense.weight"))
+    assert torch.equal(other.generator.dense.weight, new_state(seed=1).model.get_parameter("generator.dense.weight"))
     with pytest.raises(FormatError, match=r"expected training_state.pt, found weights only; resume from another one"):
         new_state().restore(folder)
 
@@ -256,12 +259,11 @@ def test_loading_never_runs_pickled_code(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def write_settings(run_dir: Path, **changes: object) -> None:
-    (run_dir / "config.json").write_text(json.dumps({**SETTINGS, **changes}))
+def write_settings(checkpoint: Path, **changes: object) -> None:
+    (checkpoint / "config.json").write_text(json.dumps({**SETTINGS, **changes}))
 
 
 def test_a_run_goes_on_under_its_own_settings_and_other_free_ones(tmp_path):
-    check_same_run(tmp_path, SETTINGS)  # nothing there yet
     write_settings(tmp_path)
     check_same_run(tmp_path, {**SETTINGS, "pretrain": {**SETTINGS["pretrain"], "micro_batch_size": 4, "device": "cpu"}})
 

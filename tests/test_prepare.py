@@ -314,7 +314,16 @@ def test_killed_with_workers_the_same_command_goes_on(folder: Path, tmp_path: Pa
     options: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "check": False}
 
     def run(kill_at_block: int) -> int:
-        command = [sys.executable, script, "-1", str(kill_at_block), "5000", "2", folder, tmp_path / "out"]
+        command = [
+            sys.executable,
+            str(script),
+            "-1",
+            str(kill_at_block),
+            "5000",
+            "2",
+            str(folder),
+            str(tmp_path / "out"),
+        ]
         return subprocess.run(command, **options).returncode
 
     assert run(kill_at_block=3) == -signal.SIGKILL

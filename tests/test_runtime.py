@@ -117,14 +117,14 @@ def test_nothing_ahead_of_nothing():
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_is_a_request_and_a_second_exits_at_once(number, code, monkeypatch, capsys):
+def test_a_signal_is_a_request_and_a_second_exits_at_once(number, code, monkeypatch, capfd):
     exits: list[int] = []
     monkeypatch.setattr(os, "_exit", exits.append)
     stop = StopRequests(max_hours=0)
     assert stop.exit_code == 0
     os.kill(os.getpid(), number)
     assert (stop.exit_code, exits) == (code, [])
-    assert "a second signal exits at once" in capsys.readouterr().err
+    assert "a second signal exits at once" in capfd.readouterr().err
     os.kill(os.getpid(), number)
     assert exits == [code]
 

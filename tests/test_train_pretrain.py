@@ -13,12 +13,19 @@ import torch
 
 import train_pretrain
 from electra import cli
-from electra.checkpoint import checkpoints, resolve_checkpoint, step_folder
-from electra.config import FinetuneConfig
+from electra.checkpoint import checkpoints, load_encoder_config, load_weights, resolve_checkpoint, step_folder
+from electra.config import EncoderConfig, FinetuneConfig
+from electra.corruption import make_batch
 from electra.finetune import build_classifier, open_start
+from electra.models import Electra, initialize_weights
+from electra.objective import Counts, replaced_token_detection
 from electra.prepare import prepare_documents
 from electra.runlog import read_metrics
+from electra.runtime import Ranks
+from electra.seeding import derive_seed, generator
+from electra.shards import open_shards
 from electra.tokenizer import Tokenizer
+from electra.windows import WindowSampler
 from tests.conftest import word_salad
 
 SHAPE = "--num-layers 2 --hidden-size 26 --num-heads 2 --intermediate-size 37 --embedding-size 11".split()
@@ -186,6 +193,68 @@ def test_examples_are_shown_at_each_evaluation_when_asked_for(tiny_data, tmp_pat
     assert capsys.readouterr().out.count("replaced?") >= 2
 
 
+def loop_by_hand(data: Path, num_steps: int) -> list[torch.Tensor]:
+    """The updates that `test_every_setting_reaches_the_loop` asks for, written out with torch's own optimizer."""
+    tokenizer, shards = Tokenizer.load(data), open_shards(data)
+    shape = EncoderConfig(
+        vocab_size=331, num_layers=2, hidden_size=26, num_heads=2, intermediate_size=37, embedding_size=11,
+        hidden_dropout_prob=0.2, attention_dropout_prob=0.3,
+    )  # fmt: skip
+    model = Electra(shape, 0.5)
+    initialize_weights(model, generator(3, "init"), 0.02)
+    decayed = [p for p in model.parameters() if p.ndim == 2]
+    spared = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": 0.3}, {"params": spared, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.8, 0.95), eps=1e-3)
+    windows = WindowSampler(
+        shards, special_ids=tokenizer.special_ids, batch_size=8, seq_length=23, seed=3, sampling="tokens"
+    )
+    for step in range(num_steps):
+        rows = windows.sample(step)
+        batch = make_batch(rows, step, special_ids=tokenizer.special_ids, mask_prob=0.3, mask_token_prob=0.6, seed=3)
+        num_targets, num_tokens = int(batch.is_target.sum()), int((rows != 0).sum())
+        for index, start in enumerate((0, 3, 6)):
+            torch.manual_seed(derive_seed(3, "dropout", step, 0, index))
+            part = batch.rows(start, start + 3, torch.device("cpu"))
+            seen = replaced_token_detection(model, part, Counts(num_targets, num_tokens), 2.0, 20.0)
+            (2.0 * seen.masked_lm_loss + 20.0 * seen.disc_loss).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 * (min(1, step / 2) if step < 2 else (8 - step) / 6)
+        optimizer.step()
+        optimizer.zero_grad()
+    return [p.detach() for p in model.parameters()]
+
+
+def test_every_setting_reaches_the_loop(tiny_data, tmp_path):
+    torch.set_default_dtype(torch.float64)
+    try:
+        settings = (
+            "--seed 3 --hidden-dropout-prob 0.2 --attention-dropout-prob 0.3 --generator-size 0.5 --gen-weight 2 "
+            "--disc-weight 20 --adam-beta1 0.8 --adam-beta2 0.95 --adam-epsilon 0.001 --weight-decay 0.3 "
+            "--mask-prob 0.3 --mask-token-prob 0.6 --max-grad-norm 0.5 --micro-batch-size 3 --sampling tokens --stop-after 6"
+        )
+        train(tiny_data, tmp_path, *settings.split())
+        expected = loop_by_hand(tiny_data, 6)
+        model = Electra(load_encoder_config(step_folder(tmp_path, 6)), 0.5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    load_weights(step_folder(tmp_path, 6), model)
+    for ours, theirs in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_evaluation_reads_held_out_documents_and_fp16_starts_at_its_scale(tiny_data, tmp_path):
+    argv = ["--data", str(tiny_data), "--run-dir", str(tmp_path), *SHAPE, *SCHEDULE, *OFTEN, "--precision", "fp16"]
+    config, shape, _ = train_pretrain.parse(argv)
+    run = train_pretrain.open_run(config, shape, Ranks(0, 1, torch.device("cpu")))
+    assert run.state.scaler.get_scale() == 2.0**11
+    documents = [" ".join(map(str, tokens)) + " " for tokens in open_shards(tiny_data, "held-out").documents()]
+    for row in run.held_out.batch.input_ids.tolist():
+        text = " ".join(str(token) for token in row if token > 3) + " "
+        assert any(text in document for document in documents)
+
+
 # --- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -211,6 +280,24 @@ def test_shards_of_another_tokenizer_than_the_checkpoint_are_refused(tiny_data, 
     err = failure(capsys, "--data", str(tmp_path / "other"), *argv)
     ours, theirs = Tokenizer.load(tiny_data).fingerprint[:12], Tokenizer.load(tmp_path / "other").fingerprint[:12]
     assert f"tokenizer fingerprint is {ours}, asked for {theirs}" in err
+
+
+def test_shards_beside_a_tokenizer_they_were_not_made_with_are_refused(tiny_data, tmp_path, capsys):
+    shutil.copytree(tiny_data, tmp_path / "data")
+    Tokenizer.train(word_salad(20, 40, seed=3), 331).save(tmp_path / "data")
+    err = failure(capsys, "--data", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run"))
+    assert "expected the tokenizer its shards were made with" in err
+
+
+def test_a_first_mistake_does_not_bind_the_run_folder(tiny_data, tmp_path, capsys):
+    err = failure(capsys, *["--data", str(tiny_data), "--run-dir", str(tmp_path), "--seq-length", "600"])
+    assert "--seq-length: expected at most --max-position-embeddings 512, found 600" in err
+    train(tiny_data, tmp_path, "--stop-after", "1", "--checkpoint-every", "99", "--seed", "7")
+    shutil.rmtree(step_folder(tmp_path, 1))  # killed before its first checkpoint
+    assert train(tiny_data, tmp_path) == 0
+    train(tiny_data, tmp_path / "straight")
+    assert weights(tmp_path, 8) == weights(tmp_path / "straight", 8)
+    assert weights(tmp_path / "milestones", 0) == weights(tmp_path / "straight" / "milestones", 0)
 
 
 def test_a_truncated_shard_is_refused(tiny_data, tmp_path, capsys):

@@ -66,6 +66,20 @@ def test_text_is_cleaned_lowered_stripped_and_split(text: str, words: list[str])
     assert list(split_words(text)) == words
 
 
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
+     (0x2B820, 0x2CEAF), (0x2F800, 0x2FA1F)],
+)  # fmt: skip
+def test_the_blocks_of_cjk_characters_are_the_releases(first: int, last: int):
+    for point in (first, last):
+        if unicodedata.category(chr(point)) != "Cn":  # the last ones of some blocks are not assigned, and removed
+            (spaced,) = [word for word in split_words(f"a{chr(point)}b") if word not in ("a", "b")]
+            assert len(spaced) == 1
+    for point in {first - 1, last + 1} - {0x2B740, 0x2B820, 0x2B73F, 0x2B81F}:  # neighbours of another block aside
+        assert len(list(split_words(f"a{chr(point)}b"))) == 1, hex(point)
+
+
 def test_a_word_of_a_hundred_characters_is_read_and_a_longer_one_is_unknown(tokenizer: WordPieceTokenizer):
     assert len(tokenizer.encode("a" * 100)) == 100
     assert words_of(tokenizer.encode("a" * 101)) == ["[UNK]"]
@@ -176,7 +190,7 @@ def test_ids_equal_the_ecosystems_tokenizer_on_all_glue_text_and_a_thousand_docu
 
 
 @pytest.mark.oracle
-def test_every_assigned_character_is_treated_as_in_the_original_python_code(real_data: Path):
+def test_every_assigned_character_is_treated_as_in_the_original_python_code():
     """The ecosystem's own fast tokenizer has older Unicode tables and differs from this at 759 of them."""
     pytest.importorskip("transformers")
     try:  # where the original code lives since transformers 5
