@@ -232,7 +232,8 @@ def test_every_setting_reaches_the_loop(tiny_data, tmp_path):
         settings = (
             "--seed 3 --hidden-dropout-prob 0.2 --attention-dropout-prob 0.3 --generator-size 0.5 --gen-weight 2 "
             "--disc-weight 20 --adam-beta1 0.8 --adam-beta2 0.95 --adam-epsilon 0.001 --weight-decay 0.3 "
-            "--mask-prob 0.3 --mask-token-prob 0.6 --max-grad-norm 0.5 --micro-batch-size 3 --sampling tokens --stop-after 6"
+            "--mask-prob 0.3 --mask-token-prob 0.6 --max-grad-norm 0.5 --micro-batch-size 3 --sampling tokens "
+            "--stop-after 6"
         )
         train(tiny_data, tmp_path, *settings.split())
         expected = loop_by_hand(tiny_data, 6)
