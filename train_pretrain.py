@@ -192,6 +192,7 @@ def evaluate(config: PretrainConfig, run: Run, log: RunLog, norms: Mapping[str, 
     predictions, metrics = run.held_out.evaluate(run.state.model, OBJECTIVES[config.objective], device, dtype)
     log.held_out(step, {**metrics, **norms})
     if predictions.verdicts and (config.log_examples or step == run.last_step):
+        log.say("the held-out row in which the discriminator is surest of a replaced token:")
         log.say(corrupted_example(run.held_out.batch, predictions.verdicts, run.tokenizer))
     collapsed = is_collapsed(log.evaluations, config.num_warmup_steps)
     if collapsed:

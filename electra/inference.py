@@ -13,8 +13,8 @@ from electra.wordpiece import WordPieceTokenizer
 
 
 def corrupted_example(batch: Batch, verdicts: Verdicts, tokenizer: Tokenizer | WordPieceTokenizer) -> str:
-    """The row with the most replaced tokens, as `marked_sentence` shows it."""
-    row = int(verdicts.is_replaced.sum(axis=1).argmax())
+    """The row in which the discriminator is surest of a replacement, right or wrong, as `marked_sentence` shows it."""
+    row = int(np.where(real_tokens(batch), verdicts.logits, -np.inf).max(axis=1).argmax())
     is_real = real_tokens(batch)[row]
     originals, shown = batch.input_ids[row].numpy()[is_real], verdicts.corrupted[row][is_real]
     probs = 1 / (1 + np.exp(-verdicts.logits[row][is_real]))
