@@ -16,7 +16,7 @@ from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
+BLOCKS = [text for kind, text in re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S) if not kind]
 COMMAND_LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
 
 
