@@ -1,0 +1,385 @@
+"""The tokenizer and the data pipeline against their peers, side by side on this machine.
+
+    RAYON_NUM_THREADS=2 python -m tests.benchmarks.bench_tokenizer DIR [--files 82] [--repeats 3] [PART ...]
+
+DIR holds OpenWebText's extracted `*_data.xz`; 82 files of the test corpus are 190 MB. Parts: train, encode,
+pipeline, long, memory, windows (default: all). Peers: the `tokenizers` library and tiktoken, each given two threads
+where ours gets two processes. Contenders take turns and start cold: fresh processes, fresh objects. Printed are
+medians over the turns with their range, and ratios as medians of the ratios within a turn, so that other load on the
+machine hits both sides. CPU seconds are of all threads and processes together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from electra import bpe, corpus, shards
+from electra.parallel import paused_gc, run_tasks
+from electra.prepare import PrepareConfig, prepare
+from electra.prepare_learn import learn_tokenizer
+from electra.tokenizer import SPECIAL_TOKENS, SpecialIds, Tokenizer, group_texts
+from electra.windows import WindowSampler
+
+VOCAB_SIZE = 30_522
+NUM_WORKERS = 2
+OPENWEBTEXT_BYTES = 39_769_494_896
+PARTS = ("train", "encode", "pipeline", "long", "memory", "windows")
+
+
+def cpu_seconds() -> float:
+    """Of this process, its threads and its finished children."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def compare(contenders: dict[str, Callable[[], Any]], repeats: int, megabytes: float) -> dict[str, Any]:
+    """Time contenders in turns; print seconds, MB/s, and how the first compares with each other one."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    cpu: dict[str, list[float]] = {name: [] for name in contenders}
+    results: dict[str, Any] = {}
+    for _ in range(repeats):
+        for name, run in contenders.items():
+            results.pop(name, None)
+            started, cpu_started = time.perf_counter(), cpu_seconds()
+            results[name] = run()
+            seconds[name].append(time.perf_counter() - started)
+            cpu[name].append(cpu_seconds() - cpu_started)
+    ours = next(iter(contenders))
+    for name in contenders:
+        median = statistics.median(seconds[name])
+        spread = f"{min(seconds[name]):.2f} to {max(seconds[name]):.2f}"
+        line = f"  {name:<34}{median:8.2f} s ({spread}) {megabytes / median:7.1f} MB/s {statistics.median(cpu[name]):8.2f} CPU s"
+        if name != ours:
+            line += f"   ours: {_ratio(seconds[name], seconds[ours])} as fast, CPU {_ratio(cpu[name], cpu[ours])}"
+        print(line, flush=True)
+    return {**results, "seconds": {name: statistics.median(times) for name, times in seconds.items()}}
+
+
+def _ratio(theirs: list[float], ours: list[float]) -> str:
+    ratios = [other / own for other, own in zip(theirs, ours, strict=True)]
+    return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def read_with_the_standard_library(files: Sequence[Path]) -> Iterator[str]:
+    """What the peers' pipeline reads with."""
+    for file in files:
+        with tarfile.open(file, "r|xz") as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                if content:
+                    yield content.read().decode()
+
+
+# --- ours -------------------------------------------------------------------------------------------------
+
+
+def units_of(texts: Sequence[str]) -> list[corpus.Unit]:
+    """Texts in memory as units of about 4 MB, so that both workers have some."""
+    groups = list(group_texts(texts, 1 << 22))
+    return [
+        corpus.Unit(f"documents {n}", "documents", sum(map(len, group)), documents=tuple(group))
+        for n, group in enumerate(groups)
+    ]
+
+
+def ours_train(texts: Sequence[str]) -> Tokenizer:
+    """Count in two processes, merge in this one."""
+    block_bytes, corpus.BLOCK_BYTES = corpus.BLOCK_BYTES, 1 << 22
+    try:
+        return learn_tokenizer(
+            units_of(texts),
+            corpus.read_unit,
+            1.0,
+            vocab_size=VOCAB_SIZE,
+            min_count=2,
+            num_workers=NUM_WORKERS,
+            bar=lambda what: tqdm(desc=what, disable=True),
+        )[0]
+    finally:
+        corpus.BLOCK_BYTES = block_bytes
+
+
+class EncodeTexts:
+    """A worker that sends back the ids of a unit's documents."""
+
+    def __init__(self, path: Path) -> None:
+        self._tokenizer = Tokenizer.load(path)
+
+    def __call__(self, task: tuple[int, corpus.Unit] | None) -> tuple[int, Any]:
+        if task is None:
+            return -1, None
+        groups = map(self._tokenizer.encode_documents, group_texts(task[1].documents))
+        return task[0], [document for ids, ends in groups for document in np.split(ids, ends[:-1])]
+
+
+def ours_encode(path: Path, texts: Sequence[str]) -> list[shards.Tokens]:
+    """Encode in two processes and gather the ids here."""
+    with paused_gc():
+        found = dict(run_tasks(functools.partial(EncodeTexts, path), enumerate(units_of(texts)), NUM_WORKERS))
+    return [document for n in range(len(found) - 1) for document in found[n]]
+
+
+def ours_pipeline(folder: Path, out: Path, tokenizer: Path | None) -> dict[str, Any]:
+    """Archives to shards; with or without learning the tokenizer first."""
+    shutil.rmtree(out, ignore_errors=True)
+    config = PrepareConfig(tokenizer=str(tokenizer or ""), vocab_size=VOCAB_SIZE)
+    return prepare([folder], out, config, num_workers=NUM_WORKERS)
+
+
+# --- peers ------------------------------------------------------------------------------------------------
+
+
+def library_train(texts: Sequence[str]) -> Any:
+    """The `tokenizers` library's byte-level BPE trainer."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def library_encode(path: Path, texts: Sequence[str]) -> list[list[int]]:
+    """`encode_batch_fast` with our file."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    tokenizer.encode_special_tokens = True
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def library_pipeline(files: Sequence[Path], out: Path, path: Path) -> int:
+    """Read with the standard library, encode with `encode_batch_fast`, write uint16 arrays."""
+    import tokenizers
+
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    tokenizer.encode_special_tokens = True
+    num_tokens = 0
+    for n, texts in enumerate(group_texts(read_with_the_standard_library(files), 1 << 23)):
+        documents = [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        np.save(out / f"{n}.tokens.npy", np.fromiter((i for ids in documents for i in ids), np.uint16))
+        np.save(out / f"{n}.ends.npy", np.cumsum(list(map(len, documents))))
+        num_tokens += sum(map(len, documents))
+    return num_tokens
+
+
+def tiktoken_encode(path: Path, texts: Sequence[str]) -> list[list[int]]:
+    """tiktoken with our tokens, whose numbers it counts from 0."""
+    import tiktoken
+
+    tokenizer = Tokenizer.load(path)
+    tokens = [tokenizer.decode_bytes([n]) for n in range(bpe.NUM_SPECIAL_TOKENS, tokenizer.vocab_size)]
+    pattern = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+    ranks = {token: n for n, token in enumerate(tokens)}
+    encoding = tiktoken.Encoding("ours", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    return encoding.encode_ordinary_batch(list(texts), num_threads=NUM_WORKERS)
+
+
+# --- parts ------------------------------------------------------------------------------------------------
+
+
+def bench_train(texts: Sequence[str], repeats: int, megabytes: float, path: Path) -> None:
+    """Training: time, and every merge in order."""
+    print(f"train: {VOCAB_SIZE:,} ids from {megabytes:.1f} MB")
+    contenders = {"ours": lambda: ours_train(texts), "tokenizers": lambda: library_train(texts)}
+    results = compare(contenders, repeats, megabytes)
+    results["ours"].save(path)
+    ours = [tuple(merge.split(" ")) for merge in json.loads(path.read_text())["model"]["merges"]]
+    theirs = [tuple(merge) for merge in json.loads(results["tokenizers"].to_str())["model"]["merges"]]
+    assert ours == theirs, "merges differ"
+    print(f"  all {len(ours):,} merges are equal, in order")
+
+
+def bench_encode(texts: Sequence[str], repeats: int, megabytes: float, path: Path) -> None:
+    """Encoding: time, and every id of every document."""
+    print(f"encode: {len(texts):,} documents, {megabytes:.1f} MB, {NUM_WORKERS} threads or processes, cold")
+    contenders: dict[str, Callable[[], Any]] = {
+        "ours": lambda: ours_encode(path, texts),
+        "tokenizers encode_batch_fast": lambda: library_encode(path, texts),
+        "tiktoken encode_ordinary_batch": lambda: tiktoken_encode(path, texts),
+    }
+    results = compare(contenders, repeats, megabytes)
+    num_ids = 0
+    for n, ids in enumerate(results["ours"]):
+        assert ids.tolist() == results["tokenizers encode_batch_fast"][n], f"document {n} differs"
+        assert (ids - bpe.NUM_SPECIAL_TOKENS).tolist() == results["tiktoken encode_ordinary_batch"][n], n
+        num_ids += len(ids)
+    print(f"  all {num_ids:,} ids of all documents are equal")
+
+
+def bench_pipeline(files: Sequence[Path], repeats: int, megabytes: float, path: Path, work: Path) -> None:
+    """Archives to shards, end to end."""
+    print("pipeline: xz archives to token shards")
+    source = work / "in"
+    source.mkdir()
+    for file in files:
+        os.symlink(file, source / file.name)
+    contenders: dict[str, Callable[[], Any]] = {
+        "ours": lambda: ours_pipeline(source, work / "ours", path),
+        "standard library + encode_batch_fast": lambda: library_pipeline(files, work / "theirs", path),
+        "ours, learning the tokenizer too": lambda: ours_pipeline(source, work / "both", None),
+    }
+    results = compare(contenders, repeats, megabytes)
+    assert results["ours"]["num_tokens"] == results["standard library + encode_batch_fast"]
+    encode, both = (results["seconds"][name] for name in ("ours", "ours, learning the tokenizer too"))
+    learn = (both - encode) * max(1.0, 1_000 / megabytes)  # of the default sample of 1 GB, taken as growing with it
+    for cores in (2, 8, 16):
+        hours = (learn + encode * OPENWEBTEXT_BYTES / 1e6 / megabytes * NUM_WORKERS / cores) / 3600
+        print(f"  projected for OpenWebText, {OPENWEBTEXT_BYTES / 1e9:.1f} GB, on {cores:>2} cores: {hours:.2f} hours")
+
+
+def bench_long(path: Path) -> None:
+    """Chunks without an end."""
+    print("long: one chunk")
+    letters = random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=2_000_000)
+    for name, text in (
+        ("1 MB of random letters", "".join(letters[:1_000_000])),
+        ("2 MB of random letters", "".join(letters)),
+        ('1 MB of "a"', "a" * 1_000_000),
+    ):
+        tokenizer = Tokenizer.load(path)
+        started, cpu_started = time.perf_counter(), cpu_seconds()
+        tokenizer.encode(text)
+        print(f"  {name:<34}{time.perf_counter() - started:8.2f} s {cpu_seconds() - cpu_started:8.2f} CPU s")
+
+
+def anonymous_bytes(process: int) -> int:
+    """RssAnon of a process and its descendants."""
+    total = 0
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+        total += 1024 * int(
+            next((line for line in status.splitlines() if line.startswith("RssAnon")), "x 0 kB").split()[1]
+        )
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                total += anonymous_bytes(int(child))
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has ended meanwhile
+    return total
+
+
+def bench_memory(data: Path, work: Path) -> None:
+    """Peak anonymous memory of the whole command, for half the corpus, all of it, and all of it twice."""
+    print("memory: peak of RssAnon, summed over processes, of python -m electra prepare")
+    files = sorted(data.glob("*_data.xz"))
+    for name, chosen in (("half", files[::2]), ("all", files), ("twice", [*files, *files])):
+        source = work / f"memory-{name}"
+        source.mkdir()
+        for n, file in enumerate(chosen):
+            os.symlink(file, source / f"{n}-{file.name}")
+        command = [
+            sys.executable,
+            "-m",
+            "electra",
+            "prepare",
+            str(source),
+            "--out",
+            str(work / "out"),
+            "--workers",
+            "2",
+        ]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, anonymous_bytes(process.pid))
+            time.sleep(0.05)
+        assert process.stdout
+        print(f"  {name:<34}{peak / 1e9:8.2f} GB\n" + process.stdout.read(), flush=True)
+        assert process.returncode == 0
+        shutil.rmtree(work / "out")
+
+
+def bench_windows(work: Path) -> None:
+    """20 GB of sparse shards: opening them, and drawing batches of 128 rows of 128 ids."""
+    print("windows: 20 GB of sparse shards, 128 x 128")
+    num_shards, num_documents = 1_200, 6_700
+    folder = work / "sparse"
+    folder.mkdir()
+    ends = np.linspace(0, 20e9 / 2 / num_shards, num_documents + 1).astype("<i8")[1:]
+    records = []
+    for n in range(num_shards):
+        record = {"name": f"train-{n:05d}", "num_documents": num_documents, "num_tokens": int(ends[-1])}
+        np.lib.format.open_memmap(folder / f"{record['name']}.tokens.npy", "w+", np.dtype("<u2"), (int(ends[-1]),))
+        np.save(folder / f"{record['name']}.ends.npy", ends)
+        records.append({**record, "tokens_sha256": "", "ends_sha256": ""})
+    manifest = {"format": shards.FORMAT, "version": shards.VERSION, "tokenizer_fingerprint": ""}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "splits": {"train": records, "held-out": []}}))
+    started = time.perf_counter()
+    train = shards.open_shards(folder)
+    print(
+        f"  opening {train.num_tokens * 2 / 1e9:.1f} GB in {2 * num_shards:,} files {time.perf_counter() - started:8.2f} s"
+    )
+    for sampling in ("documents", "tokens"):
+        sampler = WindowSampler(
+            train, special_ids=SpecialIds(0, 1, 2, 3), batch_size=128, seq_length=128, seed=0, sampling=sampling
+        )
+        started, cpu_started = time.perf_counter(), time.process_time()
+        for step in range(300):
+            sampler.sample(step)
+        rates = 300 / (time.perf_counter() - started), 300 / (time.process_time() - cpu_started)
+        print(f"  {sampling:<34}{rates[0]:8.0f} batches/s ({rates[1]:.0f} by CPU time)")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the parts asked for."""
+    assert __doc__
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("parts", nargs="*", default=PARTS, choices=[*PARTS, []], metavar="PART")
+    parser.add_argument("--files", type=int, default=82)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("RAYON_NUM_THREADS", str(NUM_WORKERS))
+    files = sorted(args.data.glob("*_data.xz"))[: args.files]
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        texts = list(read_with_the_standard_library(files))
+        megabytes = sum(len(text.encode()) for text in texts) / 1e6
+        path = work / "tokenizer.json"
+        if "train" in args.parts:
+            bench_train(texts, args.repeats, megabytes, path)
+        else:
+            ours_train(texts).save(path)
+        if "encode" in args.parts:
+            bench_encode(texts, args.repeats, megabytes, path)
+        del texts
+        if "pipeline" in args.parts:
+            bench_pipeline(files, args.repeats, megabytes, path, work)
+        if "long" in args.parts:
+            bench_long(path)
+        if "memory" in args.parts:
+            bench_memory(args.data, work)
+        if "windows" in args.parts:
+            bench_windows(work)
+
+
+if __name__ == "__main__":
+    main()
