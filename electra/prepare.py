@@ -11,13 +11,13 @@ import dataclasses
 import functools
 import hashlib
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
 from electra import cli, corpus, shards
@@ -26,8 +26,8 @@ from electra.files import FormatError, lock_folder, read_json, write_json
 from electra.parallel import run_tasks
 from electra.prepare_encode import WORK, EncodeBlocks, finish, record_path
 from electra.prepare_learn import Block, Reader, cut_blocks, learn_tokenizer
+from electra.prepare_report import inspect, summary
 from electra.tokenizer import FILE_NAME, count_merges
-from electra.windows import WindowSampler
 from electra.wordpiece import load_tokenizer, tokenizer_file
 
 SETTINGS, REPORT = "settings.json", "tokenizer-report.json"  # in WORK
@@ -60,12 +60,13 @@ class PrepareConfig:
 
 
 class Input(NamedTuple):
-    """Text to prepare: how to list and read it, its size in bytes (roughly, when packed), what identifies it."""
+    """Text to prepare."""
 
     list_units: Callable[[], Iterator[corpus.Unit]]
     read: Reader
-    size: int
-    identity: dict[str, Any]
+    size: int  # in bytes; roughly, when packed
+    identity: dict[str, Any]  # what tells it from other text
+    command: str  # that does the same again
 
 
 def prepare(
@@ -108,6 +109,7 @@ def prepare(
             "num_files": len(files),
             "files_sha256": hashlib.sha256(repr([(str(path), size) for path, size in files]).encode()).hexdigest(),
         },
+        command=_command(sources, config),
     )
     return _prepare(text, out, config, num_workers or len(os.sched_getaffinity(0)), show_progress)
 
@@ -129,7 +131,18 @@ def prepare_documents(
     unit = corpus.Unit("documents in memory", "documents", sum(map(len, texts)), documents=texts)
     identity = {"sources": [unit.name], "num_files": 0, "files_sha256": digest.hexdigest()}
     config = PrepareConfig(vocab_size=vocab_size, min_count=min_count, min_held_out=min_held_out)
-    return _prepare(Input(lambda: iter([unit]), corpus.read_unit, unit.size, identity), out, config, 1, show_progress)
+    units = Input(lambda: iter([unit]), corpus.read_unit, unit.size, identity, command="prepare_documents(...)")
+    return _prepare(units, out, config, 1, show_progress)
+
+
+def _command(sources: Sequence[Path], config: PrepareConfig) -> str:
+    """The command without --out and --workers, which change nothing in the folder."""
+    command = ["python", "-m", "electra", "prepare", *map(str, sources)]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value != field.default:
+            command += [cli.flag_name(field.name)] if value is True else [cli.flag_name(field.name), str(value)]
+    return shlex.join(command)
 
 
 def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int, show_progress: bool) -> dict[str, Any]:
@@ -152,7 +165,12 @@ def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int, sh
             _check_space(out, text.size)
             report = _make_tokenizer(text, out, config, num_workers, bar)
             num_blocks = _encode(text, out, config.min_held_out, num_workers, bar)
-            extra = {"sources": settings["sources"], "settings": settings, "tokenizer_report": report}
+            extra = {
+                "sources": settings["sources"],
+                "command": text.command,
+                "settings": settings,
+                "tokenizer_report": report,
+            }
             manifest = finish(out, num_blocks, config.min_held_out, extra)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return manifest
@@ -229,44 +247,6 @@ def _encode(text: Input, out: Path, min_held_out: int, num_workers: int, bar: Ca
         for record in run_tasks(make_worker, unfinished(), num_workers):
             progress.update(record.get("text_bytes", 0))
     return num_blocks
-
-
-def summary(manifest: dict[str, Any], seconds: float) -> str:
-    """What became of a corpus, for people."""
-    documents, tokens, size = (manifest[name] for name in ("num_documents", "num_tokens", "text_bytes"))
-    held_out = sum(shard["num_documents"] for shard in manifest["splits"]["held-out"])
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in manifest["skipped"].items()) or "none"
-    lines = [
-        f"documents  {documents:,} ({held_out:,} held out); left out: {left_out}",
-        f"tokens     {tokens:,}, {tokens / documents:,.1f} a document, {size / tokens:.3f} bytes of text each",
-    ]
-    if report := manifest["tokenizer_report"]:
-        lines.append(
-            f"tokenizer  {manifest['vocab_size']:,} ids learned from {report['bytes'] / 1e6:,.1f} MB: "
-            f"{report['characters_per_token']} characters a token, {report['unused_ids']:,} ids unused, "
-            f"{report['whole_word_fraction']:.1%} of the text in one-token chunks; "
-            f"{report['left_out_chunks']:,} chunks over {report['max_chunk_bytes']:,} bytes not counted"
-        )
-    lines.append(f"time       {seconds:,.1f} s, {size / 1e6 / seconds:.1f} MB of text a second")
-    return "\n".join(lines)
-
-
-def inspect(folder: Path) -> str:
-    """Statistics of a shard folder and three of its windows, for people."""
-    manifest = shards.read_manifest(folder)
-    tokenizer = load_tokenizer(folder)
-    lines = [f"{folder}: {manifest['vocab_size']:,} ids, text from {', '.join(manifest['sources'])}"]
-    for split in shards.SPLITS:
-        part = shards.open_shards(folder, split)
-        lengths = part.lengths()
-        lines.append(
-            f"{split:<9}{part.num_documents:>12,} documents {part.num_tokens:>15,} tokens; a document has "
-            f"{lengths.min():,} to {lengths.max():,}, median {int(np.median(lengths)):,}"
-        )
-    train = shards.open_shards(folder)
-    sampler = WindowSampler(train, special_ids=tokenizer.special_ids, batch_size=3, seq_length=128, seed=0)
-    lines += [f"window {n}: {tokenizer.decode(row)!r}" for n, row in enumerate(sampler.sample(0).tolist(), 1)]
-    return "\n".join(lines)
 
 
 def main(argv: Sequence[str]) -> None:

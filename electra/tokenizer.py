@@ -1,36 +1,30 @@
-"""Text to ids and back: special tokens, caches, `tokenizer.json`, fingerprint.
+"""Text to ids and back: special tokens, `tokenizer.json`, fingerprint.
 
 Our native file is the ecosystem's own `tokenizer.json`, so the `tokenizers` library opens it as it stands.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from electra import bpe
-from electra.bpe_batch import MAX_CHUNK_BYTES, BatchMerger
 from electra.bpe_trainer import MIN_COUNT, ChunkCounter, Progress, learn_merges
+from electra.encoder import ID_DTYPE, Encoder
 from electra.files import FormatError, read_json, write_json
 from electra.tokenizer_json import SPECIAL_TOKENS, Vocabulary, from_json, native_vocabulary, to_json
-from electra.word_table import MAX_WORD_BYTES, Ragged, Words, WordTable, cut_words
 
 __all__ = ["FILE_NAME", "ID_DTYPE", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
 
 FILE_NAME = "tokenizer.json"
-ID_DTYPE = np.dtype("<u2")
 MIN_VOCAB_SIZE = bpe.FIRST_MERGE_ID
-CACHED_CHUNKS = 1 << 18  # about 50 MB when full
-_MAX_CACHED_CHARS = 64  # of one chunk; longer ones seldom come back
-_MIN_BATCH = 100  # new chunks from which merging them together pays
 
 
 class SpecialIds(NamedTuple):
@@ -54,15 +48,11 @@ class Tokenizer:
         self._vocabulary = vocabulary
         self.special_ids = SpecialIds(*vocabulary.special)
         self.vocab_size = len(vocabulary.names) + len(vocabulary.ids) - bpe.NUM_SPECIAL_TOKENS
-        self._file_ids = np.array(vocabulary.ids, ID_DTYPE)
-        self._merges = bpe.MergeTable(vocabulary.merges)
+        self._encoder = Encoder(vocabulary.merges, vocabulary.ids)
         self._tokens = [b""] * self.vocab_size
-        for token_id, token in list(zip(vocabulary.ids, self._merges.tokens, strict=True))[bpe.NUM_SPECIAL_TOKENS :]:
-            self._tokens[token_id] = token
-        self._batch_merger = BatchMerger(vocabulary.merges)
-        self._chunks: dict[str, bytes] = {}  # the ids of chunks seen before, at most CACHED_CHUNKS
-        self._table = WordTable()
-        self._ids_of_word = Ragged.empty(ID_DTYPE)
+        for token_id, token in zip(vocabulary.ids, bpe.token_bytes(vocabulary.merges), strict=True):
+            if token:
+                self._tokens[token_id] = token
 
     @classmethod
     def from_merges(cls, merges: Sequence[bpe.Merge]) -> Tokenizer:
@@ -95,82 +85,30 @@ class Tokenizer:
         Raises:
             ValueError: the text holds a lone surrogate, which has no UTF-8.
         """
-        return np.frombuffer(self.encode_to_bytes(text), ID_DTYPE).tolist()
+        return self.encode_to_array(text).tolist()
 
     def encode_to_array(self, text: str) -> npt.NDArray[np.uint16]:
         """The ids of a text as a read-only uint16 array."""
-        return np.frombuffer(self.encode_to_bytes(text), ID_DTYPE)
+        return np.frombuffer(self._encoder.encode(text), ID_DTYPE)
 
     def encode_to_bytes(self, text: str) -> bytes:
         """The ids of a text as little-endian 16-bit integers."""
-        with _naming_surrogates([text]):
-            return b"".join(self._encode_chunks(bpe.split_text(text)))
+        return self._encoder.encode(text)
 
     def encode_documents(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
-        """The ids of many texts, the fast way: some MB at a time are best.
+        """The ids of many texts, the fast way; about a MB of text a call is best.
 
         Returns:
             All ids one after the other, and where each text ends among them.
         """
-        with _naming_surrogates(texts):
-            all_words = cut_words(texts)
-        encoded = [self._encode_words(words) for words in all_words.batches()]
-        ids = np.concatenate([np.empty(0, ID_DTYPE), *(part.values for part in encoded)])
-        word_ends = np.cumsum(np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in encoded)]))
-        return ids, word_ends[all_words.document_ends]
-
-    def _encode_words(self, words: Words) -> Ragged:
-        """The ids of each word: those of the table are kept from one call to the next."""
-        if self._table.is_full():
-            self._table.clear()
-            self._ids_of_word = Ragged.empty(ID_DTYPE)
-        is_short = words.lengths <= MAX_WORD_BYTES
-        short_words = words.select(is_short)
-        numbers = np.empty(len(words.lengths), np.int64)
-        numbers[is_short], new = self._table.number(short_words)
-        self._ids_of_word = Ragged.joined([self._ids_of_word, self._encode_new(short_words.select(new).texts())])
-        long_words = self._encode_new(words.select(~is_short).texts())
-        numbers[~is_short] = self._table.num_words + np.arange(len(long_words.lengths))
-        return Ragged.joined([self._ids_of_word, long_words]).take(numbers)
-
-    def _encode_new(self, words: list[bytes]) -> Ragged:
-        chunks, chunk_ends = bpe.split_words(words)
-        encoded = self._encode_chunks(chunks)
-        ends = np.cumsum([0, *map(len, encoded)])[chunk_ends] // ID_DTYPE.itemsize
-        return Ragged(np.frombuffer(b"".join(encoded), ID_DTYPE), np.diff(ends, prepend=0))
-
-    def _encode_chunks(self, chunks: list[str]) -> list[bytes]:
-        """The ids of each chunk, as bytes: a dictionary hit never leaves C."""
-        known = list(map(self._chunks.get, chunks))
-        if None not in known:
-            return cast(list[bytes], known)
-        unknown = dict.fromkeys(chunk for chunk, ids in zip(chunks, known, strict=True) if ids is None)
-        new = self._encode_unknown(list(unknown))
-        if len(self._chunks) < CACHED_CHUNKS:
-            self._chunks |= {chunk: ids for chunk, ids in new.items() if len(chunk) <= _MAX_CACHED_CHARS}
-        return [new[chunk] if ids is None else ids for chunk, ids in zip(chunks, known, strict=True)]
-
-    def _encode_unknown(self, chunks: list[str]) -> dict[str, bytes]:
-        data = [chunk.encode() for chunk in chunks]
-        if len(chunks) < _MIN_BATCH:
-            return {chunk: self._merge(part) for chunk, part in zip(chunks, data, strict=True)}
-        short = {chunk: part for chunk, part in zip(chunks, data, strict=True) if len(part) <= MAX_CHUNK_BYTES}
-        rows = self._batch_merger.encode(list(short.values()))
-        ids, ends = self._file_ids[rows.values].tobytes(), np.cumsum(rows.lengths * ID_DTYPE.itemsize).tolist()
-        found = {chunk: ids[start:end] for chunk, start, end in zip(short, [0, *ends], ends, strict=False)}
-        return found | {chunk: self._merge(chunk.encode()) for chunk in chunks if chunk not in short}
-
-    def _merge(self, chunk: bytes) -> bytes:
-        return self._file_ids[self._merges.encode(chunk)].tobytes()
+        return self._encoder.encode_documents(texts)
 
     def encode_bytes(self, data: bytes) -> list[int]:
         """The ids of bytes that need not be UTF-8; those that are not are split like punctuation."""
         try:
             return self.encode(data.decode())
         except UnicodeDecodeError:
-            chunks = bpe.split_text(data.decode("utf-8", "surrogateescape"))
-            encoded = b"".join(self._merge(chunk.encode("utf-8", "surrogateescape")) for chunk in chunks)
-            return np.frombuffer(encoded, ID_DTYPE).tolist()
+            return np.frombuffer(self._encoder.encode_any(data), ID_DTYPE).tolist()
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that ids stand for; special ids stand for none."""
@@ -238,13 +176,3 @@ def group_texts(texts: Iterable[str], num_chars: int = 1 << 20) -> Iterator[list
             group, size = [], 0
     if group:
         yield group
-
-
-@contextlib.contextmanager
-def _naming_surrogates(texts: Sequence[str]) -> Iterator[None]:
-    try:
-        yield
-    except UnicodeEncodeError:
-        text, place = next((text, n) for text in texts for n, char in enumerate(text) if "\ud800" <= char <= "\udfff")
-        found = f"the lone surrogate U+{ord(text[place]):04X} at character {place:,}"
-        raise ValueError(f"text: expected Unicode text, found {found}; replace it") from None

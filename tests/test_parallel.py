@@ -128,7 +128,7 @@ def is_running(process: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("module", ["prepare", "prepare_learn", "prepare_encode", "windows"])
+@pytest.mark.parametrize("module", ["prepare", "prepare_learn", "prepare_encode"])
 def test_what_workers_import_leaves_torch_out(module: str):
     code = f"import sys, electra.{module}; print('torch' in sys.modules, 'scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -23,8 +23,9 @@ from tqdm import tqdm
 from electra import bpe, corpus, prepare_encode
 from electra.bpe_trainer import learn
 from electra.files import FormatError, lock_folder, read_json
-from electra.prepare import PrepareConfig, inspect, main, prepare, prepare_documents, summary
+from electra.prepare import PrepareConfig, main, prepare, prepare_documents
 from electra.prepare_learn import cut_blocks, describe, learn_tokenizer
+from electra.prepare_report import inspect, summary
 from electra.shards import open_shards, verify
 from electra.tokenizer import Tokenizer
 from electra.wordpiece import WordPieceTokenizer
@@ -82,6 +83,7 @@ def test_every_document_is_in_one_split_as_the_tokenizer_encodes_it(folder: Path
     assert ids == [tokenizer.encode(text) for text in train]
     assert manifest == read_json(tmp_path / "out" / "manifest.json")
     assert manifest["num_documents"] == 130
+    assert manifest["command"] == f"python -m electra prepare {folder} --vocab-size 300 --min-held-out 7"
     assert manifest["num_tokens"] == sum(len(tokenizer.encode(text)) for text in TEXTS)
     assert manifest["text_bytes"] == sum(len(text.encode()) for text in TEXTS)
     assert len(manifest["splits"]["train"]) > 4  # one a block, and what was set aside in vain

@@ -20,7 +20,6 @@ from electra.bpe_trainer import learn_merges
 from electra.files import FormatError
 from electra.tokenizer import SpecialIds, Tokenizer
 from electra.tokenizer_json import printable
-from electra.word_table import WordTable
 from tests.conftest import word_salad
 from tests.oracles import encode_pair_by_pair
 
@@ -95,25 +94,6 @@ def test_lone_surrogates_are_refused_by_name(text: str, found: str):
             TOKENIZER.encode_documents(["good", text])
 
 
-def test_what_is_remembered_is_bounded_and_does_not_change_the_ids(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokenizer, "CACHED_CHUNKS", 40)
-    small = Tokenizer(TOKENIZER._vocabulary)
-    small._table = WordTable(max_words=30)
-    for _ in range(3):
-        for n in range(0, len(TEXTS), 7):
-            ids, ends = small.encode_documents(TEXTS[n : n + 7])
-            documents = np.split(ids, ends[:-1])
-            assert [document.tolist() for document in documents] == list(map(TOKENIZER.encode, TEXTS[n : n + 7]))
-            assert small._table.num_words == len(small._ids_of_word.lengths) < 30 + 7 * 60
-    assert 40 <= len(small._chunks) < 40 + 7 * 60
-
-
-def test_long_chunks_are_not_kept():
-    fresh = Tokenizer(TOKENIZER._vocabulary)
-    fresh.encode("a" * 65 + " " + "b" * 63)
-    assert list(fresh._chunks) == [" " + "b" * 63]
-
-
 def test_the_ways_to_encode_agree():
     for text in TEXTS:
         array = TOKENIZER.encode_to_array(text)
@@ -129,15 +109,6 @@ def test_documents_together_get_the_ids_they_get_alone(texts: list[str]):
         ids, ends = tokenizer_.encode_documents(texts)
         assert (ids.dtype.str, ends.dtype.str) == ("<u2", "<i8")
         assert [part.tolist() for part in np.split(ids, ends)] == [*map(tokenizer_.encode, texts), []]
-
-
-def test_many_new_chunks_at_once_get_the_ids_of_one_at_a_time():
-    draw = random.Random(1)
-    words = ["".join(draw.choices("abcdefghijklmnop", k=draw.choice([1, 4, 9, 70]))) for _ in range(900)]
-    fresh = Tokenizer(TOKENIZER._vocabulary)
-    ids, ends = fresh.encode_documents([" ".join(words), " é".join(words)])
-    assert ids[: ends[0]].tolist() == [n for word in bpe.split_text(" ".join(words)) for n in TOKENIZER.encode(word)]
-    assert fresh.decode(ids[ends[0] :].tolist()) == " é".join(words)
 
 
 @pytest.mark.parametrize(("size", "written"), [(259, "259"), (65_537, "65,537"), (0, "0")])
