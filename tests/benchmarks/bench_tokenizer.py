@@ -66,7 +66,8 @@ def compare(contenders: dict[str, Callable[[], Any]], repeats: int, megabytes: f
     for name in contenders:
         median = statistics.median(seconds[name])
         spread = f"{min(seconds[name]):.2f} to {max(seconds[name]):.2f}"
-        line = f"  {name:<34}{median:8.2f} s ({spread}) {megabytes / median:7.1f} MB/s {statistics.median(cpu[name]):8.2f} CPU s"
+        line = f"  {name:<34}{median:8.2f} s ({spread}) {megabytes / median:7.1f} MB/s "
+        line += f"{statistics.median(cpu[name]):8.2f} CPU s"
         if name != ours:
             line += f"   ours: {_ratio(seconds[name], seconds[ours])} as fast, CPU {_ratio(cpu[name], cpu[ours])}"
         print(line, flush=True)
@@ -334,9 +335,8 @@ def bench_windows(work: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps({**manifest, "splits": {"train": records, "held-out": []}}))
     started = time.perf_counter()
     train = shards.open_shards(folder)
-    print(
-        f"  opening {train.num_tokens * 2 / 1e9:.1f} GB in {2 * num_shards:,} files {time.perf_counter() - started:8.2f} s"
-    )
+    seconds = time.perf_counter() - started
+    print(f"  opening {train.num_tokens * 2 / 1e9:.1f} GB in {2 * num_shards:,} files {seconds:8.2f} s")
     for sampling in ("documents", "tokens"):
         sampler = WindowSampler(
             train, special_ids=SpecialIds(0, 1, 2, 3), batch_size=128, seq_length=128, seed=0, sampling=sampling
