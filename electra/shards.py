@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ def _open(folder: Path, record: dict[str, Any], part: str, length: int) -> npt.N
         array, found = None, f"a damaged or truncated file of {path.stat().st_size:,} bytes"
     if array is None or array.dtype != PARTS[part] or array.shape != (length,):
         raise FormatError(f"{path}: expected {expected}, found {found}; {_REBUILD}")
+    array._mmap.madvise(mmap.MADV_RANDOM)  # a window is a page or two: reading ahead would fetch 32
     return np.asarray(array)  # slices of a plain array cost a third of a memmap's
 
 

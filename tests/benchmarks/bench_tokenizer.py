@@ -171,7 +171,8 @@ def library_encode(path: Path, texts: Sequence[str]) -> list[list[int]]:
 
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
-    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    batches = (tokenizer.encode_batch_fast(group, add_special_tokens=False) for group in group_texts(texts, 1 << 23))
+    return [encoding.ids for batch in batches for encoding in batch]
 
 
 def library_pipeline(files: Sequence[Path], out: Path, path: Path) -> int:
