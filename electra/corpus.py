@@ -60,22 +60,24 @@ def kind_of(name: str) -> tuple[str, str]:
     return _KINDS.get(os.path.splitext(base)[1], "archive" if packing == ".xz" else ""), packing
 
 
-def list_files(source: Path) -> list[Path]:
-    """The files of one source: itself, or the readable names below a folder, sorted by their parts.
+def find_files(source: Path) -> Iterator[Path]:
+    """The files of one source: itself, or the readable names in a folder and those below it, each folder by name.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
         FormatError: the name of a file says nothing that is read.
     """
     if source.is_dir():
-        files = [Path(folder, name) for folder, _, names in os.walk(source) for name in names if kind_of(name)[0]]
-        return sorted(files, key=lambda path: path.parts)
+        for name in sorted(os.listdir(source)):
+            if (source / name).is_dir() or kind_of(name)[0]:
+                yield from find_files(source / name)
+        return
     if not source.exists():
         raise FileNotFoundError(f"{source}: expected a file or a folder of text, found nothing; check the path")
     if not kind_of(source.name)[0]:
         expected = ".txt, .jsonl, .tar (each also packed as .gz, .bz2 or .xz) or OpenWebText's .xz"
         raise FormatError(f"{source}: expected a name that ends in {expected}, found {source.name}; rename it")
-    return [source]
+    yield source
 
 
 def text_size(path: Path) -> int:
@@ -93,7 +95,7 @@ def list_units(sources: Sequence[Path], *, document_separator: str = "") -> Iter
     Damage that keeps the rest of a file from being listed becomes a unit of its own, which `read_unit` reports.
     """
     for source in sources:
-        for path in list_files(source):
+        for path in find_files(source):
             try:
                 yield from _units_of_file(path, document_separator)
             except BadDocument as damage:

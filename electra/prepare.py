@@ -92,8 +92,11 @@ def prepare(
     """
     config = config or PrepareConfig()
     separator = config.document_separator.replace(r"\n", "\n")
-    files = [(path, path.stat().st_size) for source in sources for path in corpus.list_files(source)]
-    if not files:
+    digest, num_files, size = hashlib.sha256(), 0, 0
+    for path in (path for source in sources for path in corpus.find_files(source)):
+        digest.update(repr((str(path), path.stat().st_size)).encode())
+        num_files, size = num_files + 1, size + corpus.text_size(path)
+    if not num_files:
         raise FormatError(f"{', '.join(map(str, sources))}: expected files of text, found none; check the path")
     text = Input(
         list_units=functools.partial(corpus.list_units, sources, document_separator=separator),
@@ -103,11 +106,11 @@ def prepare(
             text_field=config.text_field,
             document_separator=separator,
         ),
-        size=sum(corpus.text_size(path) for path, _ in files),
+        size=size,
         identity={
             "sources": list(map(str, sources)),
-            "num_files": len(files),
-            "files_sha256": hashlib.sha256(repr([(str(path), size) for path, size in files]).encode()).hexdigest(),
+            "num_files": num_files,
+            "files_sha256": digest.hexdigest(),
         },
         command=_command(sources, config),
     )

@@ -19,7 +19,7 @@ import pytest
 
 from electra import corpus
 from electra.archives import SKIP_REMEDY, BadDocument
-from electra.corpus import list_files, list_units, read_unit, standard_library_documents, text_size
+from electra.corpus import find_files, list_units, read_unit, standard_library_documents, text_size
 from electra.files import FormatError
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -309,12 +309,12 @@ def test_lone_surrogates_in_json_are_named(tmp_path: Path):
 
 def test_missing_and_foreign_sources_are_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/no: expected a file or a folder of text, found nothing"):
-        list_files(tmp_path / "no")
+        next(find_files(tmp_path / "no"))
     with pytest.raises(
         FormatError, match=r"a.pdf: expected a name that ends in .txt, .jsonl, .* found a.pdf; rename it"
     ):
-        list_files(write(tmp_path / "a.pdf", b""))
-    assert list_files(tmp_path) == []
+        next(find_files(write(tmp_path / "a.pdf", b"")))
+    assert list(find_files(tmp_path)) == []
 
 
 # --- the demo's text --------------------------------------------------------------------------------------
