@@ -46,11 +46,16 @@ class EncoderConfig:
         Source: release run_pretraining.py:338-348 (heads of 64, inner width 4 x hidden at the small size).
         """
         hidden_size = round(self.hidden_size * generator_size)
-        head_size = self.hidden_size // self.num_heads
+        num_heads = max(1, hidden_size // (self.hidden_size // self.num_heads))
+        if hidden_size % num_heads:
+            raise ValueError(
+                f"--generator-size: expected a share whose width its heads divide, found {generator_size} "
+                f"(width {hidden_size}, {num_heads} heads); try 0.125, 0.25, 0.5, 0.75 or 1"
+            )
         return dataclasses.replace(
             self,
             hidden_size=hidden_size,
-            num_heads=max(1, hidden_size // head_size),
+            num_heads=num_heads,
             intermediate_size=round(self.intermediate_size * generator_size),
         )
 

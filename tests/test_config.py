@@ -69,6 +69,11 @@ def test_heads_must_divide_the_width():
         EncoderConfig(num_heads=3)
 
 
+def test_a_generator_whose_heads_do_not_divide_its_width_is_refused_by_its_own_flag():
+    with pytest.raises(ValueError, match=r"--generator-size: .*found 0.7 \(width 179, 2 heads\); try 0.125"):
+        EncoderConfig().generator(0.7)
+
+
 def test_warm_up_must_end_before_training_does():
     with pytest.raises(ValueError, match=r"--num-warmup-steps: expected fewer than --num-train-steps 5, found 10000"):
         PretrainConfig(num_train_steps=5)
