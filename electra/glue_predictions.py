@@ -130,6 +130,9 @@ def check_submission(path: Path) -> None:
     """
     if path.is_dir():
         texts = {file.name: file.read_text("utf-8") for file in sorted(path.glob("*.tsv"))}
+    elif not zipfile.is_zipfile(path):
+        raise FormatError(f"{path}: expected a zip or a folder of the files, found neither; make one with "
+                          "python -m electra glue submission")  # fmt: skip
     else:
         with zipfile.ZipFile(path) as archive:
             texts = {name: archive.read(name).decode("utf-8") for name in archive.namelist()}

@@ -184,3 +184,10 @@ def test_the_example_files_pass_but_for_qnlis_first_version(real_data: Path, tmp
     (examples / "QNLI.tsv").unlink()
     (examples / "QNLI.tsv").write_text("\n".join(lines) + "\n")
     check_submission(examples)
+
+
+def test_what_is_neither_a_zip_nor_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_text("no zip")
+    for name in ("a.zip", "nowhere.zip"):
+        with pytest.raises(FormatError, match=f"{name}: expected a zip or a folder of the files, found neither"):
+            check_submission(tmp_path / name)
