@@ -305,6 +305,10 @@ def test_two_ranks_resume_byte_equal(tiny_data, tmp_path):
     assert torchrun(2, arguments(tiny_data, tmp_path / "halves", "--stop-after", "3")).returncode == 0
     assert torchrun(2, arguments(tiny_data, tmp_path / "halves")).returncode == 0
     assert weights(tmp_path / "straight", 8) == weights(tmp_path / "halves", 8)
+    saved = torch.load(step_folder(tmp_path / "straight", 8) / "model.pt")
+    for name in ("word.weight", "position.weight", "token_type.weight", "norm.weight", "norm.bias"):
+        tables = [saved[f"{network}.encoder.embeddings.{name}"] for network in ("generator", "discriminator")]
+        assert tables[0].data_ptr() == tables[1].data_ptr(), name
 
 
 @pytest.mark.slow

@@ -78,6 +78,20 @@ def test_ties_are_one_storage_after_construction_conversion_copy_and_load():
     )
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+def test_ties_are_one_storage_after_compiling_and_get_gradients_through_it():
+    model, batch = tiny_electra(), tiny_batch([13, 9], 13)
+    names = list(model.state_dict())
+    model.compile(backend="eager")
+    model.generator.compile(backend="eager")
+    model.generator(batch.masked, batch.positions, batch.attention_mask).sum().backward()
+    assert len(storages(model)) == 1
+    assert list(model.state_dict()) == names  # no prefix of the compiler's
+    gradient = model.discriminator.encoder.embeddings.word.weight.grad
+    assert gradient is not None
+    assert gradient.any()
+
+
 def test_shared_tables_appear_once_among_the_parameters():
     model = tiny_electra()
     names = [name for name, _ in model.named_parameters() if "embeddings" in name]
