@@ -145,6 +145,15 @@ def test_16_bit_training_runs_and_keeps_float32_weights(tiny_data, tmp_path, pre
     assert all(np.isfinite(losses))
 
 
+def test_scaled_gradients_are_unscaled_before_their_norm_is_clipped(tiny_data, tmp_path):
+    no_dropout = ("--hidden-dropout-prob", "0", "--attention-dropout-prob", "0", "--stop-after", "1")
+    norms = []
+    for precision in ("fp32", "fp16"):  # fp16 scales its losses by 65,536
+        train(tiny_data, tmp_path / precision, "--precision", precision, *no_dropout)
+        norms += [r["grad_norm"] for r in read_metrics(tmp_path / precision / "metrics.jsonl") if "grad_norm" in r]
+    assert norms[1] == pytest.approx(norms[0], rel=0.02)
+
+
 def test_micro_batches_give_the_same_first_losses(tiny_data, tmp_path):
     losses = []
     for size in ("0", "3"):
