@@ -179,13 +179,7 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
     _refuse_existing(out)
     read = [read_folder(part) for folder in folders for part in _part_folders(folder)]
     parts = {folder.part: folder for folder in sorted(read, key=lambda folder: folder.part)}
-    if len(parts) < len(read) or [*parts] not in (
-        ["classifier"],
-        ["discriminator"],
-        ["discriminator", "generator"],
-        ["encoder"],
-        ["generator"],
-    ):
+    if len(parts) < len(read) or (len(parts) > 1 and [*parts] != ["discriminator", "generator"]):
         raise FormatError(f"{', '.join(map(str, folders))}: expected a discriminator and its generator, or one part, "
                           f"found {', '.join(folder.part for folder in read)}; "
                           "name the folders of one model")  # fmt: skip
