@@ -23,7 +23,10 @@ GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s
 
 NUM_SPECIAL_TOKENS = 4
 FIRST_MERGE_ID = NUM_SPECIAL_TOKENS + 256
-MAX_VOCAB_SIZE = 1 << 16  # an id is stored in 16 bits
+ID_BITS = 16  # what an id takes, in memory and on disk
+ID_DTYPE = np.dtype(f"<u{ID_BITS // 8}")
+MAX_VOCAB_SIZE = 1 << ID_BITS
+Ids = npt.NDArray[np.uint16]  # in annotations
 
 
 def _printable_stand_ins() -> tuple[str, ...]:
@@ -36,7 +39,7 @@ def _printable_stand_ins() -> tuple[str, ...]:
 
 BYTE_TO_CHAR = _printable_stand_ins()
 BYTES_IN_ID_ORDER = bytes(sorted(range(256), key=lambda byte: BYTE_TO_CHAR[byte]))
-BYTE_TO_ID = np.argsort(np.frombuffer(BYTES_IN_ID_ORDER, np.uint8)).astype(np.uint16) + NUM_SPECIAL_TOKENS
+BYTE_TO_ID = np.argsort(np.frombuffer(BYTES_IN_ID_ORDER, np.uint8)).astype(ID_DTYPE) + NUM_SPECIAL_TOKENS
 
 split_text: Callable[[str], list[str]] = regex.compile(GPT2_PATTERN).findall
 """Cut a text into the chunks no merge may cross. Joined, they are the text."""
@@ -111,7 +114,7 @@ class MergeTable:
         if len(set(self.tokens[NUM_SPECIAL_TOKENS:])) != len(self.tokens) - NUM_SPECIAL_TOKENS:
             raise ValueError("merges: expected each token to be made once, found some that are made twice")
         self._parts = [(0, 0)] * FIRST_MERGE_ID + list(merges)
-        self._merged = {left << 16 | right: FIRST_MERGE_ID + rank for rank, (left, right) in enumerate(merges)}
+        self._merged = {left << ID_BITS | right: FIRST_MERGE_ID + rank for rank, (left, right) in enumerate(merges)}
         for rank, (left, right) in enumerate(merges):
             if self._are_merged(left, right, FIRST_MERGE_ID + rank):
                 raise ValueError(f"merge {rank}: expected a token that merging makes, found {left} and {right} apart")
@@ -163,7 +166,7 @@ class MergeTable:
         """
         merged, parts = self._merged, self._parts
         while True:
-            if merged.get(left << 16 | right, before) < before:
+            if merged.get(left << ID_BITS | right, before) < before:
                 return True
             if left > right:
                 if left < FIRST_MERGE_ID:

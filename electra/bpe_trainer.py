@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from electra.bpe import BYTE_TO_ID, FIRST_MERGE_ID, Merge, split_words
+from electra.bpe import BYTE_TO_ID, FIRST_MERGE_ID, ID_BITS, ID_DTYPE, MAX_VOCAB_SIZE, Ids, Merge, split_words
 from electra.word_table import MAX_WORD_BYTES, MAX_WORDS, WordTable, cut_words
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -28,7 +28,7 @@ class Learned(NamedTuple):
     merges: list[Merge]
     chunks: list[str]
     counts: npt.NDArray[np.int64]  # (chunks,)
-    ids: npt.NDArray[np.uint16]  # the ids of all chunks, one after the other
+    ids: Ids  # the ids of all chunks, one after the other
     ends: npt.NDArray[np.int64]  # (chunks,) where each chunk ends in `ids`
     num_left_out: int  # occurrences of chunks longer than MAX_CHUNK_BYTES
 
@@ -109,8 +109,8 @@ class _Symbols:
     """All distinct chunks in one array of ids, linked both ways, with counts and places of each pair of neighbours.
 
     Chunks stand between zeros, which pair with nothing. After a merge the left place holds the new id and the right
-    one a zero that no link leads to. A pair is the number left << 16 | right, so numeric order is the tie's order. A
-    pair with a new id is born in the merge that makes the id and in no other: its count and places are set once,
+    one a zero that no link leads to. A pair is the number left << ID_BITS | right: numeric order is the tie's order.
+    A pair with a new id is born in the merge that makes the id and in no other: its count and places are set once,
     and from then on its count only falls. Queue entries and places are allowed to be out of date; both are checked
     when they are used.
     """
@@ -120,7 +120,7 @@ class _Symbols:
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         places = np.arange(1, lengths.sum() + 1) + np.repeat(np.arange(len(encoded)), lengths)
         size = len(places) + len(encoded) + 1
-        self._ids = np.zeros(size, np.uint16)
+        self._ids = np.zeros(size, ID_DTYPE)
         self._ids[places] = BYTE_TO_ID[np.frombuffer(b"".join(encoded), np.uint8)]
         self._weights = np.zeros(size, np.int64)
         self._weights[places] = np.repeat(counts, lengths)
@@ -131,7 +131,7 @@ class _Symbols:
         self._places: dict[int, Any] = {}
         self._queue: list[tuple[int, int]] = []
         left = np.flatnonzero((self._ids[:-1] != 0) & (self._ids[1:] != 0)).astype(np.int32)
-        pairs = self._ids[left].astype(np.uint32) << 16 | self._ids[left + 1]
+        pairs = self._ids[left].astype(np.uint32) << ID_BITS | self._ids[left + 1]
         for pair, count, where in _group(pairs, self._weights[left], left):
             self._add(pair, count, where)
 
@@ -146,14 +146,14 @@ class _Symbols:
             count, pair = -self._queue[0][0], self._queue[0][1]
             current = self._counts[pair]
             if current == count:
-                return (pair >> 16, pair & 0xFFFF) if count >= max(min_count, 1) else None
+                return divmod(pair, MAX_VOCAB_SIZE) if count >= max(min_count, 1) else None
             heapq.heapreplace(self._queue, (-current, pair))
         return None
 
     def merge(self, left: int, right: int, new: int) -> None:
         """Put `new` wherever `left` stands before `right`, from left to right, and keep all counts true."""
         heapq.heappop(self._queue)
-        pair = left << 16 | right
+        pair = left << ID_BITS | right
         first, second = self._occurrences(pair, left, right)
         del self._counts[pair]
         ids, weights, after = self._ids, self._weights[first], self._next[second]
@@ -163,12 +163,12 @@ class _Symbols:
         for neighbour, count, places in _group(ids[before], weights, before):
             if neighbour:
                 old = right if neighbour == new else neighbour  # a merged pair before this one
-                self._subtract(old << 16 | left, count)
-                self._add(neighbour << 16 | new, count, places)
+                self._subtract(old << ID_BITS | left, count)
+                self._add(neighbour << ID_BITS | new, count, places)
         for neighbour, count, places in _group(ids[after], weights, first):
             if neighbour and neighbour != new:  # the pair of two new ids is counted above
-                self._subtract(right << 16 | neighbour, count)
-                self._add(new << 16 | neighbour, count, places)
+                self._subtract(right << ID_BITS | neighbour, count)
+                self._add(new << ID_BITS | neighbour, count, places)
 
     def _subtract(self, pair: int, count: int) -> None:
         if pair in self._counts:  # all but the pair being merged
@@ -191,7 +191,7 @@ class _Symbols:
                 taken = int(self._next[place])
         return np.array(kept, np.int32)
 
-    def remaining(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
+    def remaining(self) -> tuple[Ids, npt.NDArray[np.int64]]:
         """The ids of all chunks one after the other, and where each chunk ends."""
         alive = self._ids != 0
         return self._ids[alive], np.cumsum(alive, dtype=np.int64)[self._chunk_ends]

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from electra.bpe import MAX_VOCAB_SIZE
 from electra.cli import check_settings, setting, settings_table
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -21,7 +22,7 @@ RECIPE_NAMES = ("report", "official")
 class EncoderConfig:
     """The shape of one transformer encoder. The defaults are the discriminator of ELECTRA-Small."""
 
-    vocab_size: int = setting(30522, "words, from the tokenizer", low=5, high=65536, source="table 5", flag=False)
+    vocab_size: int = setting(30522, "words, from the tokenizer", low=5, high=MAX_VOCAB_SIZE, source="table 5", flag=False)
     embedding_size: int = setting(128, "width of the three embedding tables", low=1, source="table 5")
     hidden_size: int = setting(256, "width between layers", low=1, source="table 5")
     num_layers: int = setting(12, "transformer layers, both networks", low=1, source="table 5")

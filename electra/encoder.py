@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from electra import bpe
+from electra.bpe import ID_DTYPE
 from electra.bpe_batch import MAX_CHUNK_BYTES, BatchMerger
 from electra.word_table import MAX_WORD_BYTES, MAX_WORDS, Ragged, Words, WordTable, cut_words
 
-ID_DTYPE = np.dtype("<u2")
 CACHED_CHUNKS = 1 << 18
 _MAX_CACHED_CHARS = 64  # of one chunk; longer ones seldom come back
 _MIN_BATCH = 100  # new chunks from which merging them together pays
@@ -60,7 +60,7 @@ class Encoder:
         chunks = bpe.split_text(data.decode("utf-8", "surrogateescape"))
         return b"".join(self._merge(chunk.encode("utf-8", "surrogateescape")) for chunk in chunks)
 
-    def encode_documents(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
+    def encode_documents(self, texts: Sequence[str]) -> tuple[bpe.Ids, npt.NDArray[np.int64]]:
         """The ids of many texts one after the other, and where each text ends among them.
 
         Raises:

@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from electra import cli, corpus, shards
+from electra.bpe import MAX_VOCAB_SIZE
 from electra.bpe_trainer import MIN_COUNT
 from electra.files import FormatError, lock_folder, read_json, write_json
 from electra.parallel import run_tasks
 from electra.prepare_encode import WORK, EncodeBlocks, finish, record_path
 from electra.prepare_learn import Block, Reader, cut_blocks, learn_tokenizer
 from electra.prepare_report import inspect, summary
-from electra.tokenizer import FILE_NAME, count_merges
+from electra.tokenizer import FILE_NAME, MIN_VOCAB_SIZE, count_merges
 from electra.wordpiece import load_tokenizer, tokenizer_file
 
 SETTINGS, REPORT = "settings.json", "tokenizer-report.json"  # in WORK
@@ -39,7 +40,10 @@ class PrepareConfig:
     """What decides the bytes of a shard folder, beside the text."""
 
     vocab_size: int = cli.setting(
-        30_522, "ids of the tokenizer that is learned, 260 to 65,536", unit="ids", source="F§6.3"
+        30_522,
+        f"ids of the tokenizer that is learned, {MIN_VOCAB_SIZE} to {MAX_VOCAB_SIZE:,}",
+        unit="ids",
+        source="F§6.3",
     )
     min_count: int = cli.setting(MIN_COUNT, "pairs that are rarer are not merged", low=1, unit="occurrences")
     sample_bytes: int = cli.setting(

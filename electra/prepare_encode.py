@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from electra import shards
+from electra.bpe import Ids
 from electra.files import FormatError, read_json, sha256_file, write_json
 from electra.prepare_learn import Block, Reader
 from electra.tokenizer import group_texts
@@ -46,7 +47,7 @@ class EncodeBlocks:
         if block is None:
             return {}
         skipped: Counter[str] = Counter()
-        documents: list[shards.Tokens] = []
+        documents: list[Ids] = []
         keys: list[int] = []
         text_bytes = 0
         for texts in group_texts(text for unit in block.units for text in self._read(unit, skipped)):
@@ -66,7 +67,7 @@ class EncodeBlocks:
         write_json(record_path(self._out, block.number), record)
         return record
 
-    def _encode(self, texts: list[str]) -> list[shards.Tokens]:
+    def _encode(self, texts: list[str]) -> list[Ids]:
         if isinstance(self._tokenizer, WordPieceTokenizer):
             return list(map(self._tokenizer.encode_to_array, texts))
         ids, ends = self._tokenizer.encode_documents(texts)
@@ -124,17 +125,15 @@ def finish(out: Path, num_blocks: int, min_held_out: int, extra: dict[str, Any])
     return manifest
 
 
-def _divide_aside(
-    out: Path, records: Sequence[dict[str, Any]], min_held_out: int
-) -> tuple[list[shards.Tokens], list[shards.Tokens]]:
+def _divide_aside(out: Path, records: Sequence[dict[str, Any]], min_held_out: int) -> tuple[list[Ids], list[Ids]]:
     """The documents set aside: those that are held out, and those that are not."""
-    ranked = sorted((key, n, m) for n, record in enumerate(records) for m, key in enumerate(record["keys"]))
-    num_low = sum(key < _KEYS_BELOW for key, _, _ in ranked)
-    chosen = {(n, m) for _, n, m in ranked[: min(max(num_low, min_held_out), MAX_HELD_OUT)]}
-    held_out: list[shards.Tokens] = []
-    rest: list[shards.Tokens] = []
-    for n, record in enumerate(records):
-        aside = shards.Shards(out / WORK, [record["aside"]], tokenizer_fingerprint="")
-        for m, ids in enumerate(aside.documents()):
-            (held_out if (n, m) in chosen else rest).append(ids)
+    keys = [key for record in records for key in record["keys"]]
+    num_low = sum(key < _KEYS_BELOW for key in keys)
+    num_held_out = min(max(num_low, min_held_out), MAX_HELD_OUT)
+    chosen = set(heapq.nsmallest(num_held_out, range(len(keys)), key=lambda n: (keys[n], n)))
+    held_out: list[Ids] = []
+    rest: list[Ids] = []
+    aside = shards.Shards(out / WORK, [record["aside"] for record in records], tokenizer_fingerprint="")
+    for n, ids in enumerate(aside.documents()):
+        (held_out if n in chosen else rest).append(ids)
     return held_out, rest

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import mmap
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from electra.bpe import ID_DTYPE, Ids
 from electra.files import FormatError, atomic_write, read_json, sha256_file
 
 FORMAT, VERSION = "electra token shards", 1
 MANIFEST = "manifest.json"
 SPLITS = ("train", "held-out")
-PARTS: dict[str, np.dtype[Any]] = {"tokens": np.dtype("<u2"), "ends": np.dtype("<i8")}
+PARTS: dict[str, np.dtype[Any]] = {"tokens": ID_DTYPE, "ends": np.dtype("<i8")}
 _REBUILD = "rebuild with python -m electra prepare"
 
-Tokens = npt.NDArray[np.uint16]
 
-
-def write_shard(folder: Path, name: str, documents: Sequence[Tokens]) -> dict[str, Any]:
+def write_shard(folder: Path, name: str, documents: Sequence[Ids]) -> dict[str, Any]:
     """Write documents, each an array of ids, as one shard.
 
     Returns:
@@ -71,6 +71,7 @@ class Shards:
     def __init__(self, folder: Path, records: Sequence[dict[str, Any]], tokenizer_fingerprint: str) -> None:
         self.folder = folder
         self.tokenizer_fingerprint = tokenizer_fingerprint
+        _allow_open_files()
         self._tokens = [_open(folder, record, "tokens", record["num_tokens"]) for record in records]
         self._ends = [_open(folder, record, "ends", record["num_documents"]) for record in records]
         self._first_document = np.cumsum([0, *(record["num_documents"] for record in records)])
@@ -83,19 +84,19 @@ class Shards:
     def __len__(self) -> int:
         return self.num_documents
 
-    def span(self, document: int) -> tuple[Tokens, int, int]:
+    def span(self, document: int) -> tuple[Ids, int, int]:
         """Where a document lies: the tokens of its shard, its start and its end in them."""
         shard = int(self._first_document.searchsorted(document, "right")) - 1
         ends = self._ends[shard]
         number = document - int(self._first_document[shard])
         return self._tokens[shard], int(ends[number - 1]) if number else 0, int(ends[number])
 
-    def document(self, document: int) -> Tokens:
+    def document(self, document: int) -> Ids:
         """The ids of one document: a read-only view of the file."""
         tokens, start, end = self.span(document)
         return tokens[start:end]
 
-    def documents(self) -> Iterator[Tokens]:
+    def documents(self) -> Iterator[Ids]:
         """Every document in order."""
         return map(self.document, range(self.num_documents))
 
@@ -110,6 +111,12 @@ class Shards:
         return np.concatenate([np.diff(ends, prepend=0) for ends in self._ends])
 
 
+def _allow_open_files() -> None:
+    """Lift this process's limit: each mapped file counts as open, and OpenWebText's 2,400 exceed the usual 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _open(folder: Path, record: dict[str, Any], part: str, length: int) -> npt.NDArray[Any]:
     path = folder / f"{record['name']}.{part}.npy"
     expected = f"{length:,} {'documents' if part == 'ends' else part} as {PARTS[part].name}"
@@ -120,6 +127,9 @@ def _open(folder: Path, record: dict[str, Any], part: str, length: int) -> npt.N
         array, found = None, "no such file"
     except (ValueError, EOFError):
         array, found = None, f"a damaged or truncated file of {path.stat().st_size:,} bytes"
+    except OSError as error:
+        found = f"{error.strerror}; raise the limit on open files (ulimit -Hn) to twice the shards, and some"
+        raise OSError(f"{path}: expected to map this file among others, found {found}") from None
     if array is None or array.dtype != PARTS[part] or array.shape != (length,):
         raise FormatError(f"{path}: expected {expected}, found {found}; {_REBUILD}")
     array._mmap.madvise(mmap.MADV_RANDOM)  # a window is a page or two: reading ahead would fetch 32

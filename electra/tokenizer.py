@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from electra import bpe
 from electra.bpe_trainer import MIN_COUNT, ChunkCounter, Progress, learn_merges
-from electra.encoder import ID_DTYPE, Encoder
+from electra.encoder import Encoder
 from electra.files import FormatError, read_json, write_json
 from electra.tokenizer_json import SPECIAL_TOKENS, Vocabulary, from_json, native_vocabulary, to_json
 
-__all__ = ["FILE_NAME", "ID_DTYPE", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
+__all__ = ["FILE_NAME", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
 
 FILE_NAME = "tokenizer.json"
 MIN_VOCAB_SIZE = bpe.FIRST_MERGE_ID
@@ -87,15 +87,15 @@ class Tokenizer:
         """
         return self.encode_to_array(text).tolist()
 
-    def encode_to_array(self, text: str) -> npt.NDArray[np.uint16]:
+    def encode_to_array(self, text: str) -> bpe.Ids:
         """The ids of a text as a read-only uint16 array."""
-        return np.frombuffer(self._encoder.encode(text), ID_DTYPE)
+        return np.frombuffer(self._encoder.encode(text), bpe.ID_DTYPE)
 
     def encode_to_bytes(self, text: str) -> bytes:
         """The ids of a text as little-endian 16-bit integers."""
         return self._encoder.encode(text)
 
-    def encode_documents(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
+    def encode_documents(self, texts: Sequence[str]) -> tuple[bpe.Ids, npt.NDArray[np.int64]]:
         """The ids of many texts, the fast way; about a MB of text a call is best.
 
         Returns:
@@ -108,7 +108,7 @@ class Tokenizer:
         try:
             return self.encode(data.decode())
         except UnicodeDecodeError:
-            return np.frombuffer(self._encoder.encode_any(data), ID_DTYPE).tolist()
+            return np.frombuffer(self._encoder.encode_any(data), bpe.ID_DTYPE).tolist()
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that ids stand for; special ids stand for none."""

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from electra.bpe import ID_DTYPE, MAX_VOCAB_SIZE, Ids
 from electra.files import FormatError, atomic_write, read_json
-from electra.tokenizer import FILE_NAME, ID_DTYPE, SPECIAL_TOKENS, SpecialIds, Tokenizer
+from electra.tokenizer import FILE_NAME, SPECIAL_TOKENS, SpecialIds, Tokenizer
 
 VOCAB_NAME = "vocab.txt"
 UNKNOWN = "[UNK]"
@@ -89,7 +89,7 @@ class WordPieceTokenizer:
         """The ids of a text: never [PAD], [CLS], [SEP] or [MASK], whatever the text says; [UNK] where no words fit."""
         return self.encode_to_array(text).tolist()
 
-    def encode_to_array(self, text: str) -> npt.NDArray[np.uint16]:
+    def encode_to_array(self, text: str) -> Ids:
         """The ids of a text as a read-only uint16 array."""
         return np.frombuffer(self.encode_to_bytes(text), ID_DTYPE)
 
@@ -159,9 +159,10 @@ class WordPieceTokenizer:
         if missing:
             raise FormatError(f"{file}: expected one word a line with {', '.join(missing)}, found none such; "
                               "name a WordPiece vocabulary")  # fmt: skip
-        if len(words) > 1 << 16 or len(set(words)) < len(words):
-            raise FormatError(f"{file}: expected at most 65,536 different words, found {len(words):,} lines, "
-                              f"{len(set(words)):,} of them different; name another vocabulary")  # fmt: skip
+        if len(words) > MAX_VOCAB_SIZE or len(set(words)) < len(words):
+            found = f"{len(words):,} lines, {len(set(words)):,} of them different"
+            raise FormatError(f"{file}: expected at most {MAX_VOCAB_SIZE:,} different words, found {found}; "
+                              "name another vocabulary")  # fmt: skip
         return cls(words)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,15 @@ import numpy as np
 import pytest
 
 from electra import shards
+from electra.bpe import Ids
 from electra.files import FormatError, read_json, write_json
-from electra.shards import Shards, Tokens, open_shards, verify, write_shard
+from electra.shards import Shards, open_shards, verify, write_shard
+from tests.conftest import ROOT
 
 DOCUMENTS = [[[5, 6, 7], [8]], [], [[9, 10], [65_535, 11, 12, 13]]]  # by shard
 
 
-def as_ids(document: list[int]) -> Tokens:
+def as_ids(document: list[int]) -> Ids:
     return np.array(document, "<u2")
 
 
@@ -101,6 +106,29 @@ def test_verify_finds_a_missing_file(folder: Path):
     (folder / "train-00002.tokens.npy").unlink()
     with pytest.raises(FormatError, match=r"train-00002.tokens.npy: expected sha256 .*, found no such file; rebuild"):
         verify(folder)
+
+
+FEW_FILES = """
+import resource, sys
+from pathlib import Path
+from electra.shards import Shards, write_shard
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, int(sys.argv[2])))
+folder = Path(sys.argv[1])
+records = [write_shard(folder, f"train-{n:05d}", []) for n in range(50)]
+print(Shards(folder, records, "").num_documents)
+"""
+
+
+@pytest.mark.parametrize("hard_limit", [150, 90])
+def test_more_shards_than_the_usual_limit_on_open_files_are_opened(tmp_path: Path, hard_limit: int):
+    """50 shards are 100 files; 40 may be open at first, and 150 (enough) or 90 if the limit is lifted."""
+    command = [sys.executable, "-c", FEW_FILES, str(tmp_path), str(hard_limit)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if hard_limit == 150:
+        assert done.stdout == "0\n", done.stderr
+    else:
+        expected = r"train-000\d\d.ends.npy: expected to map this file among others, found Too many open files; raise"
+        assert re.search(expected, done.stderr), done.stderr
 
 
 @pytest.mark.parametrize("cut", [-1, -7, 100, 0])

@@ -131,7 +131,7 @@ class EncodeTexts:
         return task[0], [document for ids, ends in groups for document in np.split(ids, ends[:-1])]
 
 
-def ours_encode(path: Path, texts: Sequence[str]) -> list[shards.Tokens]:
+def ours_encode(path: Path, texts: Sequence[str]) -> list[bpe.Ids]:
     """Encode in two processes and gather the ids here."""
     with paused_gc():
         found = dict(run_tasks(functools.partial(EncodeTexts, path), enumerate(units_of(texts)), NUM_WORKERS))
