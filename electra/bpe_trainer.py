@@ -6,15 +6,13 @@ Source: Sennrich et al. 2016; order and ties as in the `tokenizers` library's tr
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from electra.bpe import BYTE_TO_ID, FIRST_MERGE_ID, ID_BITS, ID_DTYPE, MAX_VOCAB_SIZE, Ids, Merge, split_words
-from electra.word_table import MAX_WORD_BYTES, MAX_WORDS, WordTable, cut_words
+from electra.bpe import BYTE_TO_ID, FIRST_MERGE_ID, ID_BITS, ID_DTYPE, MAX_VOCAB_SIZE, Ids, Merge
 
 Progress = Callable[[int, int], None]  # (done, total)
 
@@ -31,49 +29,6 @@ class Learned(NamedTuple):
     ids: Ids  # the ids of all chunks, one after the other
     ends: npt.NDArray[np.int64]  # (chunks,) where each chunk ends in `ids`
     num_left_out: int  # occurrences of chunks longer than MAX_CHUNK_BYTES
-
-
-class ChunkCounter:
-    """Counts the chunks of documents. Memory grows with the distinct chunks, not with the text."""
-
-    def __init__(self, max_words: int = MAX_WORDS) -> None:
-        self._table = WordTable(max_words)
-        self._words: list[bytes] = []
-        self._counts = np.zeros(0, np.int64)  # of each word of the table
-        self._long_words: Counter[bytes] = Counter()
-        self._chunks: Counter[str] = Counter()
-
-    def add(self, texts: Sequence[str]) -> int:
-        """Count some documents; returns how many bytes they have."""
-        all_words = cut_words(texts)
-        for words in all_words.batches():
-            if self._table.is_full() or len(self._long_words) > MAX_WORDS:
-                self._reduce()
-            is_short = words.lengths <= MAX_WORD_BYTES
-            self._long_words.update(words.select(~is_short).texts())
-            short_words = words.select(is_short)
-            numbers, new = self._table.number(short_words)
-            self._words += short_words.select(new).texts()
-            counts = np.bincount(numbers, minlength=self._table.num_words)
-            counts[: len(self._counts)] += self._counts
-            self._counts = counts
-        return int(all_words.lengths.sum())
-
-    def chunks(self) -> Counter[str]:
-        """How often each chunk occurs in all documents so far."""
-        self._reduce()
-        return self._chunks
-
-    def _reduce(self) -> None:
-        """Turn counts of words into counts of chunks: each distinct word is split once."""
-        words = [*self._words, *self._long_words]
-        counts = np.concatenate([self._counts, np.fromiter(self._long_words.values(), np.int64, len(self._long_words))])
-        chunks, ends = split_words(words)
-        for chunk, count in zip(chunks, np.repeat(counts, np.diff(ends, prepend=0)).tolist(), strict=True):
-            self._chunks[chunk] += count
-        self._table.clear()
-        self._words, self._counts = [], np.zeros(0, np.int64)
-        self._long_words.clear()
 
 
 def learn_merges(
@@ -117,11 +72,12 @@ class _Symbols:
 
     def __init__(self, chunks: Sequence[str], counts: npt.NDArray[np.int64]) -> None:
         encoded = [chunk.encode() for chunk in chunks]
-        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        places = np.arange(1, lengths.sum() + 1) + np.repeat(np.arange(len(encoded)), lengths)
-        size = len(places) + len(encoded) + 1
+        lengths = np.fromiter(map(len, encoded), np.int64, len(chunks))
+        places = np.arange(1, lengths.sum() + 1) + np.repeat(np.arange(len(chunks)), lengths)
+        size = len(places) + len(chunks) + 1
         self._ids = np.zeros(size, ID_DTYPE)
         self._ids[places] = BYTE_TO_ID[np.frombuffer(b"".join(encoded), np.uint8)]
+        del encoded  # 50 bytes a chunk and more
         self._weights = np.zeros(size, np.int64)
         self._weights[places] = np.repeat(counts, lengths)
         self._next = np.arange(1, size + 1, dtype=np.int32)

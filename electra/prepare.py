@@ -230,6 +230,7 @@ def _make_tokenizer(
             min_count=config.min_count,
             num_workers=num_workers,
             bar=bar,
+            scratch=out / WORK,
         )
         write_json(out / WORK / REPORT, report)
         tokenizer.save(out)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from electra import corpus
-from electra.bpe_trainer import MAX_CHUNK_BYTES, ChunkCounter, Learned, learn
+from electra.bpe_trainer import MAX_CHUNK_BYTES, Learned, learn
+from electra.chunk_counter import MAX_CHUNKS, ChunkCounter, ChunkTotals
 from electra.parallel import paused_gc, run_tasks
 from electra.tokenizer import Tokenizer, count_merges, group_texts
 
@@ -40,7 +42,7 @@ def cut_blocks(units: Iterable[corpus.Unit]) -> Iterator[Block]:
 
 
 class Counted(NamedTuple):
-    """What a counting worker has to say: of a block its size, at the end the chunks of all its blocks."""
+    """What a counting worker has to say of a block: its size; now and then, and at the end, the chunks so far."""
 
     num_documents: int
     num_bytes: int
@@ -56,12 +58,12 @@ class _CountChunks:
 
     def __call__(self, block: Block | None) -> Counted:
         if block is None:
-            return Counted(0, 0, self._counter.chunks())
+            return Counted(0, 0, self._counter.take())
         num_documents = num_bytes = 0
         for texts in group_texts(text for unit in block.units for text in self._sample(unit)):
             num_documents += len(texts)
             num_bytes += self._counter.add(texts)
-        return Counted(num_documents, num_bytes, Counter())
+        return Counted(num_documents, num_bytes, self._counter.take() if self._counter.is_full() else Counter())
 
     def _sample(self, unit: corpus.Unit) -> Iterator[str]:
         room = self._share * unit.size if self._share < 1 else float("inf")
@@ -81,13 +83,17 @@ def learn_tokenizer(
     min_count: int,
     num_workers: int,
     bar: Callable[..., Any],
+    scratch: Path,
 ) -> tuple[Tokenizer, dict[str, Any]]:
     """Learn a tokenizer from a share of each unit's text.
+
+    Args:
+        scratch: folder for counts that do not fit into memory.
 
     Returns:
         The tokenizer, equal for any number of workers, and the numbers of `describe` for the manifest.
     """
-    totals: Counter[str] = Counter()
+    totals = ChunkTotals(scratch)
     num_documents = num_bytes = 0
     make_worker = functools.partial(_CountChunks, read, share)
     with paused_gc():
@@ -96,15 +102,16 @@ def learn_tokenizer(
             for counted in run_tasks(make_worker, cut_blocks(units), num_workers):
                 num_documents += counted.num_documents
                 num_bytes += counted.num_bytes
-                totals.update(counted.chunks)
+                totals.add(counted.chunks)
                 progress.update(counted.num_bytes / share if share < 1 else counted.num_bytes)
         with tqdm(desc="merging", total=count_merges(vocab_size), unit="merge", disable=is_quiet) as progress:
 
             def show(done: int, _: int) -> None:
                 progress.update(done - progress.n)
 
-            learned = learn(totals, count_merges(vocab_size), min_count=min_count, progress=show)
-    report = {"documents": num_documents, "bytes": num_bytes, **describe(learned)}
+            chunks, num_rare = totals.take_most_frequent()
+            learned = learn(chunks, count_merges(vocab_size), min_count=min_count, progress=show)
+    report = {"documents": num_documents, "bytes": num_bytes, "left_out_rare_chunks": num_rare, **describe(learned)}
     return Tokenizer.from_merges(learned.merges), report
 
 
@@ -114,7 +121,7 @@ def describe(learned: Learned) -> dict[str, Any]:
     Returns:
         characters_per_token; unused_ids: ids of text that occur nowhere once all merges are made;
         whole_word_fraction: the share of the text's bytes in chunks that are one token; distinct_chunks;
-        left_out_chunks: occurrences of chunks longer than `MAX_CHUNK_BYTES`, which were not counted.
+        left_out_long_chunks: occurrences of chunks longer than `MAX_CHUNK_BYTES`.
     """
     counts = learned.counts
     num_ids = np.diff(learned.ends, prepend=0)
@@ -124,8 +131,9 @@ def describe(learned: Learned) -> dict[str, Any]:
     one_token_bytes = int(counts @ (num_bytes * (num_ids == 1)))
     return {
         "distinct_chunks": len(counts),
-        "left_out_chunks": learned.num_left_out,
+        "left_out_long_chunks": learned.num_left_out,
         "max_chunk_bytes": MAX_CHUNK_BYTES,
+        "max_distinct_chunks": MAX_CHUNKS,
         "characters_per_token": round(text_chars / max(1, tokens), 4),
         "whole_word_fraction": round(one_token_bytes / max(1, text_bytes), 4),
         "unused_ids": 256 + len(learned.merges) - len(np.unique(learned.ids)),

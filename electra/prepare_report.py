@@ -25,8 +25,12 @@ def summary(manifest: dict[str, Any], seconds: float) -> str:
         lines.append(
             f"tokenizer  {manifest['vocab_size']:,} ids learned from {report['bytes'] / 1e6:,.1f} MB: "
             f"{report['characters_per_token']} characters a token, {report['unused_ids']:,} ids unused, "
-            f"{report['whole_word_fraction']:.1%} of the text in one-token chunks; "
-            f"{report['left_out_chunks']:,} chunks over {report['max_chunk_bytes']:,} bytes not counted"
+            f"{report['whole_word_fraction']:.1%} of the text in one-token chunks"
+        )
+        lines.append(
+            f"           not learned from: {report['left_out_long_chunks']:,} chunks over "
+            f"{report['max_chunk_bytes']:,} bytes, {report['left_out_rare_chunks']:,} beyond the "
+            f"{report['max_distinct_chunks']:,} most frequent"
         )
     lines.append(f"time       {seconds:,.1f} s, {size / 1e6 / seconds:.1f} MB of text a second")
     return "\n".join(lines)

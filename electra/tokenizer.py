@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from electra import bpe
-from electra.bpe_trainer import MIN_COUNT, ChunkCounter, Progress, learn_merges
+from electra.bpe_trainer import MIN_COUNT, Progress, learn_merges
+from electra.chunk_counter import ChunkCounter
 from electra.encoder import Encoder
 from electra.files import FormatError, read_json, write_json
 from electra.tokenizer_json import SPECIAL_TOKENS, Vocabulary, from_json, native_vocabulary, to_json
@@ -77,7 +78,7 @@ class Tokenizer:
         counter = ChunkCounter()
         for texts in group_texts(documents):
             counter.add(texts)
-        return cls.from_merges(learn_merges(counter.chunks(), num_merges, min_count=min_count, progress=progress))
+        return cls.from_merges(learn_merges(counter.take(), num_merges, min_count=min_count, progress=progress))
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text: never a special one, whatever the text says.

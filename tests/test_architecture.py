@@ -15,7 +15,7 @@ from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from tests.conftest import ROOT
 
 ORDER = """
-files cli seeding word_table bpe config bpe_batch bpe_trainer tokenizer_json encoder tokenizer wordpiece
+files cli seeding word_table bpe config bpe_batch bpe_trainer chunk_counter tokenizer_json encoder tokenizer wordpiece
 archives corpus parallel shards windows prepare_learn prepare_encode prepare_report prepare transformer models
 corruption objective optim runtime efficiency metrics evaluation runlog checkpoint training_state hub_layout
 hub glue glue_rows glue_batches glue_predictions glue_release glue_download glue_command finetune glue_results

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electra import bpe
-from electra.bpe_trainer import MAX_CHUNK_BYTES, ChunkCounter, learn, learn_merges
+from electra.bpe_trainer import MAX_CHUNK_BYTES, learn, learn_merges
 from tests.oracles import merges_by_recounting
 from tests.test_bpe import BYTE_IDS, A, B, C
 
@@ -120,20 +119,3 @@ def test_progress_is_reported_to_the_end() -> None:
         progress=lambda *x: seen.append(x),
     )
     assert seen == [(256, 300), (300, 300)]
-
-
-@pytest.mark.parametrize("max_words", [3, 1 << 19])
-def test_chunks_are_counted_over_documents_whatever_the_table_holds(max_words: int):
-    draw = random.Random(4)
-    words = ["".join(draw.choices("abcé ,.", k=draw.randint(1, 9))) for _ in range(300)] + ["x" * 40, "y " * 9]
-    documents = [" ".join(draw.choices(words, k=50)) for _ in range(20)]
-    counter = ChunkCounter(max_words)
-    sizes = [counter.add(documents[n : n + 3]) for n in range(0, 20, 3)]
-    assert counter.chunks() == Counter(chunk for text in documents for chunk in bpe.split_text(text))
-    assert sum(sizes) == sum(len(text.encode()) for text in documents)
-
-
-def test_nothing_is_counted_in_nothing():
-    counter = ChunkCounter()
-    assert counter.add([]) == counter.add([""]) == 0
-    assert not counter.chunks()

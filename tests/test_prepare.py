@@ -201,29 +201,30 @@ def test_a_wordpiece_vocabulary_can_be_given(tmp_path: Path):
 # --- learning the tokenizer -------------------------------------------------------------------------------
 
 
-def learned_from(units: list[corpus.Unit], share: float, num_workers: int = 1) -> tuple[Tokenizer, dict[str, Any]]:
+def learned_from(units: list[corpus.Unit], share: float, scratch: Path) -> tuple[Tokenizer, dict[str, Any]]:
     return learn_tokenizer(
         units,
         corpus.read_unit,
         share,
         vocab_size=300,
         min_count=2,
-        num_workers=num_workers,
+        num_workers=1,
         bar=lambda what: tqdm(desc=what, disable=True),
+        scratch=scratch,
     )
 
 
-def test_a_sample_is_the_start_of_every_unit_in_proportion():
+def test_a_sample_is_the_start_of_every_unit_in_proportion(tmp_path: Path):
     texts = [f"{letter * 3} {letter * 3}" for letter in "abcdefghij"]
     units = [
         corpus.Unit("x", "documents", 5 * 7, documents=tuple(texts[:5])),
         corpus.Unit("y", "documents", 5 * 7, documents=tuple(texts[5:])),
     ]
-    tokenizer, report = learned_from(units, share=0.4)
+    tokenizer, report = learned_from(units, 0.4, tmp_path)
     assert (report["documents"], report["bytes"]) == (4, 28)  # 14 of 35 bytes of each
     assert tokenizer.fingerprint == Tokenizer.train([*texts[:2], *texts[5:7]], 300).fingerprint
-    assert learned_from(units, share=1.0)[1]["documents"] == 10
-    assert learned_from(units, share=1e-9)[1]["documents"] == 2
+    assert learned_from(units, 1.0, tmp_path)[1]["documents"] == 10
+    assert learned_from(units, 1e-9, tmp_path)[1]["documents"] == 2
 
 
 def test_the_report_says_what_the_tokenizer_does():
@@ -231,8 +232,9 @@ def test_the_report_says_what_the_tokenizer_does():
     report = describe(learn(counts, 2))  # merges: a+b, then " "+ab
     assert report == {
         "distinct_chunks": 4,
-        "left_out_chunks": 5,
+        "left_out_long_chunks": 5,
         "max_chunk_bytes": 1024,
+        "max_distinct_chunks": 2_097_152,
         # characters: 6 x 3 + 4 x 2 + 2 x 3 + 3 = 35; tokens: 6 x 1 + 4 x 1 + 2 x 2 + 3 = 17
         "characters_per_token": round(35 / 17, 4),
         # one token: " ab", "ab" and "d" have 18 + 8 + 3 of the 35 bytes
@@ -484,7 +486,9 @@ def test_the_command_makes_verifies_and_inspects_a_folder(
         printed[1] == f"tokens     {tokens:,}, {tokens / 130:,.1f} a document, {size / tokens:.3f} bytes of text each"
     )
     assert printed[2].startswith("tokenizer  300 ids learned from 0.0 MB: ")
-    assert re.fullmatch(r"time       [\d.]+ s, [\d.]+ MB of text a second", printed[3])
+    left_out = "0 chunks over 1,024 bytes, 0 beyond the 2,097,152 most frequent"
+    assert printed[3] == f"           not learned from: {left_out}"
+    assert re.fullmatch(r"time       [\d.]+ s, [\d.]+ MB of text a second", printed[4])
     main(["--verify", str(out)])
     assert capsys.readouterr().out == f"{out}: {verify(out)} files hold what was written\n"
     main(["--inspect", str(out)])

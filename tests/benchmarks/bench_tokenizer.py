@@ -113,6 +113,7 @@ def ours_train(texts: Sequence[str]) -> Tokenizer:
             min_count=2,
             num_workers=NUM_WORKERS,
             bar=lambda what: tqdm(desc=what, disable=True),
+            scratch=Path(tempfile.gettempdir()),
         )[0]
     finally:
         corpus.BLOCK_BYTES = block_bytes
