@@ -222,7 +222,7 @@ def _field(where: str, line: bytes, field: str) -> bytes | str | BadDocument:
         record = json.loads(line)
     except UnicodeDecodeError:
         return line  # whose decoding will name the byte
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a JSONDecodeError, or a number of thousands of digits
         return BadDocument(f"{expected}, found {error}; {SKIP_REMEDY}", "bad JSON line")
     value = record.get(field) if isinstance(record, dict) else None
     if isinstance(value, str):

@@ -13,6 +13,7 @@ import io
 import json
 import mmap
 import resource
+import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def _open(folder: Path, record: dict[str, Any], part: str, length: int) -> npt.N
         found = f"an array of {array.dtype.name} with shape {array.shape}"
     except FileNotFoundError:
         array, found = None, "no such file"
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, tokenize.TokenError):  # the last from a header that is no Python
         array, found = None, f"a damaged or truncated file of {path.stat().st_size:,} bytes"
     except OSError as error:
         found = f"{error.strerror}; raise the limit on open files (ulimit -Hn) to twice the shards, and some"
@@ -156,7 +157,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise FormatError(f"{path}: expected {FORMAT!r} version {VERSION}, found {found!r}; {_REBUILD}")
     with _refusing_malformed(path):
         for name in (record["name"] for split in SPLITS for record in manifest["splits"][split]):
-            if Path(name).name != name:
+            if Path(name).name != name or not name.isprintable():
                 raise FormatError(f"{path}: expected plain file names, found {name!r}; {_REBUILD}")
     return manifest
 
@@ -165,7 +166,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def _refusing_malformed(path: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError) as error:
+    except FormatError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         found = f"{type(error).__name__} {error}"
         raise FormatError(f"{path}: expected a manifest as prepare writes it, found {found}; {_REBUILD}") from None
 
@@ -199,8 +202,9 @@ def verify(folder: Path) -> int:
         digests = {manifest["tokenizer_file"]: manifest["tokenizer_sha256"]}
         for record in (record for split in SPLITS for record in manifest["splits"][split]):
             digests |= {f"{record['name']}.{part}.npy": record[f"{part}_sha256"] for part in PARTS}
-    for name, expected in digests.items():
-        found = sha256_file(folder / name) if (folder / name).exists() else "no such file"
+        files = {folder / name: digest for name, digest in digests.items()}
+    for file, expected in files.items():
+        found = sha256_file(file) if file.exists() else "no such file"
         if found != expected:
-            raise FormatError(f"{folder / name}: expected sha256 {expected}, found {found}; {_REBUILD}")
-    return len(digests)
+            raise FormatError(f"{file}: expected sha256 {expected}, found {found}; {_REBUILD}")
+    return len(files)

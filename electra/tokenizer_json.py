@@ -107,9 +107,9 @@ def from_json(content: Any, file: Path) -> Vocabulary:
         tokens = [printable(token) for token in bpe.token_bytes(merges)[bpe.NUM_SPECIAL_TOKENS :]]
         names |= {vocab[name]: name for name in vocab.keys() - set(tokens)}
         ids = [*range(bpe.NUM_SPECIAL_TOKENS), *map(vocab.__getitem__, tokens)]
+        _check_ids([*ids[bpe.NUM_SPECIAL_TOKENS :], *names], file)
     except (KeyError, TypeError, AttributeError) as error:
         _refuse(file, "a tokenizer.json of the tokenizers library", f"{type(error).__name__} {error}")
-    _check_ids([*ids[bpe.NUM_SPECIAL_TOKENS :], *names], file)
     return Vocabulary(merges, ids, names, _special_ids(names, file))
 
 

@@ -289,6 +289,8 @@ def test_invalid_utf8_in_a_cut_file_is_named_by_its_place_in_the_whole(tmp_path:
         ('{"body": "x", "id": 3}', "found body, id", "no text field"),
         ('{"text": 3}', "found text", "no text field"),
         ("{}", "found no field", "no text field"),
+        ('{"text": "x", "id": ' + "9" * 5000 + "}", "found Exceeds the limit", "bad JSON line"),
+        ("[" * 100_000, "found maximum recursion depth exceeded", "bad JSON line"),
     ],
 )
 def test_bad_json_lines_are_named(line: str, found: str, reason: str, tmp_path: Path):

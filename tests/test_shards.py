@@ -102,6 +102,13 @@ def test_verify_finds_a_flipped_byte(folder: Path, name: str):
         verify(folder)
 
 
+def test_verify_refuses_a_manifest_that_names_no_file(folder: Path):
+    manifest = read_json(folder / "manifest.json")
+    write_json(folder / "manifest.json", {**manifest, "tokenizer_file": 3})
+    with pytest.raises(FormatError, match=r"manifest.json: expected a manifest as prepare writes it, found TypeError"):
+        verify(folder)
+
+
 def test_verify_finds_a_missing_file(folder: Path):
     (folder / "train-00002.tokens.npy").unlink()
     with pytest.raises(FormatError, match=r"train-00002.tokens.npy: expected sha256 .*, found no such file; rebuild"):
@@ -159,6 +166,15 @@ def test_another_array_is_refused_on_opening(folder: Path, array: np.ndarray, fo
         open_shards(folder)
 
 
+def test_a_header_that_is_no_python_is_refused_on_opening(folder: Path):
+    """NumPy's fallback for old headers raises an error of the `tokenize` module."""
+    path = folder / "train-00002.tokens.npy"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"}", b"("))
+    with pytest.raises(FormatError, match=f"found a damaged or truncated file of {len(content)} bytes"):
+        open_shards(folder)
+
+
 def test_a_missing_shard_is_refused_on_opening(folder: Path):
     (folder / "train-00000.ends.npy").unlink()
     with pytest.raises(FormatError, match=r"train-00000.ends.npy: expected 2 documents as int64, found no such file"):
@@ -169,6 +185,8 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda m: m.update(format="numbers"), r"expected 'electra token shards' version 1, found \['numbers', 1\]"),
     (lambda m: m.update(version=2), r"expected 'electra token shards' version 1, found \['electra token shards', 2\]"),
     (lambda m: m["splits"]["train"][0].update(name="../elsewhere"), "expected plain file names, found '../elsewhere'"),
+    (lambda m: m["splits"]["train"][0].update(name="\ud800"), r"expected plain file names, found '\\ud800'"),
+    (lambda m: m["splits"]["train"][0].update(num_tokens="3"), "expected a manifest as prepare writes it, found"),
     (lambda m: m["splits"].pop("held-out"), "expected a manifest as prepare writes it, found KeyError 'held-out'"),
     (lambda m: m["splits"]["train"][0].pop("num_tokens"), "found KeyError 'num_tokens'"),
 ]

@@ -252,6 +252,7 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c["model"]["merges"].reverse(), "merges of tokens made before, each made once, found merge 0 of"),
     (lambda c: c["model"]["merges"].append(c["model"]["merges"][0]), "each made once, found merge 141 of"),
     (lambda c: c["model"]["vocab"].update({"<unk>": 900}), "each id from 0 on to be one token, found 402 tokens"),
+    (lambda c: c["model"]["vocab"].update({"!": "four"}), "expected a tokenizer.json .*, found TypeError"),
     (without("model"), "expected a tokenizer.json of the tokenizers library, found KeyError 'model'"),
     (without("model", "merges"), "found KeyError 'merges'"),
     (lambda c: c["model"].update(merges=[1]), "expected a tokenizer.json of the tokenizers library, found TypeError"),

@@ -1,12 +1,13 @@
 """The tokenizer and the data pipeline against their peers, side by side on this machine.
 
-    RAYON_NUM_THREADS=2 python -m tests.benchmarks.bench_tokenizer DIR [--files 82] [--repeats 3] [PART ...]
+    python -m tests.benchmarks.bench_tokenizer DIR [PART ...] [--files 82] [--repeats 3] [--json FILE]
 
 DIR holds OpenWebText's extracted `*_data.xz`; 82 files of the test corpus are 190 MB. Parts: train, encode,
 pipeline, long, memory, windows (default: all). Peers: the `tokenizers` library and tiktoken, each given two threads
 where ours gets two processes. Contenders take turns and start cold: fresh processes, fresh objects. Printed are
 medians over the turns with their range, and ratios as medians of the ratios within a turn, so that other load on the
-machine hits both sides. CPU seconds are of all threads and processes together.
+machine hits both sides. CPU seconds are of all threads and processes together. All numbers and where they come from
+go to FILE.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +34,19 @@ import numpy as np
 from tqdm import tqdm
 
 from electra import bpe, corpus, shards
+from electra.files import write_json
 from electra.parallel import paused_gc, run_tasks
 from electra.prepare import PrepareConfig, prepare
 from electra.prepare_learn import learn_tokenizer
 from electra.tokenizer import SPECIAL_TOKENS, SpecialIds, Tokenizer, group_texts
-from electra.windows import WindowSampler
+from electra.windows import SAMPLINGS, WindowSampler
 
 VOCAB_SIZE = 30_522
 NUM_WORKERS = 2
 OPENWEBTEXT_BYTES = 39_769_494_896
 PARTS = ("train", "encode", "pipeline", "long", "memory", "windows")
+
+Record = dict[str, Any]  # what goes to the JSON file
 
 
 def cpu_seconds() -> float:
@@ -50,8 +55,12 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def compare(contenders: dict[str, Callable[[], Any]], repeats: int, megabytes: float) -> dict[str, Any]:
-    """Time contenders in turns; print seconds, MB/s, and how the first compares with each other one."""
+def compare(contenders: dict[str, Callable[[], Any]], repeats: int, megabytes: float) -> tuple[Record, dict[str, Any]]:
+    """Time contenders in turns; print seconds, MB/s, and how the first compares with each other one.
+
+    Returns:
+        The times, and what each contender returned in the last turn.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     cpu: dict[str, list[float]] = {name: [] for name in contenders}
     results: dict[str, Any] = {}
@@ -65,18 +74,21 @@ def compare(contenders: dict[str, Callable[[], Any]], repeats: int, megabytes: f
     ours = next(iter(contenders))
     for name in contenders:
         median = statistics.median(seconds[name])
-        spread = f"{min(seconds[name]):.2f} to {max(seconds[name]):.2f}"
-        line = f"  {name:<34}{median:8.2f} s ({spread}) {megabytes / median:7.1f} MB/s "
+        line = f"  {name:<38}{median:8.2f} s {_range(seconds[name])} {megabytes / median:7.1f} MB/s "
         line += f"{statistics.median(cpu[name]):8.2f} CPU s"
         if name != ours:
             line += f"   ours: {_ratio(seconds[name], seconds[ours])} as fast, CPU {_ratio(cpu[name], cpu[ours])}"
-        print(line, flush=True)
-    return {**results, "seconds": {name: statistics.median(times) for name, times in seconds.items()}}
+        print(f"{line}, n = {repeats}", flush=True)
+    return {"megabytes": megabytes, "seconds": seconds, "cpu_seconds": cpu}, results
+
+
+def _range(numbers: Sequence[float]) -> str:
+    return f"({min(numbers):.2f} to {max(numbers):.2f})"
 
 
 def _ratio(theirs: list[float], ours: list[float]) -> str:
     ratios = [other / own for other, own in zip(theirs, ours, strict=True)]
-    return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+    return f"{statistics.median(ratios):.2f}x {_range(ratios)}"
 
 
 def read_with_the_standard_library(files: Sequence[Path]) -> Iterator[str]:
@@ -208,19 +220,20 @@ def tiktoken_encode(path: Path, texts: Sequence[str]) -> list[list[int]]:
 # --- parts ------------------------------------------------------------------------------------------------
 
 
-def bench_train(texts: Sequence[str], repeats: int, megabytes: float, path: Path) -> None:
+def bench_train(texts: Sequence[str], repeats: int, megabytes: float, path: Path) -> Record:
     """Training: time, and every merge in order."""
     print(f"train: {VOCAB_SIZE:,} ids from {megabytes:.1f} MB")
     contenders = {"ours": lambda: ours_train(texts), "tokenizers": lambda: library_train(texts)}
-    results = compare(contenders, repeats, megabytes)
+    record, results = compare(contenders, repeats, megabytes)
     results["ours"].save(path)
     ours = [tuple(merge.split(" ")) for merge in json.loads(path.read_text())["model"]["merges"]]
     theirs = [tuple(merge) for merge in json.loads(results["tokenizers"].to_str())["model"]["merges"]]
     assert ours == theirs, "merges differ"
     print(f"  all {len(ours):,} merges are equal, in order")
+    return record
 
 
-def bench_encode(texts: Sequence[str], repeats: int, megabytes: float, path: Path) -> None:
+def bench_encode(texts: Sequence[str], repeats: int, megabytes: float, path: Path) -> Record:
     """Encoding: time, and every id of every document."""
     print(f"encode: {len(texts):,} documents, {megabytes:.1f} MB, {NUM_WORKERS} threads or processes, cold")
     contenders: dict[str, Callable[[], Any]] = {
@@ -228,16 +241,17 @@ def bench_encode(texts: Sequence[str], repeats: int, megabytes: float, path: Pat
         "tokenizers encode_batch_fast": lambda: library_encode(path, texts),
         "tiktoken encode_ordinary_batch": lambda: tiktoken_encode(path, texts),
     }
-    results = compare(contenders, repeats, megabytes)
+    record, results = compare(contenders, repeats, megabytes)
     num_ids = 0
     for n, ids in enumerate(results["ours"]):
         assert ids.tolist() == results["tokenizers encode_batch_fast"][n], f"document {n} differs"
         assert (ids - bpe.NUM_SPECIAL_TOKENS).tolist() == results["tiktoken encode_ordinary_batch"][n], n
         num_ids += len(ids)
     print(f"  all {num_ids:,} ids of all documents are equal")
+    return record
 
 
-def bench_pipeline(files: Sequence[Path], repeats: int, megabytes: float, path: Path, work: Path) -> None:
+def bench_pipeline(files: Sequence[Path], repeats: int, megabytes: float, path: Path, work: Path) -> Record:
     """Archives to shards, end to end."""
     print("pipeline: xz archives to token shards")
     source = work / "in"
@@ -249,28 +263,39 @@ def bench_pipeline(files: Sequence[Path], repeats: int, megabytes: float, path: 
         "standard library + encode_batch_fast": lambda: library_pipeline(files, work / "theirs", path),
         "ours, learning the tokenizer too": lambda: ours_pipeline(source, work / "both", None),
     }
-    results = compare(contenders, repeats, megabytes)
+    record, results = compare(contenders, repeats, megabytes)
     assert results["ours"]["num_tokens"] == results["standard library + encode_batch_fast"]
-    encode, both = (results["seconds"][name] for name in ("ours", "ours, learning the tokenizer too"))
-    learn = (both - encode) * max(1.0, 1_000 / megabytes)  # of the default sample of 1 GB, taken as growing with it
+    encode, both = (statistics.median(record["seconds"][name]) for name in ("ours", "ours, learning the tokenizer too"))
+    # learning is taken as growing with the text, up to the sample of 1 GB, and as gaining nothing from more cores
+    learn = (both - encode) * 1_000 / megabytes
     for cores in (2, 8, 16):
         hours = (learn + encode * OPENWEBTEXT_BYTES / 1e6 / megabytes * NUM_WORKERS / cores) / 3600
+        record[f"projected_hours_on_{cores}_cores"] = hours
         print(f"  projected for OpenWebText, {OPENWEBTEXT_BYTES / 1e9:.1f} GB, on {cores:>2} cores: {hours:.2f} hours")
+    return record
 
 
-def bench_long(path: Path) -> None:
+def bench_long(path: Path, repeats: int) -> Record:
     """Chunks without an end."""
     print("long: one chunk")
-    letters = random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=2_000_000)
-    for name, text in (
-        ("1 MB of random letters", "".join(letters[:1_000_000])),
-        ("2 MB of random letters", "".join(letters)),
-        ('1 MB of "a"', "a" * 1_000_000),
-    ):
-        tokenizer = Tokenizer.load(path)
-        started, cpu_started = time.perf_counter(), cpu_seconds()
-        tokenizer.encode(text)
-        print(f"  {name:<34}{time.perf_counter() - started:8.2f} s {cpu_seconds() - cpu_started:8.2f} CPU s")
+    letters = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=2_000_000))
+    texts = {
+        "1 MB of random letters": letters[:1_000_000],
+        "2 MB of random letters": letters,
+        '1 MB of "a"': "a" * 10**6,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in texts}
+    for _ in range(repeats):
+        for name, text in texts.items():
+            tokenizer = Tokenizer.load(path)
+            started = time.perf_counter()
+            tokenizer.encode(text)
+            seconds[name].append(time.perf_counter() - started)
+    for name, times in seconds.items():
+        print(f"  {name:<38}{statistics.median(times):8.2f} s {_range(times)}, n = {repeats}")
+    one, two, _ = seconds.values()
+    print(f"  twice the letters take {_ratio(two, one)} the time")
+    return {"seconds": seconds}
 
 
 def anonymous_bytes(process: int) -> int:
@@ -289,65 +314,107 @@ def anonymous_bytes(process: int) -> int:
     return total
 
 
-def bench_memory(data: Path, work: Path) -> None:
-    """Peak anonymous memory of the whole command, for half the corpus, all of it, and all of it twice."""
+def peak_of_prepare(arguments: Sequence[str | Path], out: Path) -> int:
+    """Run the command and watch it; returns the peak of RssAnon, summed over its processes."""
+    command = [sys.executable, "-m", "electra", "prepare", *map(str, arguments), "--out", str(out), "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, anonymous_bytes(process.pid))
+        time.sleep(0.05)
+    assert process.returncode == 0
+    shutil.rmtree(out)
+    return peak
+
+
+def write_random_words(path: Path, megabytes: int) -> Path:
+    """Words of seven random letters: nearly every one is a chunk of its own, the worst text there is."""
+    draws = np.random.default_rng(0)
+    with open(path, "wb") as file:
+        for _ in range(200 * megabytes):
+            letters = draws.integers(ord("a"), ord("z") + 1, 5_000, dtype=np.uint8)
+            letters[7::8] = ord(" ")
+            file.write(letters.tobytes() + b"|")
+    return path
+
+
+def bench_memory(data: Path, work: Path) -> Record:
+    """Peak anonymous memory of the whole command as the text doubles: below the caps, at one, at the other."""
     print("memory: peak of RssAnon, summed over processes, of python -m electra prepare")
     files = sorted(data.glob("*_data.xz"))
-    for name, chosen in (("half", files[::2]), ("all", files), ("twice", [*files, *files])):
-        source = work / f"memory-{name}"
-        source.mkdir()
+    sources: dict[str, Path] = {}
+    for name, chosen in (("half", files[::2]), ("all", files), ("all twice", [*files, *files])):
+        sources[name] = work / f"memory-{name}"
+        sources[name].mkdir()
         for n, file in enumerate(chosen):
-            os.symlink(file, source / f"{n}-{file.name}")
-        command = [
-            sys.executable,
-            "-m",
-            "electra",
-            "prepare",
-            str(source),
-            "--out",
-            str(work / "out"),
-            "--workers",
-            "2",
-        ]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, anonymous_bytes(process.pid))
-            time.sleep(0.05)
-        assert process.stdout
-        print(f"  {name:<34}{peak / 1e9:8.2f} GB\n" + process.stdout.read(), flush=True)
-        assert process.returncode == 0
-        shutil.rmtree(work / "out")
+            os.symlink(file, sources[name] / f"{n}-{file.name}")
+    cases: dict[str, list[str | Path]] = {name: [sources[name]] for name in ("half", "all")}
+    for name, source in sources.items():
+        cases[f"{name}, --sample-bytes 100000000"] = [source, "--sample-bytes", "100000000"]
+    for size in (50, 100):
+        words = write_random_words(work / f"{size}.txt", size)
+        cases[f"{size} MB of random words"] = [words, "--document-separator", "|"]
+    peaks = {}
+    for name, arguments in cases.items():
+        peaks[name] = peak_of_prepare(arguments, work / "out")
+        print(f"  {name:<38}{peaks[name] / 1e9:8.2f} GB", flush=True)
+    return {"peak_bytes": peaks}
 
 
-def bench_windows(work: Path) -> None:
-    """20 GB of sparse shards: opening them, and drawing batches of 128 rows of 128 ids."""
-    print("windows: 20 GB of sparse shards, 128 x 128")
+def write_sparse_shards(folder: Path) -> int:
+    """A shard folder of 20 GB of zeros that take no room; returns how many files it has."""
     num_shards, num_documents = 1_200, 6_700
-    folder = work / "sparse"
     folder.mkdir()
     ends = np.linspace(0, 20e9 / 2 / num_shards, num_documents + 1).astype("<i8")[1:]
     records = []
     for n in range(num_shards):
         record = {"name": f"train-{n:05d}", "num_documents": num_documents, "num_tokens": int(ends[-1])}
-        np.lib.format.open_memmap(folder / f"{record['name']}.tokens.npy", "w+", np.dtype("<u2"), (int(ends[-1]),))
+        np.lib.format.open_memmap(folder / f"{record['name']}.tokens.npy", "w+", bpe.ID_DTYPE, (int(ends[-1]),))
         np.save(folder / f"{record['name']}.ends.npy", ends)
         records.append({**record, "tokens_sha256": "", "ends_sha256": ""})
     manifest = {"format": shards.FORMAT, "version": shards.VERSION, "tokenizer_fingerprint": ""}
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "splits": {"train": records, "held-out": []}}))
-    started = time.perf_counter()
-    train = shards.open_shards(folder)
-    seconds = time.perf_counter() - started
-    print(f"  opening {train.num_tokens * 2 / 1e9:.1f} GB in {2 * num_shards:,} files {seconds:8.2f} s")
-    for sampling in ("documents", "tokens"):
-        sampler = WindowSampler(
-            train, special_ids=SpecialIds(0, 1, 2, 3), batch_size=128, seq_length=128, seed=0, sampling=sampling
-        )
-        started, cpu_started = time.perf_counter(), time.process_time()
-        for step in range(300):
-            sampler.sample(step)
-        rates = 300 / (time.perf_counter() - started), 300 / (time.process_time() - cpu_started)
-        print(f"  {sampling:<34}{rates[0]:8.0f} batches/s ({rates[1]:.0f} by CPU time)")
+    (folder / shards.MANIFEST).write_text(json.dumps({**manifest, "splits": {"train": records, "held-out": []}}))
+    return 2 * num_shards
+
+
+def bench_windows(work: Path, repeats: int) -> Record:
+    """20 GB of sparse shards: opening them, and drawing batches of 128 rows of 128 ids."""
+    num_files, num_batches = write_sparse_shards(work / "sparse"), 200
+    print(f"windows: 20 GB of sparse shards in {num_files:,} files, 128 x 128 ids a batch")
+    seconds: list[float] = []
+    rates: dict[str, list[float]] = {sampling: [] for sampling in SAMPLINGS}
+    for repeat in range(repeats):
+        started = time.perf_counter()
+        train = shards.open_shards(work / "sparse")
+        seconds.append(time.perf_counter() - started)
+        for sampling in SAMPLINGS:
+            sampler = WindowSampler(
+                train,
+                special_ids=SpecialIds(0, 1, 2, 3),
+                batch_size=128,
+                seq_length=128,
+                seed=repeat,
+                sampling=sampling,
+            )
+            started = time.perf_counter()
+            for step in range(num_batches):
+                sampler.sample(step)
+            rates[sampling].append(num_batches / (time.perf_counter() - started))
+    print(f"  {'opening':<38}{statistics.median(seconds):8.2f} s {_range(seconds)}, n = {repeats}")
+    for sampling, found in rates.items():
+        print(f"  {sampling:<38}{statistics.median(found):8.0f} batches/s {_range(found)}, n = {repeats}")
+    return {"seconds_to_open": seconds, "batches_per_second": rates}
+
+
+def where_from() -> Record:
+    """Commit, command, versions and hardware."""
+    import tokenizers
+    import torch
+
+    from electra.runlog import provenance
+
+    found: Record = {**provenance(sys.argv, torch.device("cpu")), "cores": os.cpu_count(), "load": os.getloadavg()}
+    return found | {"tokenizers": tokenizers.__version__, "regex": metadata.version("regex")}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -358,29 +425,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("parts", nargs="*", default=PARTS, choices=[*PARTS, []], metavar="PART")
     parser.add_argument("--files", type=int, default=82)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="where to write all numbers")
     args = parser.parse_args(argv)
     os.environ.setdefault("RAYON_NUM_THREADS", str(NUM_WORKERS))
     files = sorted(args.data.glob("*_data.xz"))[: args.files]
+    record: Record = {}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         texts = list(read_with_the_standard_library(files))
         megabytes = sum(len(text.encode()) for text in texts) / 1e6
         path = work / "tokenizer.json"
         if "train" in args.parts:
-            bench_train(texts, args.repeats, megabytes, path)
-        else:
+            record["train"] = bench_train(texts, args.repeats, megabytes, path)
+        elif {"encode", "pipeline", "long"} & {*args.parts}:
             ours_train(texts).save(path)
         if "encode" in args.parts:
-            bench_encode(texts, args.repeats, megabytes, path)
+            record["encode"] = bench_encode(texts, args.repeats, megabytes, path)
         del texts
         if "pipeline" in args.parts:
-            bench_pipeline(files, args.repeats, megabytes, path, work)
+            record["pipeline"] = bench_pipeline(files, args.repeats, megabytes, path, work)
         if "long" in args.parts:
-            bench_long(path)
+            record["long"] = bench_long(path, args.repeats)
         if "memory" in args.parts:
-            bench_memory(args.data, work)
+            record["memory"] = bench_memory(args.data, work)
         if "windows" in args.parts:
-            bench_windows(work)
+            record["windows"] = bench_windows(work, args.repeats)
+    if args.json:
+        write_json(args.json, {"provenance": where_from(), **record})
 
 
 if __name__ == "__main__":
