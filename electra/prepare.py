@@ -43,7 +43,7 @@ class PrepareConfig:
         30_522,
         f"ids of the tokenizer that is learned, {MIN_VOCAB_SIZE} to {MAX_VOCAB_SIZE:,}",
         unit="ids",
-        source="F§6.3",
+        source="table 5",
     )
     min_count: int = cli.setting(MIN_COUNT, "pairs that are rarer are not merged", low=1, unit="occurrences")
     sample_bytes: int = cli.setting(

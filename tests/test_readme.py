@@ -13,6 +13,7 @@ import train_pretrain
 from electra.__main__ import COMMANDS
 from electra.cli import settings_table
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
+from electra.prepare import PrepareConfig
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -20,7 +21,7 @@ BLOCKS = [text for kind, text in re.findall(r"^```(\w*)\n(.*?)^```", README, re.
 COMMAND_LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
 
 
-@pytest.mark.parametrize("config_class", [EncoderConfig, PretrainConfig, FinetuneConfig])
+@pytest.mark.parametrize("config_class", [PrepareConfig, EncoderConfig, PretrainConfig, FinetuneConfig])
 def test_the_settings_tables_are_generated_from_the_settings(config_class):
     assert settings_table(config_class) in README
 
