@@ -254,6 +254,7 @@ def _encode(text: Input, out: Path, min_held_out: int, num_workers: int, bar: Ca
         make_worker = functools.partial(EncodeBlocks, text.read, out, min_held_out)
         for record in run_tasks(make_worker, unfinished(), num_workers):
             progress.update(record.get("text_bytes", 0))
+        progress.total = progress.n  # of packed text it was a guess
     return num_blocks
 
 
@@ -279,7 +280,8 @@ def main(argv: Sequence[str]) -> None:
         parser.error("expected sources and --out DIR; or --verify DIR; or --inspect DIR")
     if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers: expected 1 or more, found {args.workers}; leave it out to use all cores")
+    goes_on = any((args.out / begun).exists() for begun in (shards.MANIFEST, f"{WORK}/{SETTINGS}"))
     started = time.monotonic()
     config = cli.build(PrepareConfig, vars(args))
     manifest = prepare(args.sources, args.out, config, num_workers=args.workers, show_progress=True)
-    print(summary(manifest, time.monotonic() - started))
+    print(summary(manifest, time.monotonic() - started, goes_on=goes_on))

@@ -104,6 +104,7 @@ def learn_tokenizer(
                 num_bytes += counted.num_bytes
                 totals.add(counted.chunks)
                 progress.update(counted.num_bytes / share if share < 1 else counted.num_bytes)
+            progress.total = progress.n  # of packed text it was a guess
         with tqdm(desc="merging", total=count_merges(vocab_size), unit="merge", disable=is_quiet) as progress:
 
             def show(done: int, _: int) -> None:

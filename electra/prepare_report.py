@@ -12,8 +12,13 @@ from electra.windows import WindowSampler
 from electra.wordpiece import load_tokenizer
 
 
-def summary(manifest: dict[str, Any], seconds: float) -> str:
-    """What became of a corpus, for people."""
+def summary(manifest: dict[str, Any], seconds: float, *, goes_on: bool = False) -> str:
+    """What became of a corpus, for people.
+
+    Args:
+        seconds: that this start took.
+        goes_on: whether an earlier start had done a part or all of it, so that there is no speed to tell.
+    """
     documents, tokens, size = (manifest[name] for name in ("num_documents", "num_tokens", "text_bytes"))
     held_out = sum(shard["num_documents"] for shard in manifest["splits"]["held-out"])
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in manifest["skipped"].items()) or "none"
@@ -32,7 +37,8 @@ def summary(manifest: dict[str, Any], seconds: float) -> str:
             f"{report['max_chunk_bytes']:,} bytes, {report['left_out_rare_chunks']:,} beyond the "
             f"{report['max_distinct_chunks']:,} most frequent"
         )
-    lines.append(f"time       {seconds:,.1f} s, {size / 1e6 / seconds:.1f} MB of text a second")
+    speed = "on top of what was there" if goes_on else f"{size / 1e6 / seconds:.1f} MB of text a second"
+    lines.append(f"time       {seconds:,.1f} s, {speed}")
     return "\n".join(lines)
 
 

@@ -489,6 +489,10 @@ def test_the_command_makes_verifies_and_inspects_a_folder(
     left_out = "0 chunks over 1,024 bytes, 0 beyond the 2,097,152 most frequent"
     assert printed[3] == f"           not learned from: {left_out}"
     assert re.fullmatch(r"time       [\d.]+ s, [\d.]+ MB of text a second", printed[4])
+    main([str(folder), "--out", str(out), "--vocab-size", "300", "--min-held-out", "7"])
+    again = capsys.readouterr().out.splitlines()
+    assert again[:4] == printed[:4]
+    assert re.fullmatch(r"time       [\d.]+ s, on top of what was there", again[4])
     main(["--verify", str(out)])
     assert capsys.readouterr().out == f"{out}: {verify(out)} files hold what was written\n"
     main(["--inspect", str(out)])
@@ -512,10 +516,11 @@ def test_inspect_shows_sizes_and_three_windows(tmp_path: Path):
         assert any(ast.literal_eval(line.partition(": ")[2]) in text for text in TEXTS)
 
 
-def test_progress_can_be_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    prepare_documents(TEXTS, tmp_path / "out", vocab_size=300, min_held_out=7, show_progress=True)
+def test_progress_is_shown_and_ends_at_all_of_it(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Before it is unpacked the size of the text is a guess."""
+    prepare([folder], tmp_path / "out", SMALL, num_workers=1, show_progress=True)
     shown = capsys.readouterr().err
-    assert all(f"{what}:" in shown for what in ("counting", "merging", "encoding"))
+    assert all(f"{what}: 100%" in shown for what in ("counting", "merging", "encoding"))
     prepare_documents(TEXTS, tmp_path / "quiet", vocab_size=300, min_held_out=7)
     assert capsys.readouterr().err == ""
 
