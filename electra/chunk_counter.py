@@ -106,19 +106,16 @@ class ChunkTotals:
             return self._counts, 0
         self._write()
         num_all = 0
-
-        def totals() -> Iterator[tuple[int, str, int]]:
-            nonlocal num_all
-            in_order = heapq.merge(*map(_read, self._files))
-            for chunk, group in itertools.groupby(in_order, operator.itemgetter(0)):
-                count = sum(part for _, part in group)
-                num_all += count
-                yield count << 32 | zlib.crc32(chunk.encode()), chunk, count
-
-        kept = Counter({chunk: count for _, chunk, count in heapq.nlargest(self._max_chunks, totals())})
+        kept: list[tuple[int, str]] = []
+        for chunk, group in itertools.groupby(heapq.merge(*map(_read, self._files)), operator.itemgetter(0)):
+            count = sum(part for _, part in group)
+            num_all += count
+            push = heapq.heappush if len(kept) < self._max_chunks else heapq.heappushpop
+            push(kept, (count << 32 | zlib.crc32(chunk.encode()), chunk))
         for file in self._files:
             file.close()
-        return kept, num_all - kept.total()
+        counts = Counter({chunk: rank >> 32 for rank, chunk in kept})
+        return counts, num_all - counts.total()
 
     def _write(self) -> None:
         in_order = sorted(self._counts.items())

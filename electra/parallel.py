@@ -8,6 +8,7 @@ workers of a killed parent end by themselves, because their pipe does.
 from __future__ import annotations
 
 import contextlib
+import enum
 import gc
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,14 @@ from typing import Any, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+class _Answer(enum.Enum):
+    """What a worker sends, each with its content."""
+
+    RESULT = enum.auto()
+    DONE = enum.auto()  # whether this was its last task
+    ERROR = enum.auto()
 
 
 @contextlib.contextmanager
@@ -31,13 +40,13 @@ def paused_gc() -> Iterator[None]:
 
 
 def run_tasks(
-    make_worker: Callable[[], Callable[[Task | None], Result]], tasks: Iterable[Task], num_workers: int
+    make_worker: Callable[[], Callable[[Task | None], Iterable[Result]]], tasks: Iterable[Task], num_workers: int
 ) -> Iterator[Result]:
     """Do tasks in `num_workers` processes and yield their results as they come, in no fixed order.
 
     Args:
         make_worker: called once in each process, so it must be picklable. What it returns is called with each task
-            and, at the end, once with None.
+            and, at the end, once with None; it answers with any number of results, each sent as it is made.
         tasks: what is sent to the workers, picklable.
         num_workers: 1 works in this process.
 
@@ -47,8 +56,9 @@ def run_tasks(
     if num_workers == 1:
         with paused_gc():
             work = make_worker()
-            yield from map(work, tasks)
-            yield work(None)
+            for task in tasks:
+                yield from work(task)
+            yield from work(None)
         return
     with _start_workers(make_worker, num_workers) as pipes:
         yield from _hand_out(pipes, iter(tasks))
@@ -83,14 +93,15 @@ def _hand_out(pipes: list[Any], tasks: Iterator[Any]) -> Iterator[Any]:
     while busy:
         ready: list[Any] = list(wait(busy))
         for pipe in ready:
-            result, error, was_last = _talk(pipe.recv)
-            if error is not None:
-                raise error
-            if was_last:
+            kind, content = _talk(pipe.recv)
+            if kind is _Answer.RESULT:
+                yield content
+            elif kind is _Answer.ERROR:
+                raise content
+            elif content:
                 busy.remove(pipe)
             else:
                 _talk(pipe.send, next(tasks, None))
-            yield result
 
 
 def _talk(action: Callable[..., Any], *arguments: Any) -> Any:
@@ -101,19 +112,20 @@ def _talk(action: Callable[..., Any], *arguments: Any) -> Any:
         raise ChildProcessError(f"{what}; run the same command again, perhaps with fewer --workers") from None
 
 
-def _serve(make_worker: Callable[[], Callable[[Any], Any]], pipe: Any) -> None:
+def _serve(make_worker: Callable[[], Callable[[Any], Iterable[Any]]], pipe: Any) -> None:
     """A worker process: answer tasks until the last one, a failure, or the parent's end."""
     gc.disable()
-    work: Callable[[Any], Any] | None = None
-    is_done = False
+    work: Callable[[Any], Iterable[Any]] | None = None
+    is_last = False
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):  # the parent is gone, and so is whom to tell
-        while not is_done:
+        while not is_last:
             task = pipe.recv()
-            is_done = task is None
+            is_last = task is None
             try:
                 work = work or make_worker()
-                answer: tuple[Any, Exception | None, bool] = (work(task), None, is_done)
+                for result in work(task):
+                    pipe.send((_Answer.RESULT, result))
+                pipe.send((_Answer.DONE, is_last))
             except Exception as error:
-                is_done = True
-                answer = (None, error, True)
-            pipe.send(answer)
+                is_last = True
+                pipe.send((_Answer.ERROR, error))

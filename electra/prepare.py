@@ -253,7 +253,7 @@ def _encode(text: Input, out: Path, min_held_out: int, num_workers: int, bar: Ca
 
         make_worker = functools.partial(EncodeBlocks, text.read, out, min_held_out)
         for record in run_tasks(make_worker, unfinished(), num_workers):
-            progress.update(record.get("text_bytes", 0))
+            progress.update(record["text_bytes"])
         progress.total = progress.n  # of packed text it was a guess
     return num_blocks
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,10 @@ class EncodeBlocks:
         self._read, self._out, self._min_held_out = read, out, min_held_out
         self._tokenizer = load_tokenizer(out)
 
-    def __call__(self, block: Block | None) -> dict[str, Any]:
+    def __call__(self, block: Block | None) -> Iterator[dict[str, Any]]:
         """Read, encode and write one block; its record is written last."""
         if block is None:
-            return {}
+            return
         skipped: Counter[str] = Counter()
         documents: list[Ids] = []
         keys: list[int] = []
@@ -65,7 +65,7 @@ class EncodeBlocks:
             "text_bytes": text_bytes,
         }
         write_json(record_path(self._out, block.number), record)
-        return record
+        yield record
 
     def _encode(self, texts: list[str]) -> list[Ids]:
         if isinstance(self._tokenizer, WordPieceTokenizer):

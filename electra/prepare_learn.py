@@ -42,7 +42,7 @@ def cut_blocks(units: Iterable[corpus.Unit]) -> Iterator[Block]:
 
 
 class Counted(NamedTuple):
-    """What a counting worker has to say of a block: its size; now and then, and at the end, the chunks so far."""
+    """What a counting worker says of some documents: how many they are; and, when it is full, the chunks so far."""
 
     num_documents: int
     num_bytes: int
@@ -56,14 +56,13 @@ class _CountChunks:
         self._read, self._share = read, share
         self._counter = ChunkCounter()
 
-    def __call__(self, block: Block | None) -> Counted:
+    def __call__(self, block: Block | None) -> Iterator[Counted]:
         if block is None:
-            return Counted(0, 0, self._counter.take())
-        num_documents = num_bytes = 0
+            yield Counted(0, 0, self._counter.take())
+            return
         for texts in group_texts(text for unit in block.units for text in self._sample(unit)):
-            num_documents += len(texts)
-            num_bytes += self._counter.add(texts)
-        return Counted(num_documents, num_bytes, self._counter.take() if self._counter.is_full() else Counter())
+            num_bytes = self._counter.add(texts)
+            yield Counted(len(texts), num_bytes, self._counter.take() if self._counter.is_full() else Counter())
 
     def _sample(self, unit: corpus.Unit) -> Iterator[str]:
         room = self._share * unit.size if self._share < 1 else float("inf")

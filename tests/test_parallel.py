@@ -24,31 +24,44 @@ class Summing:
     def __init__(self) -> None:
         self.total = 0
 
-    def __call__(self, task: int | None) -> tuple[str, int, int]:
+    def __call__(self, task: int | None) -> Iterator[tuple[str, int, int]]:
         if task is None:
-            return "total", self.total, os.getpid()
+            yield "total", self.total, os.getpid()
+            return
         self.total += task
-        return "square", task * task, os.getpid()
+        yield "square", task * task, os.getpid()
 
 
 class Announcing(Summing):
-    def __call__(self, task: int | None) -> tuple[str, int, int]:
+    def __call__(self, task: int | None) -> Iterator[tuple[str, int, int]]:
         print(os.getpid(), flush=True)
         return super().__call__(task)
 
 
 class Failing(Summing):
-    def __call__(self, task: int | None) -> tuple[str, int, int]:
+    def __call__(self, task: int | None) -> Iterator[tuple[str, int, int]]:
         if task == 3:
             raise FormatError("three: expected another number")
         return super().__call__(task)
 
 
 class Dying(Summing):
-    def __call__(self, task: int | None) -> tuple[str, int, int]:
+    def __call__(self, task: int | None) -> Iterator[tuple[str, int, int]]:
         if task == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(task)
+
+
+class Counting:
+    """Answers a task with as many numbers as it says, the last word with none."""
+
+    def __call__(self, task: int | None) -> range:
+        return range(task or 0)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+def test_a_task_may_have_any_number_of_results(num_workers: int):
+    assert sorted(run_tasks(Counting, [3, 0, 1, 2], num_workers)) == [0, 0, 0, 1, 1, 2]
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 3])

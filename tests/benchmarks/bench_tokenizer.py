@@ -137,18 +137,17 @@ class EncodeTexts:
     def __init__(self, path: Path) -> None:
         self._tokenizer = Tokenizer.load(path)
 
-    def __call__(self, task: tuple[int, corpus.Unit] | None) -> tuple[int, Any]:
-        if task is None:
-            return -1, None
-        groups = map(self._tokenizer.encode_documents, group_texts(task[1].documents))
-        return task[0], [document for ids, ends in groups for document in np.split(ids, ends[:-1])]
+    def __call__(self, task: tuple[int, corpus.Unit] | None) -> Iterator[tuple[int, list[bpe.Ids]]]:
+        if task:
+            groups = map(self._tokenizer.encode_documents, group_texts(task[1].documents))
+            yield task[0], [document for ids, ends in groups for document in np.split(ids, ends[:-1])]
 
 
 def ours_encode(path: Path, texts: Sequence[str]) -> list[bpe.Ids]:
     """Encode in two processes and gather the ids here."""
     with paused_gc():
         found = dict(run_tasks(functools.partial(EncodeTexts, path), enumerate(units_of(texts)), NUM_WORKERS))
-    return [document for n in range(len(found) - 1) for document in found[n]]
+    return [document for n in range(len(found)) for document in found[n]]
 
 
 def ours_pipeline(folder: Path, out: Path, tokenizer: Path | None) -> dict[str, Any]:
