@@ -18,6 +18,7 @@ Progress = Callable[[int, int], None]  # (done, total)
 
 MIN_COUNT = 2  # a pair seen once is not worth an id
 MAX_CHUNK_BYTES = 1024  # longer chunks (base64, rules of dashes) teach nothing and cost memory: not trained on
+_LOOP_BELOW = 64  # places: calling NumPy for fewer costs more than looping, a third of the training time
 
 
 class Learned(NamedTuple):
@@ -157,7 +158,7 @@ def _group(
     keys: npt.NDArray[Any], weights: npt.NDArray[np.int64], places: npt.NDArray[np.int32]
 ) -> Iterator[tuple[int, int, Any]]:
     """Each distinct key with the sum of its weights and its places."""
-    if len(keys) < 64:  # below this, calling NumPy costs more than looping: a third of the training time
+    if len(keys) < _LOOP_BELOW:
         groups: dict[int, tuple[list[int], list[int]]] = {}
         for key, weight, place in zip(keys.tolist(), weights.tolist(), places.tolist(), strict=True):
             found = groups.get(key)
