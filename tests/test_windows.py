@@ -139,6 +139,18 @@ def test_a_batch_depends_on_nothing_but_shards_seed_and_step(tmp_path: Path, sam
     assert np.array_equal(far, used.sample(10**12))
 
 
+@pytest.mark.parametrize("sampling", ["documents", "tokens"])
+def test_rows_do_not_depend_on_how_documents_are_spread_over_shards(tmp_path: Path, sampling: str):
+    samplers = []
+    for per_shard in (1, 2, 9):
+        (tmp_path / str(per_shard)).mkdir()
+        shards = make_shards(tmp_path / str(per_shard), [17, 5, 90, 33, 1, 8], per_shard)
+        samplers.append(make_sampler(shards, 11, 9, sampling=sampling))
+    for step in range(20):
+        first, *others = (sampler.sample(step).tolist() for sampler in samplers)
+        assert others == [first, first]
+
+
 def test_draws_are_the_same_on_every_machine(tmp_path: Path):
     shards = make_shards(tmp_path, [17, 5, 90, 33])
     by_document, by_token = (make_sampler(shards, 3, 5, sampling=kind) for kind in ("documents", "tokens"))
