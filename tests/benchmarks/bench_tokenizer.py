@@ -2,18 +2,19 @@
 
     python -m tests.benchmarks.bench_tokenizer DIR [PART ...] [--files 82] [--repeats 3] [--json FILE]
 
-DIR holds OpenWebText's extracted `*_data.xz`; 82 files of the test corpus are 190 MB. Parts: train, encode,
-pipeline, long, memory, windows (default: all). Peers: the `tokenizers` library and tiktoken, each given two threads
-where ours gets two processes. Contenders take turns and start cold: fresh processes, fresh objects. Printed are
-medians over the turns with their range, and ratios as medians of the ratios within a turn, so that other load on the
-machine hits both sides. CPU seconds are of all threads and processes together. All numbers and where they come from
-go to FILE.
+Needs `pip install '.[oracle]' tiktoken`. DIR holds OpenWebText's extracted `*_data.xz`; 82 files of the test corpus
+are 190 MB. Parts: train, encode, pipeline, long, memory, windows (default: all). Peers: the `tokenizers` library and
+tiktoken, each given two threads where ours gets two processes. Contenders take turns and start cold: fresh processes,
+fresh objects. Printed are medians over the turns with their range, and ratios as medians of the ratios within a turn,
+so that other load on the machine hits both sides. CPU seconds are of all threads and processes together. All numbers
+and where they come from go to FILE.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import json
 import os
 import random
@@ -407,13 +408,13 @@ def bench_windows(work: Path, repeats: int) -> Record:
 
 def where_from() -> Record:
     """Commit, command, versions and hardware."""
-    import tokenizers
     import torch
 
     from electra.runlog import provenance
 
     found: Record = {**provenance(sys.argv, torch.device("cpu")), "cores": os.cpu_count(), "load": os.getloadavg()}
-    return found | {"tokenizers": tokenizers.__version__, "regex": metadata.version("regex")}
+    peers = filter(importlib.util.find_spec, ("regex", "tokenizers", "tiktoken"))
+    return found | {name: metadata.version(name) for name in peers}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
