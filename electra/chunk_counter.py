@@ -89,11 +89,13 @@ class ChunkTotals:
     def __init__(self, folder: Path, max_chunks: int = MAX_CHUNKS) -> None:
         self._folder, self._max_chunks = folder, max_chunks
         self._counts: Counter[str] = Counter()
+        self._num_all = 0
         self._files: list[IO[bytes]] = []
 
     def add(self, counts: Counter[str]) -> None:
         """Add some counts, in any order."""
         self._counts.update(counts)
+        self._num_all += counts.total()
         if len(self._counts) > self._max_chunks:
             self._write()
 
@@ -105,17 +107,25 @@ class ChunkTotals:
         if not self._files:
             return self._counts, 0
         self._write()
-        num_all = 0
-        kept: list[tuple[int, str]] = []
-        for chunk, group in itertools.groupby(heapq.merge(*map(_read, self._files)), operator.itemgetter(0)):
-            count = sum(part for _, part in group)
-            num_all += count
-            push = heapq.heappush if len(kept) < self._max_chunks else heapq.heappushpop
-            push(kept, (count << 32 | zlib.crc32(chunk.encode()), chunk))
+        lowest = self._lowest_rank()
+        kept = Counter({chunk: count for chunk, count in self._in_order() if _rank(chunk, count) >= lowest})
         for file in self._files:
             file.close()
-        counts = Counter({chunk: rank >> 32 for rank, chunk in kept})
-        return counts, num_all - counts.total()
+        return kept, self._num_all - kept.total()
+
+    def _lowest_rank(self) -> int:
+        """That of the chunks to take: numbers alone, so that at no time more chunks than these are in memory."""
+        ranks, size = itertools.starmap(_rank, self._in_order()), self._max_chunks
+        best = np.fromiter(itertools.islice(ranks, size), np.int64)
+        while len(more := np.fromiter(itertools.islice(ranks, size), np.int64)):
+            best = np.partition(np.concatenate([best, more]), -size)[-size:]
+        return int(best.min())
+
+    def _in_order(self) -> Iterator[tuple[str, int]]:
+        """Every chunk with its count, out of the files."""
+        parts = heapq.merge(*map(_read, self._files))
+        for chunk, group in itertools.groupby(parts, operator.itemgetter(0)):
+            yield chunk, sum(count for _, count in group)
 
     def _write(self) -> None:
         in_order = sorted(self._counts.items())
@@ -124,6 +134,10 @@ class ChunkTotals:
         self._files.append(file)
         for first in range(0, len(in_order), _WRITTEN_TOGETHER):
             pickle.dump(in_order[first : first + _WRITTEN_TOGETHER], file)
+
+
+def _rank(chunk: str, count: int) -> int:
+    return min(count, (1 << 31) - 1) << 32 | zlib.crc32(chunk.encode())
 
 
 def _read(file: IO[bytes]) -> Iterator[tuple[str, int]]:
