@@ -351,7 +351,7 @@ def bench_memory(data: Path, work: Path) -> Record:
     cases: dict[str, list[str | Path]] = {name: [sources[name]] for name in ("half", "all")}
     for name, source in sources.items():
         cases[f"{name}, --sample-bytes 100000000"] = [source, "--sample-bytes", "100000000"]
-    for size in (50, 100):
+    for size in (25, 50):
         words = write_random_words(work / f"{size}.txt", size)
         cases[f"{size} MB of random words"] = [words, "--document-separator", "|"]
     peaks = {}
