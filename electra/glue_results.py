@@ -14,8 +14,9 @@ from electra.cli import build
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
 from electra.finetune import Start
 from electra.glue_rows import Rows
-from electra.metrics import AVERAGES, Summary, summarize
+from electra.metrics import AVERAGES
 from electra.runlog import read_metrics
+from electra.spread import Summary, summarize
 
 FILE_NAME = "results.jsonl"
 FROM_MNLI = ("mrpc", "stsb", "rte")
