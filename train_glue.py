@@ -59,8 +59,8 @@ from electra.runlog import provenance
 from electra.runtime import autocast, micro_batches, resolve_precision, seed_dropout, started
 
 
-def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfig]:
-    """What to run, and flags over recipe over defaults; prints what is not as in the recipe."""
+def make_parser() -> cli.Parser:
+    """The command's own flags, then one for each setting."""
     parser = cli.Parser("train_glue.py", description=__doc__.split("\n")[0])
     parser.add_argument("--task", default="", help=f"all, or some of {', '.join(TASKS)}, with commas")
     parser.add_argument("--seeds", default="5", help="a count, or a list like 0,1,2 (default 5: 0 to 4)")
@@ -79,7 +79,12 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfi
     for name in ("--text-column", "--text-pair-column", "--label-column", "--metric"):
         own.add_argument(name, default="")
     cli.add_settings(parser, FinetuneConfig, "the protocol (table 6 of the report)")
-    asked = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfig]:
+    """What to run, and flags over recipe over defaults; prints what is not as in the recipe."""
+    asked = make_parser().parse_args(argv)
     given = {
         field.name: getattr(asked, field.name) for field in dataclasses.fields(FinetuneConfig) if field.name in asked
     }
@@ -212,9 +217,9 @@ def run(
         if labels is not None:
             metrics |= task.scores(split, values, labels)
             is_failed |= task.is_failed(values, labels)
-    if asked.save_models:
-        folder = asked.out / "models" / f"{task.name}-seed{seed}-{identity['run_id']}"
-        save_classifier(folder, model, start, config, task, trained.num_updates)
+    saved = f"models/{task.name}-seed{seed}-{identity['run_id']}" if asked.save_models else None
+    if saved:
+        save_classifier(asked.out / saved, model, start, config, task, trained.num_updates)
     return {
         **identity,
         "metrics": metrics,
@@ -222,6 +227,7 @@ def run(
         "labels": task.labels,
         "failed": is_failed,
         "predictions": files,
+        "model": saved,
         **trained._asdict(),
         "train_seconds": train_seconds,
         "evaluate_seconds": time.monotonic() - began - train_seconds,
@@ -248,12 +254,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             data = read(task, asked, config, start_of_task)
             for seed in seeds:
                 identity = identify(protocol, task.name, seed, data.rows)
-                if is_finished(asked.out, identity):
+                if is_finished(asked.out, identity, with_model=asked.save_models):
                     print(f"{task.name} seed {seed}: finished before")
                     continue
                 record = run(data, asked, config, start_of_task, identity, ranks.device)
                 append_result(asked.out, record)
                 print(result_line(record))
+                if record["model"]:
+                    print(f'  python -m electra predict --checkpoint {asked.out / record["model"]} "..."')
     records = [record for record in read_results(asked.out) if record["protocol_id"] == protocol["protocol_id"]]
     summary = summarize_results(records)
     write_json(asked.out / f"summary-{protocol['protocol_id']}.json", {**protocol, **summary})

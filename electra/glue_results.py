@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -84,11 +85,17 @@ def identify(protocol: Mapping[str, Any], task: str, seed: int, rows: Mapping[st
     return {"run_id": run_id, "task": task, "seed": seed, **protocol, "data": data}
 
 
-def is_finished(folder: Path, identity: Record) -> bool:
-    """Whether a record of this run is there, with predictions of every split that is asked for."""
+def is_finished(folder: Path, identity: Record, *, with_model: bool = False) -> bool:
+    """Whether a record of this run is there, with predictions of every split that is asked for.
+
+    Args:
+        with_model: its fine-tuned model must be there too.
+    """
     asked = {split for split in identity["data"] if split != "train"}
     return any(
-        record["run_id"] == identity["run_id"] and asked <= set(record["predictions"])
+        record["run_id"] == identity["run_id"]
+        and asked <= set(record["predictions"])
+        and not (with_model and not (folder / (record["model"] or "none")).is_dir())
         for record in read_results(folder)
     )
 
@@ -109,9 +116,13 @@ def read_results(folder: Path) -> list[Record]:
 
 
 def append_result(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add one record, on disk before this returns; what a killed process left of a line is dropped first."""
+    """Add one record, on disk before this returns; what a killed process left of a line is dropped first.
+
+    Processes that share a folder wait for one another here; a run that two of them made counts once.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / FILE_NAME, "ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
         file.seek(0)
         whole = file.read().rfind(b"\n") + 1
         file.truncate(whole)

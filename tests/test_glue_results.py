@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,7 @@ def record(task: str, seed: int, failed: bool = False, **metrics: float) -> dict
     return {
         "run_id": f"{task}-{seed}", "task": task, "seed": seed, "metrics": metrics, "failed": failed,
         "main_metric": next(iter(metrics)), "predictions": {"dev": "x.tsv"}, "train_seconds": 12.3,
-        "num_updates": 60, "num_skipped": 0,
+        "num_updates": 60, "num_skipped": 0, "model": None,
     }  # fmt: skip
 
 
@@ -75,6 +78,18 @@ def test_a_line_cut_by_a_kill_is_dropped_and_never_glued_to_the_next(tmp_path: P
     append_result(tmp_path, record("rte", 2, accuracy=0.5))
     assert [r["run_id"] for r in read_results(tmp_path)] == ["rte-0", "rte-2"]
     assert all(json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
+
+
+def append_many(folder: Path, first: int) -> None:
+    for seed in range(first, first + 60):
+        append_result(folder, {**record("rte", seed, accuracy=0.5), "padding": "x" * 9_000})
+
+
+def test_processes_that_share_a_folder_lose_no_record_and_break_no_line(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("fork")) as pool:
+        list(pool.map(functools.partial(append_many, tmp_path), (0, 60, 120, 180)))
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["seed"] for line in lines) == [*range(240)]
 
 
 def test_the_protocol_is_named_by_all_that_decides_the_numbers_and_nothing_else(start: Start) -> None:
@@ -137,6 +152,16 @@ def test_a_run_is_finished_when_every_split_asked_for_was_predicted(start: Start
     assert is_finished(tmp_path, identity)
     with_test = identify(protocol(start), "cola", 0, {"train": rows("t"), "dev": rows("d"), "test": rows("x")})
     assert not is_finished(tmp_path, with_test)
+
+
+def test_a_run_whose_model_is_asked_for_is_finished_when_that_is_there_too(start: Start, tmp_path: Path) -> None:
+    identity = identify(protocol(start), "cola", 0, {"train": rows("t"), "dev": rows("d")})
+    append_result(tmp_path, {**record("cola", 0, matthews=0.1), **identity})
+    assert not is_finished(tmp_path, identity, with_model=True)
+    append_result(tmp_path, {**record("cola", 0, matthews=0.1), **identity, "model": "models/x"})
+    assert not is_finished(tmp_path, identity, with_model=True)
+    (tmp_path / "models" / "x").mkdir(parents=True)
+    assert is_finished(tmp_path, identity, with_model=True)
 
 
 def test_the_line_of_a_run_warns_of_failure_and_skipped_updates() -> None:
