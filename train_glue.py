@@ -53,6 +53,7 @@ from electra.glue_results import (
     summarize_results,
 )
 from electra.glue_rows import Rows, own_task, read_split, with_swapped_pairs
+from electra.metrics import CLASS_METRICS, SCORE_METRICS
 from electra.models import SequenceClassifier
 from electra.optim import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
 from electra.runlog import provenance
@@ -64,20 +65,26 @@ def make_parser() -> cli.Parser:
     parser = cli.Parser("train_glue.py", description=__doc__.split("\n")[0])
     parser.add_argument("--task", default="", help=f"all, or some of {', '.join(TASKS)}, with commas")
     parser.add_argument("--seeds", default="5", help="a count, or a list like 0,1,2 (default 5: 0 to 4)")
-    parser.add_argument("--checkpoint", type=Path, default=Path("runs/pretrain"), help="run or step folder")
+    parser.add_argument("--checkpoint", type=Path, default=Path("runs/pretrain"), help="a run, or one checkpoint in it "
+                        "(default runs/pretrain)")  # fmt: skip
     parser.add_argument("--from-scratch", action="store_true", help="random weights in the checkpoint's shape")
     parser.add_argument("--init-from-mnli", type=Path, help=f"a model of MNLI to start {', '.join(FROM_MNLI)} from")
-    parser.add_argument("--data-dir", type=Path, default=Path("glue_data"), help="default glue_data")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("glue_data"), help="the official files (default glue_data)"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/glue"), help="results folder (default runs/glue)")
     parser.add_argument("--no-download", action="store_true", help="never fetch missing files")
     parser.add_argument("--allow-other-sizes", action="store_true", help="accept files with other row counts")
     parser.add_argument("--predict-test", action="store_true", help="also predict the test files, for a submission")
-    parser.add_argument("--save-models", action="store_true", help="keep each fine-tuned model under the results")
+    parser.add_argument("--save-models", action="store_true", help="keep each fine-tuned model, for predict and export")
     own = parser.add_argument_group("a task of your own (.tsv, .csv, .jsonl with named columns)")
-    for name in ("--train-file", "--dev-file"):
-        own.add_argument(name, type=Path)
-    for name in ("--text-column", "--text-pair-column", "--label-column", "--metric"):
-        own.add_argument(name, default="")
+    own.add_argument("--train-file", type=Path, help="rows to learn from, instead of an official task")
+    own.add_argument("--dev-file", type=Path, help="rows to be scored on")
+    own.add_argument("--text-column", default="", help="where the text is")
+    own.add_argument("--text-pair-column", default="", help="where the second text is, for pairs")
+    own.add_argument("--label-column", default="", help="where the label or the score is")
+    own.add_argument("--metric", default="", help=f"{', '.join(CLASS_METRICS)} for labels (f1: of the last in sorted "
+                     f"order), {', '.join(SCORE_METRICS)} for scores")  # fmt: skip
     cli.add_settings(parser, FinetuneConfig, "the protocol (table 6 of the report)")
     return parser
 

@@ -146,7 +146,9 @@ def verify(folder: Path) -> dict[str, Any]:
     if not (folder / "manifest.json").is_file():
         raise FormatError(f"{folder}: expected a checkpoint, found no manifest.json; name a run or a step folder")
     manifest = read_json(folder / "manifest.json")
-    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+    if not isinstance(manifest, dict) or "format_version" not in manifest:
+        raise FormatError(f"{folder}: expected a checkpoint, found something else; name a run or a step folder")
+    if manifest["format_version"] != FORMAT_VERSION:
         raise FormatError(f"{folder}/manifest.json: expected format version {FORMAT_VERSION}, found another; "
                           "use the version of this package that wrote it")  # fmt: skip
     for name, digest in manifest["sha256"].items():

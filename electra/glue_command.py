@@ -1,4 +1,4 @@
-"""The command `python -m electra glue download | verify | submission`."""
+"""The command `python -m electra glue`: download, verify, submission."""
 
 from __future__ import annotations
 

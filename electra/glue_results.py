@@ -191,6 +191,6 @@ def results_table(summary: Mapping[str, Any]) -> str:
         if average["by_seed"]:
             lines.append(f"{name:<28}{_cells(average)}")
             lines.append(f"  {name} = {average['formula']}")
-        else:
+        elif any(f"{task}." in average["formula"] for task in summary["tasks"]):
             lines.append(f"{name:<28}not measured: no {', '.join(average['missing'])}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The commands `python -m electra detect | predict`: a trained model on text that is typed, or in a file."""
+"""The commands `python -m electra detect` and `predict`: a trained model on text that is typed, or in a file."""
 
 from __future__ import annotations
 

@@ -228,6 +228,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         FormatError, match=r"expected a checkpoint, found no manifest.json; name a run or a step folder"
     ):
         resolve_checkpoint(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"version": 1}')  # say, of token shards
+    with pytest.raises(FormatError, match="expected a checkpoint, found something else; name a run or a step folder"):
+        resolve_checkpoint(tmp_path)
 
 
 def test_weights_of_another_shape_are_refused_by_name(tmp_path):

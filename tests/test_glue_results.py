@@ -219,5 +219,13 @@ def test_a_seed_that_lacks_a_task_is_in_no_average() -> None:
     assert "AVG = mean of 8" in table
 
 
+def test_averages_are_not_spoken_of_where_none_of_their_tasks_was_run() -> None:
+    own = results_table(summarize_results([record("moods", 0, f1=0.5)]))
+    assert "AVG" not in own
+    assert "not measured" not in own
+    wnli = results_table(summarize_results([record("wnli", 0, accuracy=0.5)]))
+    assert [line.split()[0] for line in wnli.splitlines() if "not measured" in line] == ["GLUE"]
+
+
 def test_scores_are_named_by_task_and_metric() -> None:
     assert scores_by_seed([record("cola", 4, matthews=0.5)]) == {4: {"cola.matthews": 0.5}}
