@@ -40,11 +40,9 @@ class Opened(NamedTuple):
     @property
     def max_seq_length(self) -> int:
         """The longest row the model was trained on, in tokens: positions beyond have never learned."""
-        settings = {**self.config.get("pretrain", {}), **self.config.get("finetune", {})}
-        length: int = settings.get(
-            "max_seq_length", settings.get("seq_length", self.start.shape.max_position_embeddings)
-        )
-        return length
+        if "finetune" in self.config:
+            return int(self.config["finetune"]["max_seq_length"])
+        return int(self.config["pretrain"].get("seq_length", self.start.shape.max_position_embeddings))
 
 
 class Detection(NamedTuple):

@@ -69,9 +69,9 @@ def test_a_text_longer_than_a_row_is_read_in_rows_of_the_length_that_was_trained
     model, discriminator = open_detector(checkpoint), pair(checkpoint).discriminator
     text = " and ".join(text for text, _ in reviews(10, 5))
     ids = model.start.tokenizer.encode(text)
-    for settings, size in (({}, 126), ({"pretrain": {"seq_length": 19}}, 17)):  # 128 positions, or what was trained
+    for settings, size in (({}, 126), ({"seq_length": 19}, 17)):  # 128 positions, or what was trained
         assert len(ids) > size
-        (found,) = detect([text], model._replace(config=settings))
+        (found,) = detect([text], model._replace(config={"pretrain": settings}))
         expected = [by_hand(discriminator, ids[first : first + size]) for first in range(0, len(ids), size)]
         expected_probs = 1 / (1 + np.exp(-np.concatenate(expected)))
         assert "".join(found.tokens) == text
@@ -120,6 +120,18 @@ def test_scores_are_in_the_training_files_unit(models: Path) -> None:
         assert (prediction.label, prediction.probs) == (None, {})
         assert prediction.score == pytest.approx(float(score), abs=1e-4)
         assert prediction.score == pytest.approx(5 * float(output), abs=1e-4)
+
+
+def test_new_text_is_cut_as_in_fine_tuning(models: Path) -> None:
+    model = model_of(models, "cola")
+    short = model._replace(config={**model.config, "finetune": {**model.config["finetune"], "max_seq_length": 7}})
+    ids = model.start.tokenizer.encode("the film was warm")
+    assert len(ids) > 5
+    beginning = model.start.tokenizer.decode(ids[:5])
+    texts = [beginning, "the film was warm"]
+    cut, uncut = (predict(texts, None, opened) for opened in (short, model))
+    assert cut[0].probs == pytest.approx(cut[1].probs, abs=1e-6)
+    assert uncut[0].probs != pytest.approx(uncut[1].probs, abs=1e-5)
 
 
 def test_a_model_that_went_to_the_hub_and_back_says_the_same(checkpoint: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import torch
 import train_glue
 from electra import cli
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
+from electra.files import read_json
 from electra.finetune import Start, build_classifier, open_start, predict_rows
 from electra.glue import TASKS
 from electra.glue_batches import training_batches
@@ -146,6 +147,22 @@ def test_runs_that_are_finished_are_not_run_again_and_a_stopped_job_goes_on(
     again = records(tmp_path)
     assert [r["metrics"] for r in again] == [r["metrics"] for r in whole]  # the same seeds say the same
     assert [r["train_loss"] for r in again] == [r["train_loss"] for r in whole]
+
+
+def test_a_finished_run_is_made_again_to_keep_its_model_and_then_stands_there_once(
+    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glue("--task", "cola")
+    (before,) = records(tmp_path)
+    capsys.readouterr()
+    glue("--task", "cola", "--save-models")
+    (after,) = records(tmp_path)
+    assert (before["model"], before["metrics"]) == (None, after["metrics"])
+    folder = tmp_path / "out" / after["model"]
+    assert f'python -m electra predict --checkpoint {folder} "..."' in capsys.readouterr().out
+    assert read_json(folder / "config.json")["text_columns"] == ["sentence"]
+    glue("--task", "cola", "--save-models")
+    assert "cola seed 0: finished before" in capsys.readouterr().out
 
 
 def test_another_protocol_is_another_table(
