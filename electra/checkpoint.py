@@ -187,7 +187,8 @@ def resolve_checkpoint(path: Path) -> Path:
         FormatError: what is there is damaged, or no checkpoint.
     """
     if not path.is_dir():
-        raise FileNotFoundError(f"{path}: expected a checkpoint or a run folder, found nothing; train one with "
+        found = "a file" if path.exists() else "nothing"
+        raise FileNotFoundError(f"{path}: expected a checkpoint or a run folder, found {found}; train one with "
                                 "python train_pretrain.py")  # fmt: skip
     folder = next((folder for folder in checkpoints(path)), path)
     verify(folder)
