@@ -57,7 +57,7 @@ from electra.metrics import CLASS_METRICS, SCORE_METRICS
 from electra.models import SequenceClassifier
 from electra.optim import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
 from electra.runlog import provenance
-from electra.runtime import autocast, micro_batches, resolve_precision, seed_dropout, started
+from electra.runtime import autocast, choose_precision, micro_batches, resolve_precision, seed_dropout, started
 
 
 def make_parser() -> cli.Parser:
@@ -238,7 +238,6 @@ def run(
         **trained._asdict(),
         "train_seconds": train_seconds,
         "evaluate_seconds": time.monotonic() - began - train_seconds,
-        "precision": str(resolve_precision(config.precision, device)).removeprefix("torch."),
         "provenance": provenance(sys.argv, device),
     }
 
@@ -251,10 +250,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("--init-from-mnli: expected a start from a checkpoint, found --from-scratch; drop one of them")
     start = open_start(asked.checkpoint)
     mnli = open_start(asked.init_from_mnli, task="mnli") if asked.init_from_mnli else None
-    protocol = describe_protocol(start, config, from_scratch=asked.from_scratch, mnli=mnli)
     with started(config.device) as ranks:
         if ranks.world_size > 1:
             raise ValueError(f"torchrun: expected one process, found {ranks.world_size}; give each device its tasks")
+        precision = choose_precision(config.precision, ranks.device)
+        protocol = describe_protocol(start, config, precision=precision, from_scratch=asked.from_scratch, mnli=mnli)
         print(f"{describe(protocol)}\n{rate_table(start.shape.num_layers, config)}")
         for task in tasks:
             start_of_task = mnli if mnli and task.name in FROM_MNLI else start

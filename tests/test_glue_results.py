@@ -39,7 +39,7 @@ def record(task: str, seed: int, failed: bool = False, **metrics: float) -> dict
     return {
         "run_id": f"{task}-{seed}", "task": task, "seed": seed, "metrics": metrics, "failed": failed,
         "main_metric": next(iter(metrics)), "predictions": {"dev": "x.tsv"}, "train_seconds": 12.3,
-        "num_updates": 60, "num_skipped": 0, "model": None,
+        "evaluate_seconds": 1.2, "num_updates": 60, "num_skipped": 0, "model": None,
     }  # fmt: skip
 
 
@@ -56,7 +56,9 @@ def start(checkpoint: Path) -> Start:
 
 
 def protocol(start: Start, config: FinetuneConfig | None = None, **changes: Any) -> dict[str, Any]:
-    return describe_protocol(start, config or FinetuneConfig(), **{"from_scratch": False, "mnli": None, **changes})
+    return describe_protocol(
+        start, config or FinetuneConfig(), **{"precision": "fp32", "from_scratch": False, "mnli": None, **changes}
+    )
 
 
 def test_records_come_back_in_order_and_a_repeated_run_counts_once(tmp_path: Path) -> None:
@@ -96,6 +98,7 @@ def test_the_protocol_is_named_by_all_that_decides_the_numbers_and_nothing_else(
     same = [
         protocol(start),
         protocol(start, FinetuneConfig(micro_batch_size=4, device="cpu")),
+        protocol(start, FinetuneConfig(precision="fp32")),  # what "auto" is here
         protocol(start._replace(folder=Path("elsewhere"))),
     ]
     assert len({p["protocol_id"] for p in same}) == 1
@@ -104,9 +107,10 @@ def test_the_protocol_is_named_by_all_that_decides_the_numbers_and_nothing_else(
         protocol(start, from_scratch=True),
         protocol(start._replace(sha256="other")),
         protocol(start, mnli=start),
+        protocol(start, precision="bf16"),
         protocol(start._replace(shape=dataclasses.replace(start.shape, num_heads=1))),
     ]
-    assert len({p["protocol_id"] for p in [same[0], *other]}) == 6
+    assert len({p["protocol_id"] for p in [same[0], *other]}) == 7
 
 
 def test_the_protocol_says_what_is_not_as_in_the_recipe(start: Start) -> None:
@@ -121,7 +125,7 @@ def test_every_number_carries_its_protocol_in_words(start: Start) -> None:
     text = describe(protocol(start, FinetuneConfig(pair_swap=True, num_epochs=2), mnli=start))
     assert "(update 7, " in text
     assert f"mrpc, stsb, rte from MNLI model {start.folder}" in text
-    assert "recipe report but num_epochs 2, pair_swap True; pair swap on" in text
+    assert "recipe report but num_epochs 2, pair_swap True; pair swap on; fp32; dev files" in text
     assert "dev files, model of the last update, every seed counted" in text
     assert describe(protocol(start, from_scratch=True)).startswith("random weights in the shape of ")
     assert "no task from another task's model" in describe(protocol(start))
@@ -181,6 +185,7 @@ def test_failed_runs_are_counted_and_reported_with_and_without() -> None:
     table = results_table(summarize_results(runs))
     assert "rte accuracy*                 3   60.00   10.00   60.00   70.00" in table
     assert "  without failed runs         2   65.00    7.07   65.00   70.00" in table
+    assert "]  0.2 min\n" in table  # (12.3 + 1.2) / 60
 
 
 def test_a_task_whose_runs_all_failed_has_no_score_without_them() -> None:
