@@ -53,33 +53,45 @@ from electra.glue_results import (
     summarize_results,
 )
 from electra.glue_rows import Rows, own_task, read_split, with_swapped_pairs
+from electra.metrics import CLASS_METRICS, SCORE_METRICS
 from electra.models import SequenceClassifier
 from electra.optim import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
 from electra.runlog import provenance
-from electra.runtime import autocast, micro_batches, resolve_precision, seed_dropout, started
+from electra.runtime import autocast, choose_precision, micro_batches, resolve_precision, seed_dropout, started
 
 
-def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfig]:
-    """What to run, and flags over recipe over defaults; prints what is not as in the recipe."""
+def make_parser() -> cli.Parser:
+    """The command's own flags, then one for each setting."""
     parser = cli.Parser("train_glue.py", description=__doc__.split("\n")[0])
     parser.add_argument("--task", default="", help=f"all, or some of {', '.join(TASKS)}, with commas")
     parser.add_argument("--seeds", default="5", help="a count, or a list like 0,1,2 (default 5: 0 to 4)")
-    parser.add_argument("--checkpoint", type=Path, default=Path("runs/pretrain"), help="run or step folder")
+    parser.add_argument("--checkpoint", type=Path, default=Path("runs/pretrain"), help="a run, or one checkpoint in it "
+                        "(default runs/pretrain)")  # fmt: skip
     parser.add_argument("--from-scratch", action="store_true", help="random weights in the checkpoint's shape")
     parser.add_argument("--init-from-mnli", type=Path, help=f"a model of MNLI to start {', '.join(FROM_MNLI)} from")
-    parser.add_argument("--data-dir", type=Path, default=Path("glue_data"), help="default glue_data")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("glue_data"), help="the official files (default glue_data)"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/glue"), help="results folder (default runs/glue)")
     parser.add_argument("--no-download", action="store_true", help="never fetch missing files")
     parser.add_argument("--allow-other-sizes", action="store_true", help="accept files with other row counts")
     parser.add_argument("--predict-test", action="store_true", help="also predict the test files, for a submission")
-    parser.add_argument("--save-models", action="store_true", help="keep each fine-tuned model under the results")
+    parser.add_argument("--save-models", action="store_true", help="keep each fine-tuned model, for predict and export")
     own = parser.add_argument_group("a task of your own (.tsv, .csv, .jsonl with named columns)")
-    for name in ("--train-file", "--dev-file"):
-        own.add_argument(name, type=Path)
-    for name in ("--text-column", "--text-pair-column", "--label-column", "--metric"):
-        own.add_argument(name, default="")
+    own.add_argument("--train-file", type=Path, help="rows to learn from, instead of an official task")
+    own.add_argument("--dev-file", type=Path, help="rows to be scored on")
+    own.add_argument("--text-column", default="", help="where the text is")
+    own.add_argument("--text-pair-column", default="", help="where the second text is, for pairs")
+    own.add_argument("--label-column", default="", help="where the label or the score is")
+    own.add_argument("--metric", default="", help=f"{', '.join(CLASS_METRICS)} for labels (f1: of the last in sorted "
+                     f"order), {', '.join(SCORE_METRICS)} for scores")  # fmt: skip
     cli.add_settings(parser, FinetuneConfig, "the protocol (table 6 of the report)")
-    asked = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfig]:
+    """What to run, and flags over recipe over defaults; prints what is not as in the recipe."""
+    asked = make_parser().parse_args(argv)
     given = {
         field.name: getattr(asked, field.name) for field in dataclasses.fields(FinetuneConfig) if field.name in asked
     }
@@ -212,9 +224,9 @@ def run(
         if labels is not None:
             metrics |= task.scores(split, values, labels)
             is_failed |= task.is_failed(values, labels)
-    if asked.save_models:
-        folder = asked.out / "models" / f"{task.name}-seed{seed}-{identity['run_id']}"
-        save_classifier(folder, model, start, config, task, trained.num_updates)
+    saved = f"models/{task.name}-seed{seed}-{identity['run_id']}" if asked.save_models else None
+    if saved:
+        save_classifier(asked.out / saved, model, start, config, task, trained.num_updates)
     return {
         **identity,
         "metrics": metrics,
@@ -222,10 +234,10 @@ def run(
         "labels": task.labels,
         "failed": is_failed,
         "predictions": files,
+        "model": saved,
         **trained._asdict(),
         "train_seconds": train_seconds,
         "evaluate_seconds": time.monotonic() - began - train_seconds,
-        "precision": str(resolve_precision(config.precision, device)).removeprefix("torch."),
         "provenance": provenance(sys.argv, device),
     }
 
@@ -238,22 +250,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("--init-from-mnli: expected a start from a checkpoint, found --from-scratch; drop one of them")
     start = open_start(asked.checkpoint)
     mnli = open_start(asked.init_from_mnli, task="mnli") if asked.init_from_mnli else None
-    protocol = describe_protocol(start, config, from_scratch=asked.from_scratch, mnli=mnli)
     with started(config.device) as ranks:
         if ranks.world_size > 1:
             raise ValueError(f"torchrun: expected one process, found {ranks.world_size}; give each device its tasks")
+        precision = choose_precision(config.precision, ranks.device)
+        protocol = describe_protocol(start, config, precision=precision, from_scratch=asked.from_scratch, mnli=mnli)
         print(f"{describe(protocol)}\n{rate_table(start.shape.num_layers, config)}")
         for task in tasks:
             start_of_task = mnli if mnli and task.name in FROM_MNLI else start
             data = read(task, asked, config, start_of_task)
             for seed in seeds:
                 identity = identify(protocol, task.name, seed, data.rows)
-                if is_finished(asked.out, identity):
+                if is_finished(asked.out, identity, with_model=asked.save_models):
                     print(f"{task.name} seed {seed}: finished before")
                     continue
                 record = run(data, asked, config, start_of_task, identity, ranks.device)
                 append_result(asked.out, record)
                 print(result_line(record))
+                if record["model"]:
+                    print(f'  python -m electra predict --checkpoint {asked.out / record["model"]} "..."')
     records = [record for record in read_results(asked.out) if record["protocol_id"] == protocol["protocol_id"]]
     summary = summarize_results(records)
     write_json(asked.out / f"summary-{protocol['protocol_id']}.json", {**protocol, **summary})

@@ -36,7 +36,6 @@ from electra.corruption import Batch, count_targets, make_batch
 from electra.efficiency import update_flops
 from electra.evaluation import COLLAPSE_RULE, HeldOut, is_collapsed
 from electra.files import FormatError, lock_folder, write_json
-from electra.inference import corrupted_example
 from electra.models import Electra, MaskedLM, count_parameters, initialize_weights
 from electra.objective import OBJECTIVES, PretrainLosses, count
 from electra.optim import (
@@ -66,6 +65,7 @@ from electra.seeding import generator
 from electra.shards import open_shards
 from electra.tokenizer import Tokenizer
 from electra.training_state import TrainingState, check_same_run
+from electra.verdicts import corrupted_example
 from electra.windows import WindowSampler
 from electra.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
 

@@ -20,6 +20,9 @@ _HOMES = {
     "Discriminator": "models",
     "SequenceClassifier": "models",
     "replaced_token_detection": "objective",
+    "detect": "inference",
+    "predict": "inference",
+    "embed": "inference",
 }
 
 __all__ = [*_HOMES]

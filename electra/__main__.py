@@ -11,6 +11,8 @@ from electra import cli
 COMMANDS = {
     "prepare": ("prepare", "main", "text -> tokenizer and token shards"),
     "glue": ("glue_command", "main", "download, verify and submit GLUE"),
+    "detect": ("inference_command", "main_detect", "which tokens of a text look replaced"),
+    "predict": ("inference_command", "main_predict", "a fine-tuned model on new text"),
     "export": ("hub", "main_export", "a checkpoint -> folders that transformers opens"),
     "settings": ("config", "main", "every setting with its default, range and source"),
     "import": ("hub", "main_import", "such folders -> a checkpoint"),

@@ -146,7 +146,9 @@ def verify(folder: Path) -> dict[str, Any]:
     if not (folder / "manifest.json").is_file():
         raise FormatError(f"{folder}: expected a checkpoint, found no manifest.json; name a run or a step folder")
     manifest = read_json(folder / "manifest.json")
-    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+    if not isinstance(manifest, dict) or "format_version" not in manifest:
+        raise FormatError(f"{folder}: expected a checkpoint, found something else; name a run or a step folder")
+    if manifest["format_version"] != FORMAT_VERSION:
         raise FormatError(f"{folder}/manifest.json: expected format version {FORMAT_VERSION}, found another; "
                           "use the version of this package that wrote it")  # fmt: skip
     for name, digest in manifest["sha256"].items():
@@ -185,7 +187,8 @@ def resolve_checkpoint(path: Path) -> Path:
         FormatError: what is there is damaged, or no checkpoint.
     """
     if not path.is_dir():
-        raise FileNotFoundError(f"{path}: expected a checkpoint or a run folder, found nothing; train one with "
+        found = "a file" if path.exists() else "nothing"
+        raise FileNotFoundError(f"{path}: expected a checkpoint or a run folder, found {found}; train one with "
                                 "python train_pretrain.py")  # fmt: skip
     folder = next((folder for folder in checkpoints(path)), path)
     verify(folder)

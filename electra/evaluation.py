@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from electra.corruption import Batch
-from electra.metrics import bootstrap_interval, detection
+from electra.metrics import detection
 from electra.objective import Objective, count, masked_lm_nats, replaced_nats
 from electra.runtime import autocast
+from electra.spread import bootstrap_interval
 from electra.tokenizer import SpecialIds
 
 Array = npt.NDArray[Any]

@@ -143,11 +143,15 @@ def predict_rows(model: SequenceClassifier, features: Features, config: Finetune
 def save_classifier(
     folder: Path, model: SequenceClassifier, start: Start, config: FinetuneConfig, task: Task, step: int
 ) -> None:
-    """Keep a fine-tuned model as a checkpoint that `predict`, `export` and a later fine-tuning take."""
+    """Keep a fine-tuned model as a checkpoint that `predict`, `export` and a later fine-tuning take.
+
+    Its folder says all that using it needs: task, columns, label names, score range, head, protocol, tokenizer.
+    """
     settings = {
         "encoder": dataclasses.asdict(start.shape),
         "finetune": dataclasses.asdict(config),
         "task": task.name,
+        "text_columns": list(task.text_columns),
         "labels": list(task.labels),
         "score_range": list(task.score_range),
         "tokenizer": start.tokenizer.fingerprint,

@@ -38,7 +38,7 @@ class Task:
         labels: the classes as words; a class is its place here. Empty for regression.
         codes: how files write the classes, where not as `labels`.
         score_range: lowest and highest score of a regression; models are trained on [0, 1].
-        metrics: all official ones; `main_metric` is Clark et al.'s.
+        metrics: all official ones, `main_metric` is Clark et al.'s; empty where nothing is scored.
         num_epochs: of fine-tuning. Source: release configure_finetuning.py:134-146.
         pair_swap: whether the release doubles the training pairs, its issue 98.
         splits: "train", the dev splits and the test splits, by name.
@@ -59,7 +59,7 @@ class Task:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codes", self.codes or self.labels)
-        object.__setattr__(self, "main_metric", self.main_metric or self.metrics[0])
+        object.__setattr__(self, "main_metric", self.main_metric or (*self.metrics, "")[0])
 
     @property
     def is_regression(self) -> bool:

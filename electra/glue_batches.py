@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -82,6 +83,13 @@ def encode(first: list[str], second: list[str] | None, tokenizer: Encoder, max_s
             row = [cls, *a[:num_a], sep, *b[:num_b], sep]
             second_starts.append(num_a + 2)
         rows.append(row)
+    return pack(rows, second_starts, tokenizer, max_seq_length)
+
+
+def pack(
+    rows: Sequence[Sequence[int]], second_starts: Sequence[int], tokenizer: Encoder, max_seq_length: int
+) -> Features:
+    """Rows of ids, special ones included, as `Features`."""
     return Features(
         ids=np.concatenate([np.array(row, np.int32) for row in rows]),
         starts=np.cumsum([0, *map(len, rows)]),

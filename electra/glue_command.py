@@ -1,4 +1,4 @@
-"""The command `python -m electra glue download | verify | submission`."""
+"""The command `python -m electra glue`: download, verify, submission."""
 
 from __future__ import annotations
 
@@ -79,10 +79,13 @@ def _submission(asked: argparse.Namespace) -> int:
 
 def _sources(results: Path, seed: int) -> dict[str, Path]:
     """The prediction file for each file of a submission that some run of this seed has predictions for."""
-    runs = [record for record in read_metrics(results / "results.jsonl") if record["seed"] == seed]
+    runs: dict[tuple[str, str], dict[str, str]] = {}  # a run that was repeated, say to keep its model, is one run
+    for record in read_metrics(results / "results.jsonl"):
+        if record["seed"] == seed:
+            runs.setdefault((record["task"], record["run_id"]), {}).update(record["predictions"])
     sources = {}
     for name, (task, split) in SUBMISSION_FILES.items():
-        found = [run["predictions"] for run in runs if run["task"] == task and split in run["predictions"]]
+        found = [files for (of, _), files in runs.items() if of == task and split in files]
         if len(found) > 1:
             raise ValueError(f"{results}: expected one {task} run of seed {seed}, found {len(found)}; "
                              "give each model a results folder of its own (train_glue.py --out)")  # fmt: skip

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from electra.glue_predictions import read_predictions
 from electra.glue_results import Record, read_results
-from electra.metrics import METRICS, Comparison, compare_over_examples, compare_over_seeds
+from electra.metrics import METRICS
+from electra.spread import Comparison, compare_over_examples, compare_over_seeds
 
 Array = npt.NDArray[Any]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -14,8 +15,9 @@ from electra.cli import build
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
 from electra.finetune import Start
 from electra.glue_rows import Rows
-from electra.metrics import AVERAGES, Summary, summarize
+from electra.metrics import AVERAGES
 from electra.runlog import read_metrics
+from electra.spread import Summary, summarize
 
 FILE_NAME = "results.jsonl"
 FROM_MNLI = ("mrpc", "stsb", "rte")
@@ -30,11 +32,12 @@ def digest(value: object) -> str:
 
 
 def describe_protocol(
-    start: Start, config: FinetuneConfig, *, from_scratch: bool, mnli: Start | None
+    start: Start, config: FinetuneConfig, *, precision: str, from_scratch: bool, mnli: Start | None
 ) -> dict[str, Any]:
     """All that decides the numbers but task and seed: runs of one protocol stand in one table.
 
     Args:
+        precision: what `config.precision` means on this machine.
         mnli: the fine-tuned model that the tasks of `FROM_MNLI` start from, if they do.
     """
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)
@@ -43,7 +46,8 @@ def describe_protocol(
     defaults = dataclasses.asdict(build(FinetuneConfig, preset))
     start_weights = "random" if from_scratch else start.sha256
     shape = dataclasses.asdict(start.shape)
-    decisive = [start_weights, shape, start.tokenizer.fingerprint, settings, mnli.sha256 if mnli else ""]
+    numeric = {**settings, "precision": precision}
+    decisive = [start_weights, shape, start.tokenizer.fingerprint, numeric, mnli.sha256 if mnli else ""]
     return {
         "protocol_id": digest(decisive),
         "checkpoint": str(start.folder),
@@ -54,6 +58,7 @@ def describe_protocol(
         "recipe": config.recipe,
         "overrides": {name: value for name, value in settings.items() if value != defaults[name]},
         "settings": settings,
+        "precision": precision,
     }
 
 
@@ -67,6 +72,7 @@ def describe(protocol: Mapping[str, Any]) -> str:
         "no task from another task's model",
         f"recipe {protocol['recipe']}" + (f" but {overrides}" if overrides else ""),
         f"pair swap {'on' if protocol['settings']['pair_swap'] else 'off'}",
+        protocol["precision"],
         "dev files, model of the last update, every seed counted",
     ])  # fmt: skip
 
@@ -83,11 +89,17 @@ def identify(protocol: Mapping[str, Any], task: str, seed: int, rows: Mapping[st
     return {"run_id": run_id, "task": task, "seed": seed, **protocol, "data": data}
 
 
-def is_finished(folder: Path, identity: Record) -> bool:
-    """Whether a record of this run is there, with predictions of every split that is asked for."""
+def is_finished(folder: Path, identity: Record, *, with_model: bool = False) -> bool:
+    """Whether a record of this run is there, with predictions of every split that is asked for.
+
+    Args:
+        with_model: its fine-tuned model must be there too.
+    """
     asked = {split for split in identity["data"] if split != "train"}
     return any(
-        record["run_id"] == identity["run_id"] and asked <= set(record["predictions"])
+        record["run_id"] == identity["run_id"]
+        and asked <= set(record["predictions"])
+        and not (with_model and not (folder / (record["model"] or "none")).is_dir())
         for record in read_results(folder)
     )
 
@@ -108,9 +120,13 @@ def read_results(folder: Path) -> list[Record]:
 
 
 def append_result(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add one record, on disk before this returns; what a killed process left of a line is dropped first."""
+    """Add one record, on disk before this returns; what a killed process left of a line is dropped first.
+
+    Processes that share a folder wait for one another here; a run that two of them made counts once.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / FILE_NAME, "ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
         file.seek(0)
         whole = file.read().rfind(b"\n") + 1
         file.truncate(whole)
@@ -137,6 +153,7 @@ def summarize_results(records: Sequence[Record]) -> dict[str, Any]:
         tasks[task] = {
             "main_metric": runs[0]["main_metric"],
             "failed_seeds": [run["seed"] for run in runs if run["failed"]],
+            "minutes_a_run": sum(run["train_seconds"] + run["evaluate_seconds"] for run in runs) / len(runs) / 60,
             "metrics": _spread(runs),
             "metrics_without_failed": _spread(good) if good else None,
         }
@@ -168,17 +185,18 @@ def _cells(spread: Mapping[str, Any]) -> str:
 
 def results_table(summary: Mapping[str, Any]) -> str:
     """The closing table, in points: every metric of every task, then the averages with their formulas."""
-    lines = [f"{'':<28}  n    mean      sd  median     max  95 % of the mean (bootstrap over seeds)"]
+    lines = [f"{'':<28}  n    mean      sd  median     max  95 % of the mean (bootstrap over seeds); minutes a run"]
     for task, result in summary["tasks"].items():
         for metric, spread in result["metrics"].items():
             mark = "*" if metric == result["main_metric"] else " "
-            lines.append(f"{task + ' ' + metric + mark:<28}{_cells(spread)}")
+            minutes = f"  {result['minutes_a_run']:.1f} min" if metric == result["main_metric"] else ""
+            lines.append(f"{task + ' ' + metric + mark:<28}{_cells(spread)}{minutes}")
             if result["failed_seeds"] and result["metrics_without_failed"]:
                 lines.append(f"{'  without failed runs':<28}{_cells(result['metrics_without_failed'][metric])}")
     for name, average in summary["averages"].items():
         if average["by_seed"]:
             lines.append(f"{name:<28}{_cells(average)}")
             lines.append(f"  {name} = {average['formula']}")
-        else:
+        elif any(f"{task}." in average["formula"] for task in summary["tasks"]):
             lines.append(f"{name:<28}not measured: no {', '.join(average['missing'])}")
     return "\n".join(lines)

@@ -138,7 +138,7 @@ def own_task(
         raise ValueError(f"{train_file}: expected {few} classes under {label_column}, found {len(words)}; "
                          "choose another column or metric")  # fmt: skip
     metrics = [name for name in CLASS_METRICS if name != "f1" or len(words) == 2]
-    return replace(task, labels=tuple(words), codes=tuple(words), metrics=tuple(metrics))
+    return replace(task, labels=tuple(words), codes=tuple(words), metrics=tuple(metrics), score_range=(0.0, 1.0))
 
 
 def _remedy(task: Task, split: str) -> str:

@@ -132,6 +132,7 @@ def _settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
             "pooling": "first",
             "head": "mlp",
             "token_types": True,
+            "precision": "fp32",
             "max_seq_length": first.encoder.max_position_embeddings,
         }
         return {

@@ -17,9 +17,9 @@ from tests.conftest import ROOT
 ORDER = """
 files cli seeding word_table bpe config bpe_batch bpe_trainer chunk_counter tokenizer_json encoder tokenizer wordpiece
 archives corpus parallel shards windows prepare_learn prepare_encode prepare_report prepare transformer models
-corruption objective optim runtime efficiency metrics evaluation runlog checkpoint training_state hub_layout
-hub glue glue_rows glue_batches glue_predictions glue_release glue_download glue_command finetune glue_results
-glue_compare inference report
+corruption objective optim runtime efficiency metrics spread evaluation verdicts runlog checkpoint training_state
+hub_layout hub glue glue_rows glue_batches glue_predictions glue_release glue_download glue_command finetune
+glue_results glue_compare inference inference_command report
 """.split()
 RUN_TIME_PACKAGES = {"torch", "numpy", "regex", "tqdm", "scipy"}
 MODULES = sorted((ROOT / "electra").glob("*.py"))
@@ -65,7 +65,9 @@ def test_the_top_level_holds_what_the_card_names_and_dot_files():
     assert visible <= {"setup.py", "README.md", "electra", "train_pretrain.py", "train_glue.py", "tests"}
 
 
-@pytest.mark.parametrize("module", ["prepare", "tokenizer", "corpus", "shards", "windows", "glue_rows", "metrics"])
+@pytest.mark.parametrize(
+    "module", ["prepare", "tokenizer", "corpus", "shards", "windows", "glue_rows", "metrics", "spread"]
+)
 def test_data_modules_never_load_torch(module):
     code = f"import sys, electra.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

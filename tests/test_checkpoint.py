@@ -224,9 +224,15 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         FileNotFoundError, match=r"nowhere: expected a checkpoint or a run folder, found nothing; train one"
     ):
         resolve_checkpoint(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileNotFoundError, match="file: expected a checkpoint or a run folder, found a file; train one"):
+        resolve_checkpoint(tmp_path / "file")
     with pytest.raises(
         FormatError, match=r"expected a checkpoint, found no manifest.json; name a run or a step folder"
     ):
+        resolve_checkpoint(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"version": 1}')  # say, of token shards
+    with pytest.raises(FormatError, match="expected a checkpoint, found something else; name a run or a step folder"):
         resolve_checkpoint(tmp_path)
 
 

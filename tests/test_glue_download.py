@@ -323,7 +323,8 @@ def test_a_submission_is_made_of_one_seeds_runs(tmp_path: Path, capsys: pytest.C
     runs: dict[str, dict[str, str]] = {}
     for name, (task, split) in SUBMISSION_FILES.items():
         runs.setdefault(task, {})[split] = sources[name].name
-    records = [{"task": task, "seed": 3, "predictions": files} for task, files in runs.items()]
+    records = [{"run_id": "a", "task": task, "seed": 3, "predictions": files} for task, files in runs.items()]
+    records += [{"run_id": "a", "task": "cola", "seed": 3, "predictions": {"dev": "dev.tsv"}}]  # the same run, repeated
     results = tmp_path / "results.jsonl"
     results.write_text("".join(json.dumps(record) + "\n" for record in records))
     argv = ["submission", "--results", str(tmp_path), "--out", str(tmp_path / "s.zip"), "--seed"]
@@ -332,6 +333,6 @@ def test_a_submission_is_made_of_one_seeds_runs(tmp_path: Path, capsys: pytest.C
     assert "11 files, checked; WNLI from majority" in capsys.readouterr().out
     with pytest.raises(FormatError, match="expected predictions of test by a CoLA model, found none; run train_glue"):
         glue_command.main([*argv, "4"])
-    results.write_text("".join(json.dumps(record) + "\n" for record in [*records, records[0]]))
+    results.write_text("".join(json.dumps(record) + "\n" for record in [*records, records[0] | {"run_id": "b"}]))
     with pytest.raises(ValueError, match="expected one cola run of seed 3, found 2"):
         glue_command.main([*argv, "3"])

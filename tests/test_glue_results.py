@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,7 @@ def record(task: str, seed: int, failed: bool = False, **metrics: float) -> dict
     return {
         "run_id": f"{task}-{seed}", "task": task, "seed": seed, "metrics": metrics, "failed": failed,
         "main_metric": next(iter(metrics)), "predictions": {"dev": "x.tsv"}, "train_seconds": 12.3,
-        "num_updates": 60, "num_skipped": 0,
+        "evaluate_seconds": 1.2, "num_updates": 60, "num_skipped": 0, "model": None,
     }  # fmt: skip
 
 
@@ -53,7 +56,9 @@ def start(checkpoint: Path) -> Start:
 
 
 def protocol(start: Start, config: FinetuneConfig | None = None, **changes: Any) -> dict[str, Any]:
-    return describe_protocol(start, config or FinetuneConfig(), **{"from_scratch": False, "mnli": None, **changes})
+    return describe_protocol(
+        start, config or FinetuneConfig(), **{"precision": "fp32", "from_scratch": False, "mnli": None, **changes}
+    )
 
 
 def test_records_come_back_in_order_and_a_repeated_run_counts_once(tmp_path: Path) -> None:
@@ -77,10 +82,23 @@ def test_a_line_cut_by_a_kill_is_dropped_and_never_glued_to_the_next(tmp_path: P
     assert all(json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
 
 
+def append_many(folder: Path, first: int) -> None:
+    for seed in range(first, first + 60):
+        append_result(folder, {**record("rte", seed, accuracy=0.5), "padding": "x" * 9_000})
+
+
+def test_processes_that_share_a_folder_lose_no_record_and_break_no_line(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("fork")) as pool:
+        list(pool.map(functools.partial(append_many, tmp_path), (0, 60, 120, 180)))
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["seed"] for line in lines) == [*range(240)]
+
+
 def test_the_protocol_is_named_by_all_that_decides_the_numbers_and_nothing_else(start: Start) -> None:
     same = [
         protocol(start),
         protocol(start, FinetuneConfig(micro_batch_size=4, device="cpu")),
+        protocol(start, FinetuneConfig(precision="fp32")),  # what "auto" is here
         protocol(start._replace(folder=Path("elsewhere"))),
     ]
     assert len({p["protocol_id"] for p in same}) == 1
@@ -89,9 +107,10 @@ def test_the_protocol_is_named_by_all_that_decides_the_numbers_and_nothing_else(
         protocol(start, from_scratch=True),
         protocol(start._replace(sha256="other")),
         protocol(start, mnli=start),
+        protocol(start, precision="bf16"),
         protocol(start._replace(shape=dataclasses.replace(start.shape, num_heads=1))),
     ]
-    assert len({p["protocol_id"] for p in [same[0], *other]}) == 6
+    assert len({p["protocol_id"] for p in [same[0], *other]}) == 7
 
 
 def test_the_protocol_says_what_is_not_as_in_the_recipe(start: Start) -> None:
@@ -106,7 +125,7 @@ def test_every_number_carries_its_protocol_in_words(start: Start) -> None:
     text = describe(protocol(start, FinetuneConfig(pair_swap=True, num_epochs=2), mnli=start))
     assert "(update 7, " in text
     assert f"mrpc, stsb, rte from MNLI model {start.folder}" in text
-    assert "recipe report but num_epochs 2, pair_swap True; pair swap on" in text
+    assert "recipe report but num_epochs 2, pair_swap True; pair swap on; fp32; dev files" in text
     assert "dev files, model of the last update, every seed counted" in text
     assert describe(protocol(start, from_scratch=True)).startswith("random weights in the shape of ")
     assert "no task from another task's model" in describe(protocol(start))
@@ -139,6 +158,16 @@ def test_a_run_is_finished_when_every_split_asked_for_was_predicted(start: Start
     assert not is_finished(tmp_path, with_test)
 
 
+def test_a_run_whose_model_is_asked_for_is_finished_when_that_is_there_too(start: Start, tmp_path: Path) -> None:
+    identity = identify(protocol(start), "cola", 0, {"train": rows("t"), "dev": rows("d")})
+    append_result(tmp_path, {**record("cola", 0, matthews=0.1), **identity})
+    assert not is_finished(tmp_path, identity, with_model=True)
+    append_result(tmp_path, {**record("cola", 0, matthews=0.1), **identity, "model": "models/x"})
+    assert not is_finished(tmp_path, identity, with_model=True)
+    (tmp_path / "models" / "x").mkdir(parents=True)
+    assert is_finished(tmp_path, identity, with_model=True)
+
+
 def test_the_line_of_a_run_warns_of_failure_and_skipped_updates() -> None:
     assert result_line(record("rte", 3, accuracy=0.527, f1=0.5)) == "rte seed 3: accuracy 52.70, f1 50.00 (12 s)"
     assert "WARNING: failed, it answers the same" in result_line(record("rte", 3, failed=True, accuracy=0.5))
@@ -156,6 +185,7 @@ def test_failed_runs_are_counted_and_reported_with_and_without() -> None:
     table = results_table(summarize_results(runs))
     assert "rte accuracy*                 3   60.00   10.00   60.00   70.00" in table
     assert "  without failed runs         2   65.00    7.07   65.00   70.00" in table
+    assert "]  0.2 min\n" in table  # (12.3 + 1.2) / 60
 
 
 def test_a_task_whose_runs_all_failed_has_no_score_without_them() -> None:
@@ -192,6 +222,14 @@ def test_a_seed_that_lacks_a_task_is_in_no_average() -> None:
     table = results_table(summarize_results(runs))
     assert "GLUE                        not measured: no wnli" in table
     assert "AVG = mean of 8" in table
+
+
+def test_averages_are_not_spoken_of_where_none_of_their_tasks_was_run() -> None:
+    own = results_table(summarize_results([record("moods", 0, f1=0.5)]))
+    assert "AVG" not in own
+    assert "not measured" not in own
+    wnli = results_table(summarize_results([record("wnli", 0, accuracy=0.5)]))
+    assert [line.split()[0] for line in wnli.splitlines() if "not measured" in line] == ["GLUE"]
 
 
 def test_scores_are_named_by_task_and_metric() -> None:

@@ -317,6 +317,7 @@ def test_an_own_task_of_three_classes_has_no_f1(tmp_path: Path) -> None:
     path.write_text("text\tlabel\na\tx\nb\ty\nc\tz\n")
     task = own_task("three", path, path, text_column="text", label_column="label", metric="matthews")
     assert (task.metrics, task.main_metric) == (("accuracy", "matthews"), "matthews")
+    assert task.score_range == (0.0, 1.0)  # not read, but saved as JSON, which knows no infinity
     with pytest.raises(ValueError, match="expected two classes under label, found 3"):
         own_task("three", path, path, text_column="text", label_column="label", metric="f1")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import train_glue
 import train_pretrain
 from electra.__main__ import COMMANDS
-from electra.cli import settings_table
+from electra.cli import flag_name, settings_table
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from electra.prepare import PrepareConfig
 from tests.conftest import ROOT
@@ -24,6 +25,15 @@ COMMAND_LINES = [line.split("#")[0].strip() for block in BLOCKS for line in bloc
 @pytest.mark.parametrize("config_class", [PrepareConfig, EncoderConfig, PretrainConfig, FinetuneConfig])
 def test_the_settings_tables_are_generated_from_the_settings(config_class):
     assert settings_table(config_class) in README
+
+
+def test_the_flags_of_train_glue_stand_there_as_its_help_says_them():
+    settings = {flag_name(field.name) for field in dataclasses.fields(FinetuneConfig)}
+    flags = {action.option_strings[0]: action.help for action in train_glue.make_parser()._actions}
+    rows = re.findall(
+        r"^\| `(--[a-z-]+)` \| (.*) \|$", README.split("`train_glue.py` runs on")[1].split("###")[0], re.M
+    )
+    assert dict(rows) == {name: text for name, text in flags.items() if name not in {*settings, "-h"}}
 
 
 def test_the_file_map_names_every_module_once_and_no_other():

@@ -19,6 +19,7 @@ import torch
 import train_glue
 from electra import cli
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
+from electra.files import read_json
 from electra.finetune import Start, build_classifier, open_start, predict_rows
 from electra.glue import TASKS
 from electra.glue_batches import training_batches
@@ -26,6 +27,7 @@ from electra.glue_download import fetch_task
 from electra.glue_predictions import read_predictions
 from electra.glue_results import read_results
 from electra.models import SequenceClassifier
+from electra.runtime import choose_precision
 from tests.glue_fixtures import checkpoint, glue_data, make_glue, reviews
 
 __all__ = ["checkpoint", "glue_data"]
@@ -64,7 +66,7 @@ def test_a_run_leaves_a_record_with_all_that_its_number_needs(glue: Callable[...
     assert all(len(facts["sha256"]) == 64 for facts in record["data"].values())
     assert record["num_updates"] == 4  # ceil(61 / 16), one epoch
     assert record["num_skipped"] == 0
-    assert record["precision"] == "float32"
+    assert record["precision"] == "fp32"
     assert record["provenance"].keys() >= {"commit", "device", "torch", "command"}
     assert record["train_seconds"] > 0
     assert 0.1 < record["train_loss"] < 2  # nats a row; two classes start near 0.69
@@ -148,6 +150,22 @@ def test_runs_that_are_finished_are_not_run_again_and_a_stopped_job_goes_on(
     assert [r["train_loss"] for r in again] == [r["train_loss"] for r in whole]
 
 
+def test_a_finished_run_is_made_again_to_keep_its_model_and_then_stands_there_once(
+    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glue("--task", "cola")
+    (before,) = records(tmp_path)
+    capsys.readouterr()
+    glue("--task", "cola", "--save-models")
+    (after,) = records(tmp_path)
+    assert (before["model"], before["metrics"]) == (None, after["metrics"])
+    folder = tmp_path / "out" / after["model"]
+    assert f'python -m electra predict --checkpoint {folder} "..."' in capsys.readouterr().out
+    assert read_json(folder / "config.json")["text_columns"] == ["sentence"]
+    glue("--task", "cola", "--save-models")
+    assert "cola seed 0: finished before" in capsys.readouterr().out
+
+
 def test_another_protocol_is_another_table(
     glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,11 +233,20 @@ def test_pair_swap_doubles_only_the_tasks_it_is_for_and_only_in_training(
     assert mnli["data"]["train"]["num_rows"] == 61
 
 
+def test_a_number_says_what_precision_auto_meant(
+    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glue("--task", "cola", "--precision", "auto")
+    (record,) = records(tmp_path)
+    assert record["precision"] == choose_precision("auto", CPU) != "auto"
+    assert f"; {record['precision']}; dev files" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_sixteen_bit_training_learns_too(glue: Callable[..., int], tmp_path: Path, precision: str) -> None:
     glue("--task", "cola", "--precision", precision, "--num-epochs", "12", "--learning-rate", "0.01")
     (record,) = records(tmp_path)
-    assert record["precision"] == {"bf16": "bfloat16", "fp16": "float16"}[precision]
+    assert record["precision"] == precision
     assert record["metrics"]["accuracy"] >= 0.85
 
 
