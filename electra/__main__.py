@@ -11,6 +11,8 @@ from electra import cli
 COMMANDS = {
     "prepare": ("prepare", "main", "text -> tokenizer and token shards"),
     "glue": ("glue_command", "main", "download, verify and submit GLUE"),
+    "cost": ("cost", "main", "parameters, FLOPs, latency, pfs-days, hours of a model and its run"),
+    "report": ("report", "main", "runs and results -> every table and figure of the report"),
     "export": ("hub", "main_export", "a checkpoint -> folders that transformers opens"),
     "settings": ("config", "main", "every setting with its default, range and source"),
     "import": ("hub", "main_import", "such folders -> a checkpoint"),
