@@ -56,7 +56,7 @@ def flops_table(config: PretrainConfig, shape: EncoderConfig) -> str:
     lines = [f"{'FLOPs':<42}{'a token':>12}{'the run':>12}{'pfs-days':>12}"]
     for name, update in conventions.items():
         run = update * config.num_train_steps
-        lines.append(f"  {name:<40}{update / (batch * length):>12.4g}{run:>12.4g}{pfs_days(run):>12.4g}")
+        lines.append(f"  {name:<40}{update / (batch * length):>12.4g}{run:>12.3e}{pfs_days(run):>12.4g}")
     return "\n".join(lines)
 
 
@@ -147,7 +147,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, PretrainConfig, Enco
     names = [f.name for kind in (PretrainConfig, EncoderConfig) for f in dataclasses.fields(kind)]
     given = {name: value for name, value in vars(asked).items() if name in names and name != "device"}
     if asked.run is None:
-        size = SIZES[cli.build(PretrainConfig, given).size]
+        size = SIZES[cli.build(PretrainConfig, {k: v for k, v in given.items() if k == "size"}).size]
         vocab = {"vocab_size": DEMO_VOCAB_SIZE} if given.get("size") == "tiny" else {}
         warmup = {"num_warmup_steps": 0}  # costs nothing, and any number of updates may be asked for
         return asked, cli.build(PretrainConfig, size, given, warmup), cli.build(EncoderConfig, size, vocab, given), None

@@ -240,10 +240,7 @@ def exported_parts(
 
 
 def export(checkpoint: Path, out: Path, results: Path | None = None) -> tuple[dict[str, Path], str]:
-    """Write a folder for each part of a checkpoint under `out`, with its model card.
-
-    Args:
-        results: the folder of train_glue.py whose numbers the card is to show.
+    """Write a folder for each part of a checkpoint under `out`; its model card shows `results` of train_glue.py.
 
     Returns:
         The folder of each part; and why something was left out, or "".

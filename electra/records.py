@@ -50,6 +50,11 @@ class PretrainRun:
             EncoderConfig(), vocab_size=self.shape.vocab_size
         )
 
+    def scale(self, step: int | None = None) -> str:
+        """How large a model saw how much up to a step, or to its end: what must stand beside any conclusion."""
+        tokens = (step or self.last_step) * self.config.batch_size * self.config.seq_length
+        return f"{self.shape.num_layers} layers x {self.shape.hidden_size}, {tokens / 1e6:,.1f}M tokens"
+
     def elapsed_days(self, step: int | None = None) -> float | None:
         """Days on its own clock up to a step, or to its end; None if no record tells."""
         steps = [r for r in self.training if r.get("elapsed_seconds") and (step is None or r["step"] <= step)]

@@ -50,6 +50,11 @@ def _verdict(is_supported: bool) -> str:
     return SUPPORTED if is_supported else NOT_SUPPORTED
 
 
+def _at(protocol: Protocol) -> str:
+    """The scale of what was fine-tuned, as an apposition."""
+    return f" at {protocol.run.scale(protocol.step)}" if protocol.run else ""
+
+
 def final_protocol(inputs: Inputs) -> Protocol | None:
     """The fine-tuning of a full-length run's last update under a recipe as it stands; recipe `report` first."""
     found = [
@@ -190,8 +195,8 @@ def find_collapse(inputs: Inputs) -> Finding:
     counts = [sum(run.collapse_step is not None for run in side) for side in (large, small)]
     low, high = stats.binomtest(counts[0], len(large)).proportion_ci()
     p_value = stats.fisher_exact([[n, len(side) - n] for n, side in zip(counts, (large, small), strict=True)]).pvalue
-    text = (f"{counts[0]} of {len(large)} collapse at half size or more [{low:.2f}, {high:.2f}], {counts[1]} of "
-            f"{len(small)} below; p {p_value:.3f} (Fisher)")  # fmt: skip
+    text = (f"at {large[0].scale()}: {counts[0]} of {len(large)} collapse at half size or more "
+            f"[{low:.2f}, {high:.2f}], {counts[1]} of {len(small)} below; p {p_value:.3f} (Fisher)")  # fmt: skip
     sizes = [run.config.generator_size for run in large]
     if min(map(sizes.count, sizes)) < 2:
         return Finding(f"{text}; fewer than two pre-training seeds a size", NOT_MEASURED)
@@ -203,7 +208,7 @@ def find_robust(inputs: Inputs) -> Finding:
     effects = {v.setting: (a.base, v.protocol) for a in ablations(inputs) for v in a.variants}
     wanted = ("pair_swap", "layerwise_lr_top_exponent", "pooling")
     found = {name: paired_mean(*effects[name]) for name in wanted if name in effects}
-    text = "; ".join(f"{name} {interval(effect)}" for name, effect in found.items())
+    text = "; ".join(f"{name} {interval(effect)}{_at(effects[name][0])}" for name, effect in found.items())
     if {*found} != {*wanted}:
         return Finding(text or NOT_MEASURED, NOT_MEASURED)
     return Finding(text, _verdict(all(effect is not None and _is_inside(effect) for effect in found.values())))
@@ -220,13 +225,12 @@ def find_meta_score(inputs: Inputs) -> Finding:
 
 def find_wnli(inputs: Inputs) -> Finding:
     """R18: dev accuracy on WNLI below what always answering the majority scores, for every model."""
-    scores = [[*p.scores("wnli").values()] for p in inputs.protocols if not p.facts["from_scratch"]]
-    found = [t_interval([score - WNLI_MAJORITY for score in runs]) for runs in scores if runs]
+    tried = [p for p in inputs.protocols if p.scores("wnli") and not p.facts["from_scratch"]]
+    found = [t_interval([score - WNLI_MAJORITY for score in p.scores("wnli").values()]) for p in tried]
     if not found or any(one.high is None for one in found):
         return NOTHING
-    return Finding(
-        "; ".join(map(interval, found)), _verdict(all(one.high is not None and one.high < 0 for one in found))
-    )
+    text = "; ".join(f"{interval(one)}{_at(protocol)}" for one, protocol in zip(found, tried, strict=True))
+    return Finding(text, _verdict(all(one.high is not None and one.high < 0 for one in found)))
 
 
 def find_control(inputs: Inputs) -> Finding:
@@ -239,6 +243,7 @@ def find_control(inputs: Inputs) -> Finding:
             flops = run_flops(base.run, base.step)[1] / run_flops(other.run, other.step)[1]
             if abs(flops - 1) <= SAME_FLOPS:
                 gain = paired_mean(other, base)
-                texts.append(f"{base.run.name} minus {other.run.name} {interval(gain)} at {flops:.3f} of its FLOPs")
+                texts.append(f"{base.run.name} minus {other.run.name} {interval(gain)} at {flops:.3f} of its FLOPs"
+                             f"{_at(base)}")  # fmt: skip
                 verdicts.append(gain is not None and gain.low is not None and gain.low > 0)
     return Finding("; ".join(texts), _verdict(all(verdicts))) if texts else NOTHING
