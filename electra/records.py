@@ -202,7 +202,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
         for folder in folders:
             if (folder / FILE_NAME).exists():
                 results |= {record["run_id"]: record for record in _read_lines(folder / FILE_NAME, notes.append)}
-            else:
+            if {METRICS, "provenance.json"} & {*os.listdir(folder)}:
                 if folder == path and not (path / METRICS).exists():
                     raise FileNotFoundError(f"{path}: expected {METRICS} beside its provenance.json, found none; "
                                             "restore it, or leave this run out")  # fmt: skip
@@ -211,8 +211,8 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
     protocols: dict[str, list[Record]] = {}
     for record in results.values():
         protocols.setdefault(record["protocol_id"], []).append(record)
-    shared = os.path.commonpath([run.folder.parent for run in runs.values()]) if runs else ""
-    found = [dataclasses.replace(run, name=run.folder.relative_to(shared).as_posix()) for run in runs.values()]
+    shared = os.path.commonpath([folder.parent for folder in runs]) if runs else ""
+    found = [dataclasses.replace(run, name=folder.relative_to(shared).as_posix()) for folder, run in runs.items()]
     linked = [one_protocol(records, _run_of(records[0], found, notes.append)) for records in protocols.values()]
     return Inputs(found, linked, [*dict.fromkeys(notes)])
 
@@ -232,9 +232,10 @@ def _read_run(folder: Path, note: Note) -> PretrainRun | None:
             note(f"{folder}: left out, expected {name} in this run folder, found none")
             return None
     settings = read_json(folder / "config.json")
-    records = sorted(
-        (r for r in _read_lines(folder / METRICS, note) if isinstance(r.get("step"), int)), key=lambda r: r["step"]
-    )
+    logged = _read_lines(folder / METRICS, note)
+    records = sorted((r for r in logged if isinstance(r.get("step"), int)), key=lambda r: r["step"])
+    if len(records) < len(logged):
+        note(f"{folder / METRICS}: {len(logged) - len(records)} records without a step left out")
     if not records:
         note(f"{folder}: left out, nothing is logged in {METRICS} yet")
         return None

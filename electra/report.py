@@ -16,7 +16,7 @@ from electra.records import Inputs, PretrainRun, read_inputs
 from electra.report_claims import claims_table
 from electra.report_cost import block_table, is_reproduction, table_1, table_3
 from electra.report_figures import draw, draw_architecture, draw_curves, draw_sweep, has_matplotlib
-from electra.report_scores import ablation_tables, control_tables, sweeps, table_2, table_4
+from electra.report_scores import ablation_tables, control_tables, sweeps, table_2, table_4, wnli_table
 from electra.report_settings import tables_5_and_6
 from electra.tables import NOT_MEASURED, bullets, markdown
 
@@ -79,7 +79,7 @@ def report(inputs: Inputs, shown: dict[str, str], usd_per_hour: float) -> str:
         "Inputs": input_table(inputs),
         "Claims": claims_table(inputs),
         "Table 1: compute": table_1(inputs, usd_per_hour),
-        "Table 2: GLUE dev sets": table_2(inputs),
+        "Table 2: GLUE dev sets": f"{table_2(inputs)}\n\n{wnli_table(inputs)}",
         "Controls": control_tables(inputs),
         "Table 3: efficiency": table_3(inputs),
         "Table 4 and figure 2: generator size": "\n\n".join(

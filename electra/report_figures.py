@@ -17,11 +17,11 @@ PANELS: Mapping[str, str] = {
     "disc_loss": "discriminator loss (nats a token)",
     "total_loss": "total loss (nats, weighted)",
     "masked_lm_loss": "masked-LM loss (nats a target)",
-    "masked_lm_accuracy": "masked-LM accuracy",
-    "sampled_masked_lm_accuracy": "sampled masked-LM accuracy",
-    "disc_accuracy": "discriminator accuracy",
+    "masked_lm_accuracy": "masked-LM accuracy (of targets)",
+    "sampled_masked_lm_accuracy": "sampled accuracy (of targets)",
+    "disc_accuracy": "discriminator accuracy (of tokens)",
     "disc_auc": "discriminator AUC",
-    "disc_precision": "discriminator precision",
+    "disc_precision": "discriminator precision (of calls)",
 }
 """The eight panels of figure 3 with their units."""
 
@@ -29,7 +29,7 @@ STYLES = [
     {"linestyle": line, "marker": marker, "color": color}
     for line, marker, color in zip(
         ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), "o^svD",
-        ("#08306b", "#a63603", "#2a8a4a", "#9a9ac8", "#d6a300"), strict=True,
+        ("#08306b", "#8c2d04", "#41ab5d", "#9e9ac8", "#d6a300"), strict=True,
     )
 ]  # fmt: skip
 
@@ -114,9 +114,8 @@ def draw_curves(runs: Sequence[PretrainRun], path: Path) -> None:
 
 def draw_architecture(config: PretrainConfig, shape: EncoderConfig, path: Path) -> None:
     """Figure 1: the two networks over what they share, with widths and parameters, data flowing upwards."""
-    blocks = parameter_blocks(shape, config.generator_size, config.objective)
+    blocks = parameter_blocks(shape, config.generator_size)
     shared = {block: n for block, n in blocks.items() if not block.startswith(("generator", "discriminator"))}
-    networks = [name for name in ("generator", "discriminator") if f"{name} layers" in blocks]
     with _figure(path, 10, 6.6) as figure:
         axes = figure.subplots()
         axes.set(xlim=(0, 10), ylim=(0, 9.7))
@@ -128,18 +127,12 @@ def draw_architecture(config: PretrainConfig, shape: EncoderConfig, path: Path) 
         axes.text(
             5, 0.3, "tokens in: the generator sees [MASK], the discriminator the generator's samples", ha="center"
         )
-        for network, x in zip(networks, (0.2, 5.4), strict=False):
-            width = (
-                shape
-                if network == "discriminator" or config.objective == "mlm"
-                else shape.generator(config.generator_size)
-            )
-            _draw_network(axes, network, x, width, blocks)
+        _draw_network(axes, "generator", 0.2, shape.generator(config.generator_size), blocks)
+        _draw_network(axes, "discriminator", 5.4, shape, blocks)
         total = f"{sum(blocks.values()):,} parameters, what is shared counted once"
         axes.text(5, 9.3, total, ha="center", weight="bold")
-        if len(networks) == 2:
-            axes.annotate("sampled\ntokens", (5, 2.35), (5, 8), ha="center", va="center",
-                          arrowprops={"arrowstyle": "->", "linestyle": "--"})  # fmt: skip
+        arrow = {"arrowstyle": "->", "linestyle": "--"}
+        axes.annotate("sampled\ntokens", (5, 2.35), (5, 8), ha="center", va="center", arrowprops=arrow)
 
 
 def _draw_network(axes: Any, network: str, x: float, shape: EncoderConfig, blocks: Mapping[str, int]) -> None:

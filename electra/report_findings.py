@@ -75,6 +75,8 @@ def against(inputs: Inputs, average: str, value: float) -> Interval | None:
 
 
 def better_than(average: str, value: float) -> Callable[[Inputs], Finding]:
+    """R14: an average above a printed one in points, over fine-tuning seeds."""
+
     def find(inputs: Inputs) -> Finding:
         found = against(inputs, average, value)
         if found is None or found.low is None:

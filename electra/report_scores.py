@@ -71,6 +71,18 @@ def table_2(inputs: Inputs) -> str:
     )
 
 
+def wnli_table(inputs: Inputs) -> str:
+    """The ninth task: the model's own WNLI, and what it makes of GLUE beside the constant of GLUE*."""
+    rows = []
+    for protocol in sorted(without_variants(inputs), key=_order):
+        summary = protocol.summary
+        if found := summary["tasks"].get("wnli"):
+            averages = [spread(summary["averages"][name]) for name in ("GLUE", "GLUE*")]
+            rows.append([f"ours: {protocol.name}", spread(found["metrics"]["accuracy"]), *averages])
+    header = ["ninth task", "WNLI (accuracy; majority 56.34)", "GLUE, own WNLI", "GLUE*, WNLI at 56.34"]
+    return markdown(header, rows or [["ours", *[NOT_MEASURED] * 3]])
+
+
 def _order(protocol: Protocol) -> tuple[Any, ...]:
     run = protocol.run
     return (protocol.facts["from_scratch"], run.name if run else protocol.facts["checkpoint"], protocol.step)

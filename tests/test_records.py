@@ -67,6 +67,24 @@ def test_a_run_that_logged_nothing_is_left_out_aloud(copy: Path):
     assert f"{copy}/full: left out, nothing is logged in metrics.jsonl yet" in read_inputs([copy]).notes
 
 
+def test_a_record_without_its_step_is_left_out_aloud(copy: Path):
+    with open(copy / "full" / "metrics.jsonl", "a") as file:
+        file.write('{"loss": 1.0}\n')
+    assert f"{copy}/full/metrics.jsonl: 1 records without a step left out" in read_inputs([copy]).notes
+
+
+def test_results_and_a_run_in_one_folder_are_both_read(copy: Path):
+    shutil.copy(copy / "glue" / "results.jsonl", copy / "full")
+    inputs = read_inputs([copy / "full"])
+    assert ([run.name for run in inputs.runs], len(inputs.protocols)) == (["full"], 10)
+
+
+def test_a_folder_named_relatively_and_one_named_absolutely_go_together(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(FIXTURES.parent)
+    inputs = read_inputs([Path("records/full"), FIXTURES / "sweep"])
+    assert [run.name for run in inputs.runs][:2] == ["full", "sweep/g0.125-s0"]
+
+
 def test_a_folder_with_neither_runs_nor_results_is_refused(tmp_path: Path):
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(

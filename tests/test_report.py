@@ -12,7 +12,8 @@ import pytest
 
 import train_pretrain
 from electra import report, report_figures
-from electra.records import Inputs
+from electra.records import Inputs, read_inputs
+from electra.report_scores import sweeps
 from tests.conftest import ROOT
 from tests.test_glue_compare import with_errors, write_run
 
@@ -30,7 +31,7 @@ def sections(text: str) -> dict[str, str]:
 
 
 def test_the_report_on_recorded_runs_is_the_golden_text_to_the_letter():
-    inputs = report.read_inputs([Path(FIXTURES)])
+    inputs = read_inputs([Path(FIXTURES)])
     shown = {name: f"![{name}]({name}.png) ([SVG]({name}.svg))" for name in report.figures(inputs)}
     assert report.report(inputs, shown, 2.26) == GOLDEN.read_text()
 
@@ -92,17 +93,17 @@ def test_every_figure_is_drawn_as_png_and_svg_and_shown(tmp_path: Path):
 def test_figure_3_has_eight_labelled_panels_with_ours_over_the_official_curve():
     pytest.importorskip("matplotlib")
     figure_module = pytest.importorskip("matplotlib.figure")
-    inputs = report.read_inputs([Path(FIXTURES)])
+    inputs = read_inputs([Path(FIXTURES)])
     kept = []
 
-    class Kept(figure_module.Figure):  # type: ignore[misc, name-defined]
+    class Kept(figure_module.Figure):
         def savefig(self, *args: object, **options: object) -> None:
             kept.append(self)
 
     original, figure_module.Figure = figure_module.Figure, Kept
     try:
         report_figures.draw_curves(report.reproductions(inputs), Path("unused"))
-        report_figures.draw_sweep(report.sweeps(inputs.runs)[0], Path("unused"))
+        report_figures.draw_sweep(sweeps(inputs.runs)[0], Path("unused"))
     finally:
         figure_module.Figure = original
     curves, sweep = kept[0], kept[2]
@@ -152,7 +153,7 @@ def test_no_folder_is_a_mistake():
 
 def test_records_read_the_same_wherever_they_lie(tmp_path: Path):
     shutil.copytree(FIXTURES, tmp_path / "elsewhere")
-    here, there = (report.read_inputs([Path(folder)]) for folder in (FIXTURES, tmp_path / "elsewhere"))
+    here, there = (read_inputs([Path(folder)]) for folder in (FIXTURES, tmp_path / "elsewhere"))
     shown = dict.fromkeys(("figure-1", "figure-2-1", "figure-3"), "x")
     texts = [report.report(Inputs(i.runs, i.protocols, []), shown, 2.26) for i in (here, there)]
     assert texts[0] == texts[1]
