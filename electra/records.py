@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -132,7 +133,7 @@ class Protocol:
         changes += ["from an MNLI model"] if self.facts["init_from_mnli"] else []
         return "; ".join([f"recipe {self.facts['recipe']}", *changes])
 
-    @property
+    @functools.cached_property
     def summary(self) -> dict[str, Any]:
         """Spread of every metric and average: see `summarize_results`."""
         return summarize_results(self.records)
