@@ -21,6 +21,12 @@ from electra.runlog import HELD_OUT, parse_lines
 from electra.training_state import MILESTONES
 
 METRICS = "metrics.jsonl"
+RUN_FILES = (METRICS, "config.json", "provenance.json")
+RESULT_FIELDS = frozenset(
+    "run_id protocol_id task seed metrics main_metric failed data settings overrides recipe checkpoint checkpoint_step "
+    "checkpoint_sha256 from_scratch init_from_mnli train_seconds precision provenance".split()
+)
+"""What a report reads of a fine-tuning record."""
 Config = TypeVar("Config")
 Note = Callable[[str], None]
 
@@ -202,7 +208,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
             )
         for folder in folders:
             if (folder / FILE_NAME).exists():
-                results |= {record["run_id"]: record for record in _read_lines(folder / FILE_NAME, notes.append)}
+                results |= {record["run_id"]: record for record in _read_results(folder / FILE_NAME, notes.append)}
             if {METRICS, "provenance.json"} & {*os.listdir(folder)}:
                 if folder == path and not (path / METRICS).exists():
                     raise FileNotFoundError(f"{path}: expected {METRICS} beside its provenance.json, found none; "
@@ -226,13 +232,25 @@ def _read_lines(path: Path, note: Note) -> list[Record]:
     return records
 
 
+def _read_results(path: Path, note: Note) -> list[Record]:
+    """The records of a results file that have every field a report reads; the others are noted."""
+    records = _read_lines(path, note)
+    for record in records:
+        if missing := sorted(RESULT_FIELDS - record.keys()):
+            note(f"{path}: a record left out, expected the fields of train_glue.py, found no {', '.join(missing)}")
+    return [record for record in records if record.keys() >= RESULT_FIELDS]
+
+
 def _read_run(folder: Path, note: Note) -> PretrainRun | None:
     """A run folder, or None with the reason noted."""
-    for name in (METRICS, "config.json", "provenance.json"):
+    for name in RUN_FILES:
         if not (folder / name).exists():
             note(f"{folder}: left out, expected {name} in this run folder, found none")
             return None
     settings = read_json(folder / "config.json")
+    if missing := sorted({"pretrain", "encoder", "tokenizer", "shards"} - settings.keys()):
+        note(f"{folder}: left out, expected the settings of a pre-training run, found no {', '.join(missing)}")
+        return None
     logged = _read_lines(folder / METRICS, note)
     records = sorted((r for r in logged if isinstance(r.get("step"), int)), key=lambda r: r["step"])
     if len(records) < len(logged):

@@ -85,6 +85,17 @@ def test_a_folder_named_relatively_and_one_named_absolutely_go_together(monkeypa
     assert [run.name for run in inputs.runs][:2] == ["full", "sweep/g0.125-s0"]
 
 
+def test_a_record_or_a_run_without_its_fields_is_left_out_aloud(copy: Path):
+    with open(copy / "glue" / "results.jsonl", "a") as file:
+        file.write('{"task": "cola"}\n')
+    (copy / "full" / "config.json").write_text('{"encoder": {}}')
+    inputs = read_inputs([copy])
+    assert len(inputs.protocols) == 10
+    said = "\n".join(inputs.notes)
+    assert "results.jsonl: a record left out, expected the fields of train_glue.py, found no checkpoint, " in said
+    assert "full: left out, expected the settings of a pre-training run, found no pretrain, shards, tokenizer" in said
+
+
 def test_a_folder_with_neither_runs_nor_results_is_refused(tmp_path: Path):
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(
