@@ -7,6 +7,7 @@ setup(
     version="0.1.0",
     description="ELECTRA-Small from scratch in pure PyTorch: pre-training and GLUE",
     packages=["electra"],
+    package_data={"electra": ["*.csv"]},
     python_requires=">=3.10",
     # torch is bounded above on purpose: exact resume is tested on these versions only.
     install_requires=["torch>=2.6,<2.14", "numpy", "regex", "tqdm", "scipy"],

@@ -13,6 +13,8 @@ COMMANDS = {
     "glue": ("glue_command", "main", "download, verify and submit GLUE"),
     "detect": ("inference_command", "main_detect", "which tokens of a text look replaced"),
     "predict": ("inference_command", "main_predict", "a fine-tuned model on new text"),
+    "cost": ("cost", "main", "parameters, FLOPs, latency, pfs-days, hours of a model and its run"),
+    "report": ("report", "main", "runs and results -> every table and figure of the report"),
     "export": ("hub", "main_export", "a checkpoint -> folders that transformers opens"),
     "settings": ("config", "main", "every setting with its default, range and source"),
     "import": ("hub", "main_import", "such folders -> a checkpoint"),

@@ -110,12 +110,18 @@ def _tuple_of(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     return parse
 
 
-def add_settings(parser: argparse.ArgumentParser, config_class: type[Any], title: str) -> None:
-    """Add one flag for each setting of `config_class`; a flag that is not given leaves no trace."""
+def add_settings(
+    parser: argparse.ArgumentParser, config_class: type[Any], title: str, only: tuple[str, ...] = ()
+) -> None:
+    """Add one flag for each setting of `config_class`; a flag that is not given leaves no trace.
+
+    Args:
+        only: names of the settings to add; empty means all.
+    """
     group = parser.add_argument_group(title)
     kinds = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
-        if not field.metadata["flag"]:
+        if not field.metadata["flag"] or (only and field.name not in only):
             continue
         facts = field.metadata
         extra = [facts["unit"], f"default {field.default!r}", ", ".join(facts["choices"]), facts["source"]]

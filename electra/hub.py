@@ -22,6 +22,7 @@ from electra.checkpoint import (
     resolve_checkpoint,
     save_checkpoint,
     torch_bytes,
+    verify,
     write_folder,
 )
 from electra.cli import Parser, differences
@@ -37,6 +38,7 @@ from electra.hub_layout import (
     their_config,
     to_theirs,
 )
+from electra.model_card import model_card, results_of
 from electra.tokenizer import SPECIAL_TOKENS, Tokenizer
 from electra.wordpiece import UNKNOWN, load_tokenizer, tokenizer_file
 
@@ -238,8 +240,8 @@ def exported_parts(
     return {part: tensors for part, tensors in parts.items() if tensors}, ""
 
 
-def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
-    """Write a folder for each part of a checkpoint under `out`.
+def export(checkpoint: Path, out: Path, results: Path | None = None) -> tuple[dict[str, Path], str]:
+    """Write a folder for each part of a checkpoint under `out`; its model card shows `results` of train_glue.py.
 
     Returns:
         The folder of each part; and why something was left out, or "".
@@ -250,6 +252,8 @@ def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
     checkpoint = resolve_checkpoint(checkpoint)
     config, encoder = read_json(checkpoint / "config.json"), load_encoder_config(checkpoint)
     parts, reason = exported_parts(config, read_tensors(checkpoint / "model.pt"))
+    manifest = verify(checkpoint)
+    records = results_of(config, manifest, results)
     folders = {part: out / part for part in parts}
     for folder in folders.values():
         _refuse_existing(folder)
@@ -261,6 +265,7 @@ def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
             description |= label_config(config["labels"])
             description |= {"finetuning_task": config["task"], "score_range": config["score_range"]}
         contents = {
+            "README.md": model_card(part, config, manifest, encoder, records).encode(),
             "config.json": json_bytes(description),
             WEIGHTS_NAME: torch_bytes(to_theirs(part, weights)),
             **tokenizer_contents(checkpoint, encoder.max_position_embeddings),
@@ -274,12 +279,13 @@ def main_export(argv: Sequence[str]) -> None:
     parser = Parser("python -m electra export", description="Write a checkpoint as folders that transformers opens.")
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/pretrain"), help="a run or a checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="where to make a folder for each part")
+    parser.add_argument("--results", type=Path, help="results folder of train_glue.py, for the model card")
     args = parser.parse_args(argv)
-    folders, reason = export(args.checkpoint, args.out)
+    folders, reason = export(args.checkpoint, args.out, args.results)
     if reason:
         print(f"note: {reason}")
     for part, folder in folders.items():
-        print(f"exported: {folder} ({PARTS[part].architecture})")
+        print(f"exported: {folder} ({PARTS[part].architecture}); its README.md is a model card: fill in the licence")
 
 
 def main_import(argv: Sequence[str]) -> None:

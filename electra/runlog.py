@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,22 +23,41 @@ from electra.files import FormatError, atomic_write
 HELD_OUT = "held-out"
 
 
+class DamagedLine(NamedTuple):
+    """A line of a JSONL file that holds no JSON object."""
+
+    number: int  # from 1
+    text: str  # its first characters
+    is_cut_short: bool  # the last line, without an end: a killed process left it
+
+
+def parse_lines(path: Path) -> tuple[list[dict[str, Any]], list[DamagedLine]]:
+    """The records of a JSONL file in order, and the lines that are none."""
+    records: list[dict[str, Any]] = []
+    damaged = []
+    lines = path.read_text(errors="replace").split("\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line) if line else None
+        except json.JSONDecodeError:
+            record = line
+        if isinstance(record, dict):
+            records.append(record)
+        elif line:
+            damaged.append(DamagedLine(number, line[:40], number == len(lines)))
+    return records, damaged
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The records of a metrics.jsonl, in order; a last line cut short by a kill is left out.
 
     Raises:
-        FormatError: another line is not JSON; it is named.
+        FormatError: another line is not a JSON object; it is named.
     """
-    records = []
-    lines = path.read_text().split("\n")
-    for number, line in enumerate(lines, 1):
-        try:
-            records += [json.loads(line)] if line else []
-        except json.JSONDecodeError:
-            if number < len(lines):
-                raise FormatError(
-                    f"{path}:{number}: expected a JSON object, found {line[:40]!r}; remove the line"
-                ) from None
+    records, damaged = parse_lines(path)
+    for line in damaged:
+        if not line.is_cut_short:
+            raise FormatError(f"{path}:{line.number}: expected a JSON object, found {line.text!r}; remove the line")
     return records
 
 
@@ -205,5 +224,7 @@ def provenance(command: Sequence[str], device: torch.device) -> dict[str, str | 
         "torch": torch.__version__,
         "numpy": np.__version__,
         "device": torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine(),
+        "device_type": device.type,
+        "num_devices": torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1,
         "num_threads": torch.get_num_threads(),
     }

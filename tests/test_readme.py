@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 import shlex
@@ -42,6 +43,12 @@ def test_the_file_map_names_every_module_once_and_no_other():
     assert sorted(mapped) == sorted([*there, "train_pretrain.py", "train_glue.py"])
 
 
+def test_the_file_map_says_what_each_module_says_of_itself():
+    for name, said in re.findall(r"^\| `electra/(\w+)\.py` \| (.*) \|$", README, re.M):
+        documented = ast.get_docstring(ast.parse((ROOT / "electra" / f"{name}.py").read_text())) or ""
+        assert " ".join(documented.split()).startswith(said)
+
+
 def test_modules_the_readme_speaks_of_exist():
     for name in re.findall(r"`([a-z_]+)\.[A-Za-z_]+`", README.split("## Departures")[1].split("## Results")[0]):
         assert (ROOT / "electra" / f"{name}.py").exists() or (ROOT / f"{name}.py").exists(), name
@@ -72,6 +79,16 @@ def test_every_command_of_the_readme_is_one_that_exists(line):
             assert words[3] in COMMANDS
         else:
             assert words[0] in ("pip", "pytest") or words[:3] == ["python", "-m", "tests.check"], command
+
+
+def test_the_sweep_loop_is_made_of_commands_that_exist():
+    (loop,) = re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S)
+    for size in re.findall(r"for size in (.*);", loop)[0].split():
+        for line in re.findall(
+            r"python (train_\w+\.py .*?)(?: &&)?$", loop.replace("$size", size).replace("$seed", "1"), re.M
+        ):
+            script, *words = shlex.split(line)
+            {"train_pretrain.py": train_pretrain, "train_glue.py": train_glue}[script].parse(words)
 
 
 def test_no_line_speaks_of_a_place_on_somebodys_machine():

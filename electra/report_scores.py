@@ -1,0 +1,256 @@
+"""Tables of scores: table 2, table 4, ablations and controls; a row is one protocol, never a mean over several."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from electra.glue import TASKS
+from electra.literature import (
+    COLUMNS,
+    OFFICIAL,
+    REPORT,
+    SINGLE_METRICS,
+    Cell,
+    has_single_metrics,
+    mean_of_eight,
+    table,
+    with_wnli,
+)
+from electra.records import Inputs, PretrainRun, Protocol
+from electra.spread import Interval, t_interval
+from electra.tables import DIFFERS, NOT_MEASURED, beside, interval, markdown, spread
+
+TITLES = [f"{TASKS[task].title} ({SINGLE_METRICS[task].replace('_', ' ')})" for task in COLUMNS]
+
+
+def score_cells(protocol: Protocol | None) -> list[str]:
+    """The eight columns, AVG and GLUE* of one protocol."""
+    if protocol is None:
+        return [NOT_MEASURED] * (len(COLUMNS) + 2)
+    summary = protocol.summary
+    cells = []
+    for task in COLUMNS:
+        found = summary["tasks"].get(task)
+        cell = spread(found and found["metrics"][SINGLE_METRICS[task]])
+        cells.append(cell + (f", {len(found['failed_seeds'])} failed" if found and found["failed_seeds"] else ""))
+    return [*cells, *(spread(summary["averages"][name]) for name in ("AVG", "GLUE*"))]
+
+
+def printed_scores(row: dict[str, Cell]) -> list[str]:
+    """The same columns as printed, AVG and GLUE* recomputed beside what was printed."""
+    cells = [row[task].value + (f" ± {row[task].sd}" if row[task].sd else "") +
+             ("†" if row[task].metric.startswith("mean of") else "") for task in COLUMNS]  # fmt: skip
+    printed = [row[name].value if name in row else "" for name in ("AVG", "GLUE*")]
+    mark = "" if has_single_metrics(row) else "†"
+    return [*cells, beside(mean_of_eight(row), printed[0]) + mark, beside(with_wnli(row), printed[1])]
+
+
+def table_2(inputs: Inputs) -> str:
+    """GLUE dev scores: printed rows, the official row, then ours at each checkpoint."""
+    rows = [[name, *printed_scores(dict(row))] for name, row in table("2").items()]
+    ours = without_variants(inputs)
+    rows += [[f"ours: {protocol.name}", *score_cells(protocol)] for protocol in sorted(ours, key=_order)]
+    rows += [] if ours else [["ours", *score_cells(None)]]
+    last, original = table("2")[REPORT], table("2")[OFFICIAL]
+    printed = float(original["AVG"].value) - float(last["AVG"].value)
+    gap = mean_of_eight(original) - mean_of_eight(last)
+    return markdown(["model", *TITLES, "AVG", "GLUE*"], rows) + (
+        f"\n\nAVG of printed rows is the mean of their eight columns, GLUE* (8 AVG + 56.34) / 9, the printed value in "
+        f"brackets, marked {DIFFERS} where rounding does not explain it. A true GLUE* needs F1 and Pearson, which were "
+        f"not printed; ours has them. † averages two metrics and does not compare. The report's rows carry MRPC's F1 "
+        f"in AVG though the column shows its accuracy: at 100 % AVG is {mean_of_eight(last):.1f}, not "
+        f"{last['AVG'].value}, so the gap to the original is {gap:.1f}, not {printed:.1f}. Its rows are mean ± "
+        f"deviation of 5 seeds, its snapshots, like ours before 100 %, are not annealed, its MNLI pools matched and "
+        f"mismatched; ours is matched. The original's numbers are medians of many seeds."
+    )
+
+
+def wnli_table(inputs: Inputs) -> str:
+    """The ninth task: the model's own WNLI, and what it makes of GLUE beside the constant of GLUE*."""
+    rows = []
+    for protocol in sorted(without_variants(inputs), key=_order):
+        summary = protocol.summary
+        if found := summary["tasks"].get("wnli"):
+            averages = [spread(summary["averages"][name]) for name in ("GLUE", "GLUE*")]
+            rows.append([f"ours: {protocol.name}", spread(found["metrics"]["accuracy"]), *averages])
+    header = ["ninth task", "WNLI (accuracy; majority 56.34)", "GLUE, own WNLI", "GLUE*, WNLI at 56.34"]
+    return markdown(header, rows or [["ours", *[NOT_MEASURED] * 3]])
+
+
+def _order(protocol: Protocol) -> tuple[Any, ...]:
+    run = protocol.run
+    return (protocol.facts["from_scratch"], run.name if run else protocol.facts["checkpoint"], protocol.step)
+
+
+def sweeps(runs: Sequence[PretrainRun]) -> list[list[PretrainRun]]:
+    """Runs that differ in nothing but generator size and seed, where there are two sizes or more."""
+
+    def key(run: PretrainRun) -> str:
+        kept = {f.name: getattr(run.config, f.name) for f in dataclasses.fields(run.config) if not f.metadata["free"]}
+        kept |= {"seed": 0, "generator_size": 0}
+        return json.dumps([kept, dataclasses.asdict(run.shape), run.settings["tokenizer"], run.settings["shards"]])
+
+    pairs = sorted((run for run in runs if run.config.objective == "rtd"), key=key)
+    groups = [sorted(group, key=lambda run: (run.config.generator_size, run.config.seed))
+              for _, group in groupby(pairs, key)]  # fmt: skip
+    return [group for group in groups if len({run.config.generator_size for run in group}) > 1]
+
+
+def sweep_protocols(sweep: Sequence[PretrainRun], inputs: Inputs) -> tuple[int | None, list[Protocol]]:
+    """The fine-tunings to compare: at the update that most runs were fine-tuned at, the later of equals."""
+    found = [p for p in without_variants(inputs) if p.run in sweep and not p.facts["from_scratch"]]
+    counts = {p.step: len({q.run.name for q in found if q.run and q.step == p.step}) for p in found}
+    step = max(counts, key=lambda step: (counts[step], step), default=None)
+    return step, [p for p in found if p.step == step]
+
+
+def collapse(run: PretrainRun) -> str:
+    """What the watch says of a run's discriminator."""
+    if run.collapse_step is not None:
+        return f"collapsed, declared at update {run.collapse_step:,}"
+    after = [record for record in run.evaluations if record["step"] > run.config.num_warmup_steps]
+    if len(after) < 3:
+        return f"{NOT_MEASURED}: {len(after)} evaluations after warm-up"
+    return f"no collapse in {len(after)} evaluations to update {after[-1]['step']:,}"
+
+
+def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
+    """Generator sizes: the report's rows, then one row for each of our runs and protocols."""
+    rows = []
+    for size, row in table("4").items():
+        declared = row.get("collapse_step")
+        scores = [NOT_MEASURED] * 10 if declared else printed_scores(dict(row))
+        watch = f"collapsed at update {declared.number:,.0f}" if declared else "no collapse"
+        rows.append([f"report, {100 * float(size):g} %", "250,000", watch, *scores])
+    step, protocols = sweep_protocols(sweep, inputs)
+    for run in sweep:
+        name = f"ours, {100 * run.config.generator_size:g} %: {run.name}, pre-training seed {run.config.seed}"
+        mine: list[Protocol | None] = [protocol for protocol in protocols if protocol.run is run]
+        at = f"{step:,}" if mine else f"{run.last_step:,}, not fine-tuned"
+        mine = mine or [None]
+        rows += [
+            [f"{name}, {protocol.protocol}" if protocol else name, at, collapse(run), *score_cells(protocol)]
+            for protocol in mine
+        ]
+    rows += [] if sweep else [["ours", NOT_MEASURED, NOT_MEASURED, *score_cells(None)]]
+    return markdown(["generator size", "updates", "discriminator", *TITLES, "AVG", "GLUE*"], rows)
+
+
+def paired(first: Protocol, second: Protocol, task: str) -> Interval | None:
+    """Second minus first on a task's main metric, over the seeds both have; None without any."""
+    old, new = first.scores(task), second.scores(task)
+    gains = [new[seed] - old[seed] for seed in sorted(old.keys() & new.keys())]
+    return t_interval(gains) if gains else None
+
+
+def paired_mean(first: Protocol, second: Protocol) -> Interval | None:
+    """Second minus first on the mean over the tasks both have, over the seeds that both have of every such task."""
+    tasks = [task for task in TASKS if first.scores(task).keys() & second.scores(task).keys()]
+    if not tasks:
+        return None
+    sides = [[p.scores(task) for task in tasks] for p in (first, second)]
+    seeds = set.intersection(*({*scores} for side in sides for scores in side))
+    gains = [float(np.mean([new[s] - old[s] for old, new in zip(*sides, strict=True)])) for s in sorted(seeds)]
+    return t_interval(gains) if gains else None
+
+
+class Variant(NamedTuple):
+    """A protocol that differs from another in one setting."""
+
+    setting: str
+    base_value: Any
+    value: Any
+    protocol: Protocol
+
+
+class Ablation(NamedTuple):
+    """A protocol and all that differ from it in one setting, from the same checkpoint."""
+
+    base: Protocol
+    variants: list[Variant]
+
+
+def ablations(inputs: Inputs) -> list[Ablation]:
+    """For each checkpoint the protocol with the most neighbours, fewest overrides first, and those neighbours."""
+    groups: dict[tuple[Any, ...], list[Protocol]] = {}
+    for protocol in inputs.protocols:
+        facts = protocol.facts
+        start = (facts["checkpoint_sha256"], facts["from_scratch"], facts["init_from_mnli"])
+        groups.setdefault(start, []).append(protocol)
+    found = [
+        Ablation(base, _neighbours(base, group))
+        for group in groups.values()
+        for base in [min(group, key=lambda p: (-len(_neighbours(p, group)), len(p.facts["overrides"])))]
+    ]
+    return [ablation for ablation in found if ablation.variants]
+
+
+def without_variants(inputs: Inputs) -> list[Protocol]:
+    """The protocols that are no ablation of another: those that stand in tables 2 and 4."""
+    variants = {v.protocol.facts["protocol_id"] for ablation in ablations(inputs) for v in ablation.variants}
+    return [protocol for protocol in inputs.protocols if protocol.facts["protocol_id"] not in variants]
+
+
+def _neighbours(base: Protocol, group: Sequence[Protocol]) -> list[Variant]:
+    variants = []
+    for protocol in group:
+        old, new = base.facts["settings"], protocol.facts["settings"]
+        changed = [name for name in old if name != "recipe" and old[name] != new.get(name)]
+        if len(changed) == 1:
+            variants.append(Variant(changed[0], old[changed[0]], new.get(changed[0]), protocol))
+    return sorted(variants, key=lambda variant: (variant.setting, str(variant.value)))
+
+
+def comparison_table(title: str, base: Protocol, others: Sequence[tuple[str, Protocol]]) -> str:
+    """Differences in points on every task that any of them shares with `base`, paired over seeds."""
+    tasks = [task for task in TASKS if any(paired(base, other, task) for _, other in others)]
+    rows = [
+        [name, *(interval(paired(base, other, task)) for task in tasks), interval(paired_mean(base, other))]
+        for name, other in others
+    ]
+    return markdown([title, *(f"{TASKS[task].title} ({TASKS[task].main_metric})" for task in tasks), "mean"], rows)
+
+
+def ablation_tables(inputs: Inputs) -> str:
+    """One table for each checkpoint with ablations: variant minus base, paired over fine-tuning seeds."""
+    parts = [
+        f"Base: {base.name}.\n\n"
+        + comparison_table(
+            "setting: base -> variant",
+            base,
+            [(f"`{v.setting}`: {v.base_value} -> {v.value}", v.protocol) for v in variants],
+        )
+        for base, variants in ablations(inputs)
+    ]
+    return "\n\n".join(parts) or f"Ablations: {NOT_MEASURED}."
+
+
+def _is_control(base: Protocol, other: Protocol) -> bool:
+    """Whether two protocols differ only in what the encoder was pre-trained on: nothing, or masked LM alone."""
+    if base.run is None or other.run is None or other.run.shape != base.run.shape:
+        return False
+    is_other = other.facts["from_scratch"] or other.run.config.objective == "mlm"
+    return is_other and other.facts["settings"] == base.facts["settings"]
+
+
+def controls(inputs: Inputs) -> list[tuple[Protocol, list[tuple[str, Protocol]]]]:
+    """Each pre-trained pair's last fine-tuned checkpoint, with its random start and its masked-LM control."""
+    last: dict[str, Protocol] = {}
+    for protocol in sorted(inputs.protocols, key=lambda p: p.step):
+        if protocol.run and not protocol.facts["from_scratch"] and protocol.run.config.objective == "rtd":
+            last[protocol.run.name] = protocol
+    found = [(base, [(p.name, p) for p in inputs.protocols if _is_control(base, p)]) for base in last.values()]
+    return [(base, others) for base, others in found if others]
+
+
+def control_tables(inputs: Inputs) -> str:
+    """Each control minus the pre-trained discriminator, paired over fine-tuning seeds."""
+    parts = [f"Base: {base.name}.\n\n" + comparison_table("control minus base", base, others)
+             for base, others in controls(inputs)]  # fmt: skip
+    return "\n\n".join(parts) or f"Controls: {NOT_MEASURED}."
