@@ -83,7 +83,7 @@ def replaced_token_detection(
 
     Source: paper section 2; release run_pretraining.py:96-108, 183-285.
     """
-    generator_logits = model.generator(batch.masked, batch.positions, batch.attention_mask)
+    generator_logits = wide(model.generator(batch.masked, batch.positions, batch.attention_mask))
     sampled_ids = sample_replacements(generator_logits, batch.sample_uniforms)
     corrupted, is_replaced = corrupt(batch, sampled_ids)
     discriminator_logits = model.discriminator(corrupted, batch.attention_mask)
@@ -106,7 +106,7 @@ def masked_language_modeling(
     The arguments are those of `replaced_token_detection`; `disc_weight` has nothing to weigh.
     Source: release run_pretraining.py, `electra_objective: false` (BERT under the same masking).
     """
-    logits = model.generator(batch.masked, batch.positions, batch.attention_mask)
+    logits = wide(model.generator(batch.masked, batch.positions, batch.attention_mask))
     nats = masked_lm_nats(logits, batch.input_ids.gather(1, batch.positions))
     masked_lm_loss = sum_where(nats, batch.is_target) / counts.num_targets
     sampled_ids = sample_replacements(logits, batch.sample_uniforms)

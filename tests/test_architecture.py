@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 
 ORDER = """
 files cli seeding config word_table bpe bpe_batch bpe_trainer tokenizer_json encoder tokenizer wordpiece
-archives corpus parallel shards windows prepare_learn prepare_encode prepare_report prepare transformer models
+archives corpus parallel shards windows prepare_learn prepare_encode prepare_report prepare dropout transformer models
 corruption objective optim runtime efficiency metrics evaluation runlog checkpoint training_state hub_layout
 hub glue glue_rows glue_batches glue_predictions glue_release glue_download glue_command finetune glue_results
 glue_compare inference report
