@@ -14,10 +14,13 @@ from electra.models import Electra, MaskedLM
 
 
 class Counts(NamedTuple):
-    """Denominators over the *global* batch, so that micro-batches and ranks add up to one mean."""
+    """Denominators over the *global* batch, so that micro-batches and ranks add up to one mean.
 
-    num_targets: int
-    num_tokens: int  # real tokens, [CLS] and [SEP] included
+    Tensors, not numbers: a compiled objective would be compiled anew for each number it meets.
+    """
+
+    num_targets: Tensor  # scalar int64
+    num_tokens: Tensor  # scalar int64: real tokens, [CLS] and [SEP] included
 
 
 class Detection(NamedTuple):
@@ -41,8 +44,8 @@ class PretrainLosses(NamedTuple):
 
 def count(batch: Batch) -> Counts:
     """Count the targets and real tokens of a whole update; on the CPU, before anything is computed."""
-    num_tokens = batch.input_ids.numel() if batch.attention_mask is None else int(batch.attention_mask.sum())
-    return Counts(int(batch.is_target.sum()), num_tokens)
+    is_real = torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask
+    return Counts(batch.is_target.sum(), is_real.sum())
 
 
 def wide(logits: Tensor) -> Tensor:
