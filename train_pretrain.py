@@ -87,7 +87,8 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig, li
     given = vars(parser.parse_args(argv))
     base = {} if "data" in given else DEMO
     names = PretrainConfig(**{key: value for key, value in {**base, **given}.items() if key in ("recipe", "size")})
-    presets = (PRETRAIN_RECIPES[names.recipe], SIZES[names.size], base)
+    named = {"recipe": names.recipe, "size": names.size}
+    presets = (PRETRAIN_RECIPES[names.recipe], SIZES[names.size], base, named)
     config, shape = cli.build(PretrainConfig, *presets, given), cli.build(EncoderConfig, *presets, given)
     if config.seq_length > shape.max_position_embeddings:
         raise ValueError(
