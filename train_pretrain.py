@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from electra import cli
 from electra.checkpoint import (
@@ -37,7 +38,7 @@ from electra.efficiency import update_flops
 from electra.evaluation import COLLAPSE_RULE, HeldOut, is_collapsed
 from electra.files import FormatError, lock_folder, write_json
 from electra.models import Electra, MaskedLM, count_parameters, initialize_weights
-from electra.objective import OBJECTIVES, PretrainLosses, count
+from electra.objective import OBJECTIVES, Counts, Objective, PretrainLosses, count
 from electra.optim import (
     apply_update,
     gradient_norms,
@@ -54,6 +55,8 @@ from electra.runtime import (
     ahead,
     autocast,
     choose_precision,
+    compiled,
+    keep_freed_memory,
     micro_batches,
     peak_memory_bytes,
     resolve_precision,
@@ -84,7 +87,8 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig, li
     given = vars(parser.parse_args(argv))
     base = {} if "data" in given else DEMO
     names = PretrainConfig(**{key: value for key, value in {**base, **given}.items() if key in ("recipe", "size")})
-    presets = (PRETRAIN_RECIPES[names.recipe], SIZES[names.size], base)
+    named = {"recipe": names.recipe, "size": names.size}
+    presets = (PRETRAIN_RECIPES[names.recipe], SIZES[names.size], base, named)
     config, shape = cli.build(PretrainConfig, *presets, given), cli.build(EncoderConfig, *presets, given)
     if config.seq_length > shape.max_position_embeddings:
         raise ValueError(
@@ -166,7 +170,12 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
     held_out_batch = mask(held_out_windows.sample(0), "held-out")
     held_out = HeldOut(held_out_batch, held_out_windows.documents(0), tokenizer.special_ids)
     last_step = min(config.stop_after or config.num_train_steps, config.num_train_steps)
-    batches = ahead(lambda step: mask(windows.sample(step), step), range(state.step, last_step))
+
+    def make(step: int) -> Batch:
+        batch = mask(windows.sample(step), step)
+        return batch.pinned() if ranks.device.type == "cuda" else batch
+
+    batches = ahead(make, range(state.step, last_step))
     return Run(state, batches, held_out, windows, tokenizer, last_step)
 
 
@@ -212,10 +221,48 @@ def hopeless(config: PretrainConfig, run: Run, losses: PretrainLosses) -> Floati
     )
 
 
+class Update(NamedTuple):
+    """What an update leaves to look at; tensors stay on the device and nobody has waited for them."""
+
+    losses: PretrainLosses  # of its last micro-batch
+    learning_rate: float
+    grad_norm: Tensor  # scalar, before clipping
+    norms: dict[str, float]  # of each network's gradients, where asked for
+    skipped: Tensor  # scalar, 1.0 if a gradient was not finite, else 0.0
+
+
+def make_update(
+    config: PretrainConfig,
+    state: TrainingState,
+    objective: Objective,
+    batch: Batch,
+    ranks: Ranks,
+    meter: Meter,
+    wants_norms: bool = False,
+) -> Update:
+    """One update: its rate, its gradients micro-batch by micro-batch, their sum over the ranks, the step."""
+    step, device, dtype = state.step, ranks.device, resolve_precision(config.precision, ranks.device)
+    factor = schedule_factor(config.schedule, step, config.num_train_steps, config.num_warmup_steps)
+    set_update(state.optimizer, config.learning_rate * factor, config.bias_correction)
+    counts = Counts(*(number.to(device, non_blocking=True) for number in count(batch)))
+    for index, (start, end) in enumerate(micro_batches(*ranks.share(config.batch_size), config.micro_batch_size)):
+        seed_dropout(config.seed, step, ranks.rank, index)
+        rows = batch.rows(start, end, device)
+        with autocast(device, dtype):
+            losses = objective(state.model, rows, counts, config.gen_weight, config.disc_weight)
+        state.scaler.scale(losses.loss).backward()
+        meter.add(loss=losses.loss, masked_lm_loss=losses.masked_lm_loss, disc_loss=losses.disc_loss)
+    ranks.sum_gradients(state.model.parameters())
+    state.scaler.unscale_(state.optimizer)
+    norms = gradient_norms(state.model) if wants_norms else {}
+    grad_norm, skipped = apply_update(state.optimizer, state.scaler, state.model.parameters(), config.max_grad_norm)
+    return Update(losses, config.learning_rate * factor, grad_norm, norms, skipped)
+
+
 def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
     """The loop: every update from where the run stands to its last step; returns the exit code."""
-    run_dir, device, state, model = Path(config.run_dir), ranks.device, run.state, run.state.model
-    objective, dtype = OBJECTIVES[config.objective], resolve_precision(config.precision, device)
+    run_dir, device, state = Path(config.run_dir), ranks.device, run.state
+    objective = compiled(OBJECTIVES[config.objective], config.compile, device)
     first_row, last_row = ranks.share(config.batch_size)
     log = RunLog(run_dir, state.step, run.last_step, config.track, enabled=ranks.is_first)
     meter = Meter(state.step, (last_row - first_row) * config.seq_length)
@@ -223,35 +270,23 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
     milestones = {round(fraction * config.num_train_steps) for fraction in config.milestones}
     if state.step in milestones and ranks.is_first:
         state.save_milestone(run_dir)
-    for step, batch in enumerate(run.batches, start=state.step):
-        counts = count(batch)
-        factor = schedule_factor(config.schedule, step, config.num_train_steps, config.num_warmup_steps)
-        set_update(state.optimizer, config.learning_rate * factor, config.bias_correction)
-        for index, (start, end) in enumerate(micro_batches(first_row, last_row, config.micro_batch_size)):
-            seed_dropout(config.seed, step, ranks.rank, index)
-            rows = batch.rows(start, end, device)
-            with autocast(device, dtype):
-                losses = objective(model, rows, counts, config.gen_weight, config.disc_weight)
-            state.scaler.scale(losses.loss).backward()
-            meter.add(loss=losses.loss, masked_lm_loss=losses.masked_lm_loss, disc_loss=losses.disc_loss)
-        ranks.sum_gradients(model.parameters())
-        state.scaler.unscale_(state.optimizer)
-        norms = gradient_norms(model) if (step + 1) % config.eval_every == 0 else {}
-        grad_norm, skipped = apply_update(state.optimizer, state.scaler, model.parameters(), config.max_grad_norm)
-        state.count_update(skipped, time.monotonic() - began)
+    for batch in run.batches:
+        is_evaluated = (state.step + 1) % config.eval_every == 0
+        update = make_update(config, state, objective, batch, ranks, meter, wants_norms=is_evaluated)
+        state.count_update(update.skipped, time.monotonic() - began)
         log.advance(state.step)
 
         at_end, exit_code = state.step == run.last_step, stop.exit_code
         with meter.pause():
             if (state.step % config.eval_every == 0 or at_end) and ranks.is_first:
-                collapsed = evaluate(config, run, log, norms, device)
+                collapsed = evaluate(config, run, log, update.norms, device)
                 exit_code = exit_code or (EXIT_COLLAPSED if collapsed and config.on_collapse == "stop" else 0)
             exit_code = ranks.agree(exit_code)
         is_hopeless = False
         if state.step % config.log_every == 0 or at_end or exit_code:
             is_hopeless = state.num_skipped_in_a_row.item() >= config.max_skipped
-            record = {**ranks.add_up(meter.read(state.step)), "learning_rate": config.learning_rate * factor}
-            record |= {"grad_norm": grad_norm.item(), "num_skipped": state.num_skipped.item()}
+            record = {**ranks.add_up(meter.read(state.step)), "learning_rate": update.learning_rate}
+            record |= {"grad_norm": update.grad_norm.item(), "num_skipped": state.num_skipped.item()}
             record |= {"elapsed_seconds": state.elapsed_seconds, "peak_memory_bytes": peak_memory_bytes(device)}
             log.training(state.step, record)
         with meter.pause():
@@ -260,7 +295,7 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
             if state.step in milestones and ranks.is_first:
                 state.save_milestone(run_dir)
         if is_hopeless:
-            raise hopeless(config, run, losses)
+            raise hopeless(config, run, update.losses)
         if exit_code:
             log.say(f"stopped at update {state.step:,} of {run.last_step:,}; the same command goes on")
             return exit_code
@@ -287,6 +322,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = f"found {config.batch_size} for {ranks.world_size}"
             raise ValueError(f"--batch-size: expected a row for each rank, {found}; raise it")
         set_deterministic(config.deterministic)
+        keep_freed_memory()
         if config.num_threads:
             torch.set_num_threads(config.num_threads)
         run = open_run(config, shape, ranks)

@@ -29,6 +29,10 @@ class Batch(NamedTuple):
     is_hidden: Tensor  # (B, P) bool: target slots shown as [MASK]
     sample_uniforms: Tensor  # (B, P) float64 in [0, 1): picks the generated token by inverse CDF
 
+    def pinned(self) -> Batch:
+        """The same, in memory that a CUDA device copies from while the CPU goes on."""
+        return Batch(*(None if tensor is None else tensor.pin_memory() for tensor in self))  # type: ignore[arg-type]
+
     def rows(self, start: int, stop: int, device: torch.device) -> Batch:
         """Rows [start, stop) on a device."""
         parts = (None if tensor is None else tensor[start:stop].to(device, non_blocking=True) for tensor in self)

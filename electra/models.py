@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electra.config import EncoderConfig
+from electra.dropout import Dropout
 from electra.transformer import LAYER_NORM_EPS, Embeddings, Encoder, gather_positions
 
 GLOROT = ("projection", "output")
@@ -84,7 +85,7 @@ class SequenceClassifier(nn.Module):
         self.pooling = pooling
         self.encoder = Encoder(config, make_embeddings(config))
         self.dense = nn.Linear(config.hidden_size, config.hidden_size) if head == "mlp" else None
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.output = nn.Linear(config.hidden_size, num_labels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:

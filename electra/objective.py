@@ -14,10 +14,13 @@ from electra.models import Electra, MaskedLM
 
 
 class Counts(NamedTuple):
-    """Denominators over the *global* batch, so that micro-batches and ranks add up to one mean."""
+    """Denominators over the *global* batch, so that micro-batches and ranks add up to one mean.
 
-    num_targets: int
-    num_tokens: int  # real tokens, [CLS] and [SEP] included
+    Tensors, not numbers: a compiled objective would be compiled anew for each number it meets.
+    """
+
+    num_targets: Tensor  # scalar int64
+    num_tokens: Tensor  # scalar int64: real tokens, [CLS] and [SEP] included
 
 
 class Detection(NamedTuple):
@@ -41,8 +44,8 @@ class PretrainLosses(NamedTuple):
 
 def count(batch: Batch) -> Counts:
     """Count the targets and real tokens of a whole update; on the CPU, before anything is computed."""
-    num_tokens = batch.input_ids.numel() if batch.attention_mask is None else int(batch.attention_mask.sum())
-    return Counts(int(batch.is_target.sum()), num_tokens)
+    is_real = torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask
+    return Counts(batch.is_target.sum(), is_real.sum())
 
 
 def wide(logits: Tensor) -> Tensor:
@@ -83,7 +86,7 @@ def replaced_token_detection(
 
     Source: paper section 2; release run_pretraining.py:96-108, 183-285.
     """
-    generator_logits = model.generator(batch.masked, batch.positions, batch.attention_mask)
+    generator_logits = wide(model.generator(batch.masked, batch.positions, batch.attention_mask))
     sampled_ids = sample_replacements(generator_logits, batch.sample_uniforms)
     corrupted, is_replaced = corrupt(batch, sampled_ids)
     discriminator_logits = model.discriminator(corrupted, batch.attention_mask)
@@ -106,7 +109,7 @@ def masked_language_modeling(
     The arguments are those of `replaced_token_detection`; `disc_weight` has nothing to weigh.
     Source: release run_pretraining.py, `electra_objective: false` (BERT under the same masking).
     """
-    logits = model.generator(batch.masked, batch.positions, batch.attention_mask)
+    logits = wide(model.generator(batch.masked, batch.positions, batch.attention_mask))
     nats = masked_lm_nats(logits, batch.input_ids.gather(1, batch.positions))
     masked_lm_loss = sum_where(nats, batch.is_target) / counts.num_targets
     sampled_ids = sample_replacements(logits, batch.sample_uniforms)

@@ -4,6 +4,7 @@ reads torchrun's environment variables."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import resource
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -24,6 +25,7 @@ from electra.seeding import derive_seed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 PRECISION_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -142,6 +144,12 @@ def set_deterministic(deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
 
 
+def compiled(function: Function, compile: str, device: torch.device) -> Function:
+    """`function`, compiled for the shapes it meets if `compile` is "on", or "auto" on CUDA; else as it is."""
+    is_on = compile == "on" or (compile == "auto" and device.type == "cuda")
+    return torch.compile(function, dynamic=False) if is_on else function
+
+
 def ahead(make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`map(make, items)`, with the next result being made in a thread while the caller uses this one."""
     with ThreadPoolExecutor(1) as pool:
@@ -166,6 +174,20 @@ def peak_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next update.
+
+    By default it returns every block of 32 MiB and more to the kernel, which must clear its pages before they are
+    used again: a page fault for every 4 KiB of logits. Other C libraries are left as they are.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28)):
+            mallopt(option, value)
+
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # Source: malloc.h
 
 
 EXIT_OUT_OF_TIME = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again

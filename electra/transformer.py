@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electra.config import EncoderConfig
+from electra.dropout import Dropout, drop
 
 LAYER_NORM_EPS = 1e-12  # Source: release, tf.contrib layer_norm; PyTorch's default 1e-5 is another model.
 
@@ -30,7 +31,7 @@ class Embeddings(nn.Module):
         self.position = nn.Embedding(max_positions, width)
         self.token_type = nn.Embedding(num_types, width)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """(B, L) int64 ids, and types or None for type 0 everywhere -> (B, L, E)."""
@@ -40,6 +41,27 @@ class Embeddings(nn.Module):
                              f"found {length}; shorten them")  # fmt: skip
         types = self.token_type.weight[0] if token_type_ids is None else self.token_type(token_type_ids)
         return self.dropout(self.norm(self.word(input_ids) + self.position.weight[:length] + types))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None, dropout: float) -> Tensor:
+    """softmax(query key^T / sqrt(d)) value, dropout on the probabilities.
+
+    torch's fused kernel on CUDA; written out on a CPU, where that kernel takes 1.6 to 4 times as long.
+
+    Args:
+        query, key, value: (B, H, L, d).
+        key_mask: (B, 1, 1, L) bool, True where a key may be attended to, or None.
+        dropout: chance in [0, 1) that a probability becomes 0.
+
+    Returns:
+        (B, H, L, d).
+    """
+    if query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, dropout_p=dropout)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if key_mask is not None:
+        scores = scores.masked_fill(~key_mask, torch.finfo(scores.dtype).min)
+    return drop(scores.softmax(dim=-1), dropout) @ value
 
 
 class SelfAttention(nn.Module):
@@ -57,8 +79,7 @@ class SelfAttention(nn.Module):
         B, L, D = hidden.shape
         qkv = self.qkv(hidden).view(B, L, 3, self.num_heads, D // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # three of (B, H, L, D / H)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, dropout_p=dropout)
+        mixed = attend(query, key, value, key_mask, self.dropout if self.training else 0.0)
         return self.out(mixed.transpose(1, 2).reshape(B, L, D))
 
 
@@ -84,7 +105,7 @@ class TransformerLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.feed_forward = FeedForward(width, inner_width)
         self.feed_forward_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, hidden: Tensor, key_mask: Tensor | None) -> Tensor:
         """(B, L, D), key mask as in `SelfAttention` -> (B, L, D)."""

@@ -110,8 +110,11 @@ def test_losses_are_float32_under_autocast():
     model, batch = tiny_electra().float(), tiny_batch([23, 11], 23)
     with torch.autocast("cpu", torch.bfloat16):
         losses = losses_of(model, batch)
-    assert losses.generator_logits.dtype == torch.bfloat16
-    assert {losses.masked_lm_loss.dtype, losses.disc_loss.dtype, losses.loss.dtype} == {torch.float32}
+        products = model.generator(batch.masked, batch.positions, batch.attention_mask)
+    assert products.dtype == losses.detection.logits.dtype == torch.bfloat16
+    assert {losses.generator_logits.dtype, losses.masked_lm_loss.dtype, losses.disc_loss.dtype, losses.loss.dtype} == {
+        torch.float32
+    }
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -221,11 +221,11 @@ def loop_by_hand(data: Path, num_steps: int) -> list[torch.Tensor]:
     for step in range(num_steps):
         rows = windows.sample(step)
         batch = make_batch(rows, step, special_ids=tokenizer.special_ids, mask_prob=0.3, mask_token_prob=0.6, seed=3)
-        num_targets, num_tokens = int(batch.is_target.sum()), int((rows != 0).sum())
+        counts = Counts(batch.is_target.sum(), torch.tensor((rows != 0).sum()))
         for index, start in enumerate((0, 3, 6)):
             torch.manual_seed(derive_seed(3, "dropout", step, 0, index))
             part = batch.rows(start, start + 3, torch.device("cpu"))
-            seen = replaced_token_detection(model, part, Counts(num_targets, num_tokens), 2.0, 20.0)
+            seen = replaced_token_detection(model, part, counts, 2.0, 20.0)
             (2.0 * seen.masked_lm_loss + 20.0 * seen.disc_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         for group in optimizer.param_groups:

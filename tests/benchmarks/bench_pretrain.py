@@ -1,0 +1,472 @@
+"""Pre-training speed beside a plain `transformers` pair, what each idea gives, and how cost grows.
+
+    python -m tests.benchmarks.bench_pretrain --data owt_shards/ [PART ...] [--device cuda] [--out record.json]
+
+Parts: peer, ideas, profile, memory, growth, flat, startup (default: all but flat, which takes longest). DATA is a shard
+folder with 30,522 words, as `python -m electra prepare` makes it. Ours is the loop of `train_pretrain.py`; the peer
+is `ElectraForMaskedLM` and `ElectraForPreTraining`, tied, with SDPA attention, fused AdamW and clipping, from the same
+weights, fed the same masked rows. Contenders take turns of a few updates in one process, so that other load on the
+machine hits all; printed are medians over the turns with their range, and ratios as medians of the ratios within a
+turn. Processor seconds are of all threads together. MFU is the matrix-product FLOPs of an update
+(`efficiency.update_flops`) over the matrix rate measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import dataclasses
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import electra.models
+import electra.objective
+import electra.runtime
+import electra.transformer
+import train_pretrain
+from electra.config import EncoderConfig, PretrainConfig
+from electra.corruption import Batch, count_targets
+from electra.efficiency import update_flops
+from electra.hub_layout import CONFIG_NAMES, to_theirs
+from electra.objective import OBJECTIVES
+from electra.runlog import Meter, provenance
+from electra.runtime import Ranks, autocast, compiled, keep_freed_memory, peak_memory_bytes, resolve_precision
+from electra.transformer import gather_positions
+
+PARTS = ("peer", "ideas", "profile", "memory", "growth", "startup", "flat")
+
+
+def settings(asked: argparse.Namespace, *flags: str) -> tuple[PretrainConfig, EncoderConfig]:
+    """What `train_pretrain.py` makes of these flags."""
+    argv = ["--data", str(asked.data), "--run-dir", tempfile.gettempdir(), "--batch-size", str(asked.batch_size)]
+    config, shape, _ = train_pretrain.parse([*argv, "--precision", asked.precision, *flags])
+    return config, shape
+
+
+class Ours:
+    """The updates of `train_pretrain.py`, batches included."""
+
+    def __init__(self, config: PretrainConfig, shape: EncoderConfig, device: torch.device, num_updates: int) -> None:
+        self.config = dataclasses.replace(config, stop_after=num_updates)
+        self.ranks = Ranks(0, 1, device)
+        with tempfile.TemporaryDirectory() as folder:
+            self.config = dataclasses.replace(self.config, run_dir=folder)
+            self.run = train_pretrain.open_run(self.config, shape, self.ranks)
+        self.shape = dataclasses.replace(shape, vocab_size=self.run.tokenizer.vocab_size)
+        self.objective = compiled(OBJECTIVES[config.objective], config.compile, device)
+        self.meter = Meter(0, 1)
+        self.losses: list[tuple[Tensor, Tensor]] = []
+
+    def update(self) -> None:
+        state = self.run.state
+        batch = next(self.run.batches)
+        done = train_pretrain.make_update(self.config, state, self.objective, batch, self.ranks, self.meter)
+        state.count_update(done.skipped, 0.0)
+        self.losses.append((done.losses.masked_lm_loss.detach(), done.losses.disc_loss.detach()))
+
+    def flops(self) -> int:
+        num_targets = count_targets(self.config.seq_length, self.config.mask_prob)
+        length, rows = self.config.seq_length, self.config.batch_size
+        return update_flops(self.shape, self.config.generator_size, length, num_targets, rows, self.config.objective)
+
+
+class Peer:
+    """The plain pair; its rows are masked beforehand and cost it nothing."""
+
+    def __init__(self, ours: Ours) -> None:
+        import transformers
+
+        config, shape, device = ours.config, ours.shape, ours.ranks.device
+        model = ours.run.state.model
+
+        def build(kind: str, part: str, part_shape: EncoderConfig) -> nn.Module:
+            names = {theirs: getattr(part_shape, name) for name, theirs in CONFIG_NAMES.items()}
+            made = getattr(transformers, kind)(transformers.ElectraConfig(attn_implementation="sdpa", **names))
+            made.load_state_dict(to_theirs(part, getattr(model, part).state_dict()), strict=True)
+            return made.to(device).train()
+
+        self.discriminator: Any = build("ElectraForPreTraining", "discriminator", shape)
+        self.generator: Any = build("ElectraForMaskedLM", "generator", shape.generator(config.generator_size))
+        self.generator.electra.embeddings = self.discriminator.electra.embeddings
+        self.generator.generator_lm_head.weight = self.discriminator.electra.embeddings.word_embeddings.weight
+        pair = nn.ModuleList([self.discriminator, self.generator])
+        self.parameters = list(pair.parameters())
+        num_ours = sum(parameter.numel() for parameter in model.parameters())
+        assert sum(parameter.numel() for parameter in self.parameters) == num_ours, "the peer is another model"
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=0.0, eps=1e-6, weight_decay=0.01, fused=True)
+        self.schedule = transformers.get_linear_schedule_with_warmup(
+            self.optimizer, config.num_warmup_steps, config.num_train_steps
+        )
+        self.optimizer.param_groups[0]["initial_lr"] = config.learning_rate
+        self.schedule.base_lrs = [config.learning_rate]
+        self.config, self.device, self.dtype = config, device, resolve_precision(config.precision, device)
+        if config.compile == "on" or (config.compile == "auto" and device.type == "cuda"):
+            self.discriminator, self.generator = torch.compile(self.discriminator), torch.compile(self.generator)
+        self.batches = iter([batch for _, batch in zip(range(config.stop_after), ours_again(ours), strict=False)])
+        self.losses: list[tuple[Tensor, Tensor]] = []
+
+    def update(self) -> None:
+        batch = next(self.batches).rows(0, self.config.batch_size, self.device)
+        labels = torch.full_like(batch.input_ids, -100).scatter(
+            1, batch.positions, batch.input_ids.gather(1, batch.positions)
+        )
+        is_target = labels != -100
+        with autocast(self.device, self.dtype):
+            generated = self.generator(input_ids=batch.masked, labels=labels)
+            with torch.no_grad():
+                chances = generated.logits[is_target].float().softmax(-1)
+                sampled = torch.multinomial(chances, 1).squeeze(-1)
+            corrupted = batch.input_ids.masked_scatter(is_target, sampled)
+            is_replaced = (corrupted != batch.input_ids).long()
+            detected = self.discriminator(input_ids=corrupted, labels=is_replaced)
+            loss = generated.loss + 50.0 * detected.loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.losses.append((generated.loss.detach(), detected.loss.detach()))
+
+
+def ours_again(ours: Ours) -> Iterator[Batch]:
+    """The batches of the run from its start, on their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = train_pretrain.open_run(dataclasses.replace(ours.config, run_dir=folder), ours.shape, ours.ranks)
+        yield from run.batches
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def take_turns(
+    contenders: dict[str, Callable[[], None]], turns: int, updates: int, device: torch.device
+) -> dict[str, dict[str, list[float]]]:
+    """Wall and processor seconds an update of each contender in each turn; a turn beforehand warms up."""
+    spent: dict[str, dict[str, list[float]]] = {name: {"wall": [], "processor": []} for name in contenders}
+    for turn in range(turns + 1):
+        order = list(contenders.items())
+        for name, update in order if turn % 2 else reversed(order):
+            wait(device)
+            wall, processor = time.perf_counter(), time.process_time()
+            for _ in range(updates):
+                update()
+            wait(device)
+            if turn:
+                spent[name]["wall"].append((time.perf_counter() - wall) / updates)
+                spent[name]["processor"].append((time.process_time() - processor) / updates)
+    return spent
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
+
+
+def ratios(slower: dict[str, list[float]], faster: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """How many times the time of `faster` the other takes, turn by turn, on both clocks."""
+    return {
+        clock: spread([a / b for a, b in zip(slower[clock], faster[clock], strict=True)])
+        for clock in ("wall", "processor")
+    }
+
+
+def shown(figures: dict[str, float], form: str = ".2f") -> str:
+    return f"{figures['median']:{form}} ({figures['min']:{form}} to {figures['max']:{form}}, n = {figures['n']:.0f})"
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a 4,096-wide matrix product, the best of 5."""
+    a = torch.randn(4096, 4096, device=device).to(dtype)
+    best = 0.0
+    for _ in range(5):
+        wait(device)
+        began = time.perf_counter()
+        a @ a
+        wait(device)
+        best = max(best, 2 * 4096**3 / (time.perf_counter() - began))
+    return best
+
+
+def part_peer(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Ours and the peer in turns; then the losses of both over the same updates."""
+    total = (asked.turns + 1) * asked.updates
+    ours = Ours(*settings(asked), device, total)
+    peer = Peer(ours)
+    spent = take_turns({"ours": ours.update, "peer": peer.update}, asked.turns, asked.updates, device)
+    tokens = asked.batch_size * ours.config.seq_length
+    rate = matrix_rate(device, resolve_precision(asked.precision, device))
+    record: dict[str, Any] = {"matrix_rate_flops": rate, "update_flops": ours.flops(), "updates": total}
+    for name, seconds in spent.items():
+        record[name] = {"tokens_per_second": spread([tokens / s for s in seconds["wall"]])}
+        print(f"  {name}: {shown(record[name]['tokens_per_second'], ',.0f')} tokens/s")
+    record["ratio"] = ratios(spent["peer"], spent["ours"])
+    print(
+        f"  ours is faster by {shown(record['ratio']['wall'])}; in processor time {shown(record['ratio']['processor'])}"
+    )
+    record["mfu"] = ours.flops() / min(spent["ours"]["wall"]) / rate
+    print(f"  matrix rate {rate / 1e9:,.0f} GFLOP/s, MFU {record['mfu']:.1%}")
+    if device.type == "cuda":
+        print(f"  peak memory of both together {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+    record["losses"] = compare_losses(ours, peer)
+    return record
+
+
+def compare_losses(ours: Ours, peer: Peer) -> dict[str, Any]:
+    """Means of both losses over the second half of the updates, and the noise of their difference."""
+    found: dict[str, Any] = {}
+    for place, name in enumerate(("masked_lm_loss", "disc_loss")):
+        mine, theirs = (np.array([pair[place].item() for pair in side.losses]) for side in (ours, peer))
+        apart = (mine - theirs)[len(mine) // 2 :]
+        error = apart.std(ddof=1) / len(apart) ** 0.5
+        found[name] = {"ours": mine[-len(apart) :].mean(), "peer": theirs[-len(apart) :].mean(),
+                       "difference": apart.mean(), "standard_error": error, "n": len(apart)}  # fmt: skip
+        print(
+            f"  {name} over updates {len(mine) - len(apart) + 1} to {len(mine)}: ours {found[name]['ours']:.4f}, "
+            f"peer {found[name]['peer']:.4f}, difference {apart.mean():+.4f} +- {error:.4f} (standard error)"
+        )
+    return found
+
+
+MASKED_LM_NATS = electra.objective.masked_lm_nats
+
+
+def gumbel(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """The release's draw: the largest of logits plus Gumbel noise, V uniforms a target."""
+    noise = -torch.log(-torch.log(torch.rand_like(logits) + 1e-9) + 1e-9)
+    return (logits + noise).argmax(-1)
+
+
+def head_on_all_positions(self: Any, input_ids: Tensor, positions: Tensor, attention_mask: Tensor | None = None) -> Any:
+    hidden = self.norm(F.gelu(self.dense(self.encoder(input_ids, attention_mask))))
+    logits = F.linear(hidden, self.encoder.embeddings.word.weight, self.bias)
+    return gather_positions(logits, positions)
+
+
+def three_products(self: Any, hidden: Tensor, key_mask: Tensor | None) -> Tensor:
+    B, L, D = hidden.shape
+    parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+    query, key, value = (F.linear(hidden, w, b).view(B, L, self.num_heads, -1).transpose(1, 2) for w, b in parts)
+    mixed = electra.transformer.attend(query, key, value, key_mask, self.dropout if self.training else 0.0)
+    return self.out(mixed.transpose(1, 2).reshape(B, L, D))
+
+
+def plain_attention(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None, dropout: float) -> Tensor:
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, dropout_p=dropout)
+
+
+@contextlib.contextmanager
+def freed_memory_returned() -> Iterator[None]:
+    """glibc as it comes: blocks of 32 MiB and more go back to the kernel."""
+    defaults = ((electra.runtime.M_MMAP_MAX, 65536), (electra.runtime.M_TRIM_THRESHOLD, 2**17),
+                (electra.runtime.M_TOP_PAD, 2**17))  # fmt: skip
+    libc = ctypes.CDLL(None)
+    for option, value in defaults:
+        libc.mallopt(option, value)
+    yield
+    keep_freed_memory()
+
+
+@contextlib.contextmanager
+def plain_dropout() -> Iterator[None]:
+    """torch's own dropout, in all three places where there is one."""
+    with mock.patch("electra.transformer.drop", F.dropout), mock.patch("electra.dropout.drop", F.dropout):
+        yield
+
+
+@contextlib.contextmanager
+def several_conversions() -> Iterator[None]:
+    """A conversion of the logits to float32 for the sample and another for the loss."""
+    widen = electra.objective.wide
+    with (
+        mock.patch("electra.objective.wide", lambda logits: logits if logits.ndim == 3 else widen(logits)),
+        mock.patch("electra.objective.masked_lm_nats", lambda logits, ids: MASKED_LM_NATS(widen(logits), ids)),
+    ):
+        yield
+
+
+IDEAS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
+    "LM head on the targets only": lambda: mock.patch("electra.models.Generator.forward", head_on_all_positions),
+    "16 bits a dropout decision": plain_dropout,
+    "attention written out": lambda: mock.patch("electra.transformer.attend", plain_attention),
+    "freed memory kept": freed_memory_returned,
+    "one uniform a target (inverse CDF)": lambda: mock.patch("electra.objective.sample_replacements", gumbel),
+    "one query-key-value product": lambda: mock.patch("electra.transformer.SelfAttention.forward", three_products),
+    "logits to float32 once": several_conversions,
+}
+"""Each idea by name, and how to do without it."""
+
+
+def part_ideas(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Each idea taken away alone: how much longer an update takes without it."""
+    config, shape = settings(asked)
+    total = (asked.turns + 1) * asked.updates
+
+    def compare(idea: str, other: Callable[[], None]) -> dict[str, Any]:
+        ours = Ours(config, shape, device, total)
+        spent = take_turns({"ours": ours.update, "without": other}, asked.turns, asked.updates, device)
+        found = ratios(spent["without"], spent["ours"])
+        print(f"  without '{idea}': {shown(found['wall'])} x; processor {shown(found['processor'])} x", flush=True)
+        return found
+
+    record = {}
+    for idea, without in IDEAS.items():
+        other = Ours(config, shape, device, total)
+
+        def update(other: Ours = other, without: Any = without) -> None:
+            with without():
+                other.update()
+
+        record[idea] = compare(idea, update)
+    plain = Ours(config, shape, device, total)
+    for group in plain.run.state.optimizer.param_groups:
+        group |= {"fused": False, "foreach": False}
+    record["fused AdamW"] = compare("fused AdamW", plain.update)
+    fp32 = Ours(dataclasses.replace(config, precision="fp32"), shape, device, total)
+    record["bf16"] = compare("bf16 matrix products", fp32.update)
+    return record
+
+
+def part_profile(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Where the time of an update goes, by operator."""
+    from torch.profiler import ProfilerActivity, profile
+
+    ours = Ours(*settings(asked), device, 5)
+    for _ in range(2):
+        ours.update()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with profile(activities=activities) as profiler:
+        for _ in range(3):
+            ours.update()
+        wait(device)
+    key = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    print(profiler.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=45))
+    field = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    times = {event.key: getattr(event, field) / 3000 for event in profiler.key_averages()}
+    return {"milliseconds_per_update": dict(sorted(times.items(), key=lambda item: -item[1])[:25])}
+
+
+def in_child(asked: argparse.Namespace, *flags: str) -> dict[str, float]:
+    """A few updates in a process of their own: its peak memory and speed."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.bench_pretrain",
+        "--data",
+        str(asked.data),
+        "--device",
+        asked.device,
+    ]
+    command += ["--precision", asked.precision, "--updates", str(asked.updates), "--child", " ".join(flags)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip().split("\n")[-1])
+
+
+def child(asked: argparse.Namespace, device: torch.device) -> None:
+    """What `in_child` runs."""
+    before = peak_memory_bytes(device)
+    ours = Ours(*settings(asked, *asked.child.split()), device, asked.updates + 1)
+    ours.update()
+    wait(device)
+    began = time.perf_counter()
+    for _ in range(asked.updates):
+        ours.update()
+    wait(device)
+    tokens = asked.updates * ours.config.batch_size * ours.config.seq_length
+    figures = {"tokens_per_second": tokens / (time.perf_counter() - began)}
+    print(json.dumps({**figures, "peak_bytes": peak_memory_bytes(device), "bytes_before": before}))
+
+
+def part_memory(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Peak memory of the batch of 128 x 128, whole and in micro-batches."""
+    record = {}
+    for size in (128, 64, 32, 16):
+        record[str(size)] = found = in_child(asked, "--batch-size", "128", "--micro-batch-size", str(size))
+        print(f"  micro-batch {size}: peak {found['peak_bytes'] / 2**30:.2f} GiB, {found['bytes_before'] / 2**30:.2f} "
+              "of it before the first update")  # fmt: skip
+    return record
+
+
+def part_growth(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Tokens a second over batch, length and size."""
+    record = {}
+    for flags in ("--batch-size 8", "--batch-size 32", "--batch-size 128", "--batch-size 16 --seq-length 256",
+                  "--batch-size 8 --seq-length 512", "--size mini --batch-size 32"):  # fmt: skip
+        record[flags] = found = in_child(asked, *flags.split())
+        print(f"  {flags}: {found['tokens_per_second']:,.0f} tokens/s")
+    return record
+
+
+def part_startup(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Seconds from opening 20 GB of (sparse) shards to the first batch."""
+    from tests.benchmarks.bench_tokenizer import sparse_shards
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = sparse_shards(Path(folder), asked.data)
+        began = time.perf_counter()
+        config, shape = settings(asked, "--data", str(data))
+        next(Ours(config, shape, device, 1).run.batches)
+        seconds = time.perf_counter() - began
+    print(f"  20 GB of shards: first batch after {seconds:.2f} s")
+    return {"seconds": seconds}
+
+
+def part_flat(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Time an update over 10,000 updates of the size `tiny`: the last tenth beside the first."""
+    config, shape = settings(asked, "--size", "tiny", "--batch-size", "8", "--num-threads", "1")
+    ours = Ours(config, shape, device, 10_000)
+    times = []
+    gc.collect()
+    for _ in range(10_000):
+        began = time.process_time()
+        ours.update()
+        times.append(time.process_time() - began)
+        ours.losses.clear()
+    first, last = statistics.median(times[:1000]), statistics.median(times[-1000:])
+    print(f"  median of updates 1 to 1,000: {first * 1e3:.2f} ms, of 9,001 to 10,000: {last * 1e3:.2f} ms")
+    return {"first_seconds": first, "last_seconds": last, "ratio": last / first}
+
+
+def main() -> None:
+    """Run the parts asked for, print each, and write one JSON record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--data", type=Path, required=True, help="shard folder")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--updates", type=int, default=5, help="of each contender in a turn (default 5)")
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    device = torch.device(asked.device)
+    keep_freed_memory()
+    if asked.child is not None:
+        return child(asked, device)
+    record: dict[str, Any] = {"provenance": provenance(sys.argv, device), "precision": asked.precision}
+    record["batch"] = [asked.batch_size, 128]
+    for part in asked.parts or PARTS[:-1]:
+        print(f"{part}, {asked.precision}, {asked.device}, {torch.get_num_threads()} threads:", flush=True)
+        record[part] = globals()[f"part_{part}"](asked, device)
+    if asked.out:
+        asked.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
