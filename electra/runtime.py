@@ -147,7 +147,7 @@ def set_deterministic(deterministic: bool) -> None:
 def compiled(function: Function, compile: str, device: torch.device) -> Function:
     """`function`, compiled for the shapes it meets if `compile` is "on", or "auto" on CUDA; else as it is."""
     is_on = compile == "on" or (compile == "auto" and device.type == "cuda")
-    return torch.compile(function, dynamic=False) if is_on else function
+    return cast(Function, torch.compile(function, dynamic=False)) if is_on else function
 
 
 def ahead(make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from electra.objective import (
     replaced_token_detection,
 )
 from electra.optim import apply_update, make_optimizer, parameter_groups, set_update
-from electra.runtime import Ranks, micro_batches
+from electra.runtime import Ranks, compiled, micro_batches
 from electra.seeding import generator
 from tests.conftest import tiny_batch, tiny_electra, tiny_shape
 
@@ -193,3 +196,28 @@ def test_the_control_minimises_the_generators_loss_alone():
     assert losses.loss.item() == pytest.approx(2 * nats.mean().item(), rel=1e-12)
     assert losses.disc_loss.item() == 0.0
     assert losses.detection is None
+
+
+def test_a_compiled_objective_gives_the_same_gradients_from_one_graph_for_all_counts(
+    monkeypatch,
+):
+    graphs = []
+
+    def keep(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=keep, fullgraph=True))
+    objective = compiled(replaced_token_detection, "on", torch.device("cpu"))
+    found = []
+    for function in (replaced_token_detection, objective):
+        model = tiny_electra()
+        for lengths in ([23, 23], [23, 11], [23, 7], [5, 3]):  # each with counts of its own
+            batch = tiny_batch(lengths, 23)
+            function(model, batch, count(batch), 1.0, 50.0).loss.backward()
+        found.append([p.grad for p in model.parameters()])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    assert len(graphs) == 2
+    assert compiled(replaced_token_detection, "off", torch.device("cpu")) is replaced_token_detection
+    assert compiled(replaced_token_detection, "auto", torch.device("cpu")) is replaced_token_detection

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from electra.dropout import Dropout
 from electra.models import make_embeddings
-from electra.transformer import LAYER_NORM_EPS, Encoder, TransformerLayer, gather_positions
+from electra.transformer import LAYER_NORM_EPS, Encoder, TransformerLayer, attend, gather_positions
 from tests.conftest import tiny_electra, tiny_shape
 from tests.oracles import transformer_layer_by_hand
 
@@ -97,7 +98,7 @@ def test_a_row_as_long_as_the_position_table_is_taken():
 def test_each_dropout_has_its_own_setting():
     shape = tiny_shape(hidden_dropout_prob=0.3, attention_dropout_prob=0.5)
     encoder = Encoder(shape, make_embeddings(shape))
-    rates = [m.p for m in encoder.modules() if isinstance(m, torch.nn.Dropout)]
+    rates = [m.p for m in encoder.modules() if isinstance(m, Dropout)]
     assert rates == [0.3] * (1 + shape.num_layers)  # embeddings; one module serves both parts of a layer
     assert [layer.attention.dropout for layer in encoder.layers] == [0.5, 0.5]
 
@@ -135,3 +136,10 @@ def test_gathering_picks_each_rows_own_positions_in_order():
     hidden = torch.arange(2 * 5 * 3).view(2, 5, 3)
     picked = gather_positions(hidden, torch.tensor([[4, 0], [1, 1]]))
     assert picked.tolist() == [[[12, 13, 14], [0, 1, 2]], [[18, 19, 20], [18, 19, 20]]]
+
+
+@pytest.mark.parametrize("mask", [None, torch.tensor([[True] * 7, [True] * 4 + [False] * 3])[:, None, None, :]])
+def test_attention_written_out_equals_torchs_fused_kernel(mask):
+    query, key, value = torch.randn(3, 2, 5, 7, 3, dtype=torch.float64)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    torch.testing.assert_close(attend(query, key, value, mask, 0.0), expected)

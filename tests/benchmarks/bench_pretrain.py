@@ -46,7 +46,10 @@ from electra.hub_layout import CONFIG_NAMES, to_theirs
 from electra.objective import OBJECTIVES
 from electra.runlog import Meter, provenance
 from electra.runtime import Ranks, autocast, compiled, keep_freed_memory, peak_memory_bytes, resolve_precision
+from electra.shards import open_shards
+from electra.tokenizer import SpecialIds
 from electra.transformer import gather_positions
+from electra.windows import WindowSampler
 
 PARTS = ("peer", "ideas", "profile", "memory", "growth", "startup", "flat")
 
@@ -94,7 +97,7 @@ class Peer:
         config, shape, device = ours.config, ours.shape, ours.ranks.device
         model = ours.run.state.model
 
-        def build(kind: str, part: str, part_shape: EncoderConfig) -> nn.Module:
+        def build(kind: str, part: str, part_shape: EncoderConfig) -> Any:
             names = {theirs: getattr(part_shape, name) for name, theirs in CONFIG_NAMES.items()}
             made = getattr(transformers, kind)(transformers.ElectraConfig(attn_implementation="sdpa", **names))
             made.load_state_dict(to_theirs(part, getattr(model, part).state_dict()), strict=True)
@@ -413,14 +416,15 @@ def part_growth(asked: argparse.Namespace, device: torch.device) -> dict[str, An
 
 
 def part_startup(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Seconds from opening 20 GB of (sparse) shards to the first batch."""
-    from tests.benchmarks.bench_tokenizer import sparse_shards
+    """Seconds from opening 20 GB of (sparse) shards to the first batch of windows."""
+    from tests.benchmarks.bench_tokenizer import write_sparse_shards
 
     with tempfile.TemporaryDirectory() as folder:
-        data = sparse_shards(Path(folder), asked.data)
+        write_sparse_shards(Path(folder) / "sparse")
         began = time.perf_counter()
-        config, shape = settings(asked, "--data", str(data))
-        next(Ours(config, shape, device, 1).run.batches)
+        shards = open_shards(Path(folder) / "sparse")
+        sampler = WindowSampler(shards, special_ids=SpecialIds(0, 1, 2, 3), batch_size=128, seq_length=128, seed=0)
+        sampler.sample(0)
         seconds = time.perf_counter() - began
     print(f"  20 GB of shards: first batch after {seconds:.2f} s")
     return {"seconds": seconds}
