@@ -22,6 +22,7 @@ def protocol(name: str, scores: dict[str, list[float]], run: PretrainRun | None 
     facts = {
         "protocol_id": name, "checkpoint": "runs/x", "checkpoint_step": 10, "checkpoint_sha256": "a" * 64,
         "from_scratch": False, "init_from_mnli": None, "recipe": "report", "overrides": settings, "settings": config,
+        "precision": "bf16", "train_seconds": 59.0, "evaluate_seconds": 1.0,
         "failed": False, "data": {"train": {"sha256": "t"}, "dev": {"sha256": "d"}},
     }  # fmt: skip
     records = [
