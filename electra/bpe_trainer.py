@@ -49,9 +49,9 @@ def learn(
     """As `learn_merges`, with the chunks as the merges cut them."""
     chunks = [chunk for chunk in chunk_counts if len(chunk.encode()) <= MAX_CHUNK_BYTES]
     counts = np.fromiter(map(chunk_counts.__getitem__, chunks), np.int64, len(chunks))
-    text = _Symbols(chunks, counts)
+    text = _Symbols(chunks, counts, max(min_count, 1))
     merges: list[Merge] = []
-    while len(merges) < num_merges and (best := text.most_frequent_pair(min_count)) is not None:
+    while len(merges) < num_merges and (best := text.most_frequent_pair()) is not None:
         merges.append(best)
         text.merge(*best, FIRST_MERGE_ID + len(merges) - 1)
         if progress and (len(merges) % 256 == 0 or len(merges) == num_merges):
@@ -67,11 +67,12 @@ class _Symbols:
     Chunks stand between zeros, which pair with nothing. After a merge the left place holds the new id and the right
     one a zero that no link leads to. A pair is the number left << ID_BITS | right: numeric order is the tie's order.
     A pair with a new id is born in the merge that makes the id and in no other: its count and places are set once,
-    and from then on its count only falls. Queue entries and places are allowed to be out of date; both are checked
-    when they are used.
+    and from then on its count only falls; so one born below `min_count` is not kept. Queue entries and places are
+    allowed to be out of date; both are checked when they are used.
     """
 
-    def __init__(self, chunks: Sequence[str], counts: npt.NDArray[np.int64]) -> None:
+    def __init__(self, chunks: Sequence[str], counts: npt.NDArray[np.int64], min_count: int) -> None:
+        self._min_count = min_count
         encoded = [chunk.encode() for chunk in chunks]
         lengths = np.fromiter(map(len, encoded), np.int64, len(chunks))
         places = np.repeat(np.arange(1, len(chunks) + 1, dtype=np.int32), lengths)
@@ -94,17 +95,19 @@ class _Symbols:
             self._add(pair, count, where)
 
     def _add(self, pair: int, count: int, places: Any) -> None:
+        if count < self._min_count:
+            return
         self._counts[pair] = count
         self._places[pair] = places
         heapq.heappush(self._queue, (-count, pair))
 
-    def most_frequent_pair(self, min_count: int) -> Merge | None:
+    def most_frequent_pair(self) -> Merge | None:
         """The pair to merge next; None when all are rarer than `min_count`."""
         while self._queue:
             count, pair = -self._queue[0][0], self._queue[0][1]
             current = self._counts[pair]
             if current == count:
-                return divmod(pair, MAX_VOCAB_SIZE) if count >= max(min_count, 1) else None
+                return divmod(pair, MAX_VOCAB_SIZE) if count >= self._min_count else None
             heapq.heapreplace(self._queue, (-current, pair))
         return None
 
@@ -129,7 +132,7 @@ class _Symbols:
                 self._add(new << ID_BITS | neighbour, count, places)
 
     def _subtract(self, pair: int, count: int) -> None:
-        if pair in self._counts:  # all but the pair being merged
+        if pair in self._counts:  # all but the pair being merged and rare ones
             self._counts[pair] -= count
 
     def _occurrences(self, pair: int, left: int, right: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
