@@ -57,6 +57,7 @@ PARTS = ("peer", "ideas", "profile", "memory", "growth", "startup", "flat")
 def settings(asked: argparse.Namespace, *flags: str) -> tuple[PretrainConfig, EncoderConfig]:
     """What `train_pretrain.py` makes of these flags."""
     argv = ["--data", str(asked.data), "--run-dir", tempfile.gettempdir(), "--batch-size", str(asked.batch_size)]
+    argv += ["--num-warmup-steps", "100"]  # so that a few updates move the losses
     config, shape, _ = train_pretrain.parse([*argv, "--precision", asked.precision, *flags])
     return config, shape
 
