@@ -177,17 +177,18 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next update.
+    """Let glibc keep freed blocks of up to 128 MiB for the next update.
 
-    By default it returns every block of 32 MiB and more to the kernel, which must clear its pages before they are
-    used again: a page fault for every 4 KiB of logits. Other C libraries are left as they are.
+    By default it returns blocks of 32 MiB and more to the kernel, which must clear their pages before they are used
+    again: a page fault for every 4 KiB of logits. Larger blocks still go back, since keeping them could leave holes
+    that nothing fills. Other C libraries are left as they are.
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28)):
+        for option, value in ((M_MMAP_THRESHOLD, 2**27), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
             mallopt(option, value)
 
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # Source: malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # Source: malloc.h
 
 
 EXIT_OUT_OF_TIME = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again

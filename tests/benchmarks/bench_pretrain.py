@@ -277,7 +277,7 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor 
 @contextlib.contextmanager
 def freed_memory_returned() -> Iterator[None]:
     """glibc as it comes: blocks of 32 MiB and more go back to the kernel."""
-    defaults = ((electra.runtime.M_MMAP_MAX, 65536), (electra.runtime.M_TRIM_THRESHOLD, 2**17),
+    defaults = ((electra.runtime.M_MMAP_THRESHOLD, 2**25), (electra.runtime.M_TRIM_THRESHOLD, 2**26),
                 (electra.runtime.M_TOP_PAD, 2**17))  # fmt: skip
     libc = ctypes.CDLL(None)
     for option, value in defaults:
