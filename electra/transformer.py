@@ -46,7 +46,8 @@ class Embeddings(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None, dropout: float) -> Tensor:
     """softmax(query key^T / sqrt(d)) value, dropout on the probabilities.
 
-    torch's fused kernel on CUDA; written out on a CPU, where that kernel takes 1.6 to 4 times as long.
+    torch's own on CUDA; written out on a CPU, where torch's takes 1.4 to 3.2 times as long with dropout, forward and
+    backward (32 rows of 128, heads of 64, one thread).
 
     Args:
         query, key, value: (B, H, L, d).

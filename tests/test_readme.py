@@ -83,12 +83,14 @@ def test_every_command_of_the_readme_is_one_that_exists(line):
 
 def test_the_sweep_loop_is_made_of_commands_that_exist():
     (loop,) = re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S)
+    parsed = []
     for size in re.findall(r"for size in (.*);", loop)[0].split():
         for line in re.findall(
             r"python (train_\w+\.py .*?)(?: &&)?$", loop.replace("$size", size).replace("$seed", "1"), re.M
         ):
             script, *words = shlex.split(line)
-            {"train_pretrain.py": train_pretrain, "train_glue.py": train_glue}[script].parse(words)
+            parsed.append({"train_pretrain.py": train_pretrain, "train_glue.py": train_glue}[script].parse(words))
+    assert len(parsed) == 5 * 2  # five sizes, a pre-training and a fine-tuning each
 
 
 def test_no_line_speaks_of_a_place_on_somebodys_machine():
