@@ -2,12 +2,12 @@
 
     python -m tests.benchmarks.bench_pretrain --data owt_shards/ [PART ...] [--device cuda] [--out record.json]
 
-Parts: peer, ideas, profile, memory, growth, flat, startup (default: all but flat, which takes longest). DATA is a shard
-folder with 30,522 words, as `python -m electra prepare` makes it. Ours is the loop of `train_pretrain.py`; the peer
-is `ElectraForMaskedLM` and `ElectraForPreTraining`, tied, with SDPA attention, fused AdamW and clipping, from the same
-weights, fed the same masked rows. Contenders take turns of a few updates in one process, so that other load on the
-machine hits all; printed are medians over the turns with their range, and ratios as medians of the ratios within a
-turn. Processor seconds are of all threads together. MFU is the matrix-product FLOPs of an update
+Parts: peer, losses, ideas, profile, memory, growth, startup, flat (default: all but flat, which takes longest). DATA
+is a shard folder with 30,522 words, as `python -m electra prepare` makes it. Ours is the loop of `train_pretrain.py`;
+the peer is `ElectraForMaskedLM` and `ElectraForPreTraining`, tied, with SDPA attention, fused AdamW and clipping,
+from the same weights, fed the same masked rows. Contenders take turns of a few updates in one process, so that other
+load on the machine hits all; printed are medians over the turns with their range, and ratios as medians of the ratios
+within a turn. Processor seconds are of all threads together. MFU is the matrix-product FLOPs of an update
 (`efficiency.update_flops`) over the matrix rate measured in the same run.
 """
 
@@ -19,6 +19,7 @@ import ctypes
 import dataclasses
 import gc
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -46,12 +47,10 @@ from electra.hub_layout import CONFIG_NAMES, to_theirs
 from electra.objective import OBJECTIVES
 from electra.runlog import Meter, provenance
 from electra.runtime import Ranks, autocast, compiled, keep_freed_memory, peak_memory_bytes, resolve_precision
-from electra.shards import open_shards
-from electra.tokenizer import SpecialIds
+from electra.shards import MANIFEST
 from electra.transformer import gather_positions
-from electra.windows import WindowSampler
 
-PARTS = ("peer", "ideas", "profile", "memory", "growth", "startup", "flat")
+PARTS = ("peer", "losses", "ideas", "profile", "memory", "growth", "startup", "flat")
 
 
 def settings(asked: argparse.Namespace, *flags: str) -> tuple[PretrainConfig, EncoderConfig]:
@@ -126,18 +125,17 @@ class Peer:
 
     def update(self) -> None:
         batch = next(self.batches).rows(0, self.config.batch_size, self.device)
-        labels = torch.full_like(batch.input_ids, -100).scatter(
-            1, batch.positions, batch.input_ids.gather(1, batch.positions)
-        )
+        originals = batch.input_ids.gather(1, batch.positions).masked_fill(~batch.is_target, -100)
+        labels = torch.full_like(batch.input_ids, -100).scatter(1, batch.positions, originals)
         is_target = labels != -100
         with autocast(self.device, self.dtype):
-            generated = self.generator(input_ids=batch.masked, labels=labels)
+            generated = self.generator(batch.masked, batch.attention_mask, labels=labels)
             with torch.no_grad():
                 chances = generated.logits[is_target].float().softmax(-1)
                 sampled = torch.multinomial(chances, 1).squeeze(-1)
             corrupted = batch.input_ids.masked_scatter(is_target, sampled)
             is_replaced = (corrupted != batch.input_ids).long()
-            detected = self.discriminator(input_ids=corrupted, labels=is_replaced)
+            detected = self.discriminator(corrupted, batch.attention_mask, labels=is_replaced)
             loss = generated.loss + 50.0 * detected.loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -208,7 +206,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def part_peer(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Ours and the peer in turns; then the losses of both over the same updates."""
+    """Ours and the peer in turns."""
     total = (asked.turns + 1) * asked.updates
     ours = Ours(*settings(asked), device, total)
     peer = Peer(ours)
@@ -227,24 +225,34 @@ def part_peer(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]
     print(f"  matrix rate {rate / 1e9:,.0f} GFLOP/s, MFU {record['mfu']:.1%}")
     if device.type == "cuda":
         print(f"  peak memory of both together {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
-    record["losses"] = compare_losses(ours, peer)
     return record
 
 
-def compare_losses(ours: Ours, peer: Peer) -> dict[str, Any]:
-    """Means of both losses over the second half of the updates, and the noise of their difference."""
-    found: dict[str, Any] = {}
-    for place, name in enumerate(("masked_lm_loss", "disc_loss")):
-        mine, theirs = (np.array([pair[place].item() for pair in side.losses]) for side in (ours, peer))
-        apart = (mine - theirs)[len(mine) // 2 :]
-        error = apart.std(ddof=1) / len(apart) ** 0.5
-        found[name] = {"ours": mine[-len(apart) :].mean(), "peer": theirs[-len(apart) :].mean(),
-                       "difference": apart.mean(), "standard_error": error, "n": len(apart)}  # fmt: skip
-        print(
-            f"  {name} over updates {len(mine) - len(apart) + 1} to {len(mine)}: ours {found[name]['ours']:.4f}, "
-            f"peer {found[name]['peer']:.4f}, difference {apart.mean():+.4f} +- {error:.4f} (standard error)"
-        )
-    return found
+def part_losses(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Both losses of both sides over the same 50 updates of 4 rows, without dropout, so that only samples differ.
+
+    The updates of one run are not independent: once two runs have parted they stay apart. So the noise of a difference
+    is taken over runs, each with its own data and start.
+    """
+    small = argparse.Namespace(**{**vars(asked), "batch_size": 4})
+    flags = ("--hidden-dropout-prob", "0", "--attention-dropout-prob", "0")
+    apart = np.array([losses_apart(*settings(small, *flags, "--seed", str(n)), device) for n in range(5)])
+    mean, error = apart.mean(0), apart.std(0, ddof=1) / len(apart) ** 0.5
+    for name, value, noise in zip(("masked_lm_loss", "disc_loss"), mean, error, strict=True):
+        print(f"  {name}: ours minus peer {value:+.4f} +- {noise:.4f} (standard error, n = {len(apart)} runs)")
+    return {"apart": apart.tolist(), "mean": mean.tolist(), "standard_error": error.tolist()}
+
+
+def losses_apart(config: PretrainConfig, shape: EncoderConfig, device: torch.device) -> np.ndarray:
+    """Ours minus the peer's, means over the last 25 of 50 updates: (masked LM, replaced token)."""
+    ours = Ours(config, shape, device, 50)
+    peer = Peer(ours)
+    for _ in range(50):
+        ours.update()
+        peer.update()
+    mine, theirs = (torch.tensor(side.losses)[25:].mean(0) for side in (ours, peer))
+    print(f"  seed {config.seed}: ours {mine.tolist()}, peer {theirs.tolist()}", flush=True)
+    return (mine - theirs).numpy()
 
 
 MASKED_LM_NATS = electra.objective.masked_lm_nats
@@ -304,6 +312,12 @@ def several_conversions() -> Iterator[None]:
         yield
 
 
+class PlainAdamW(torch.optim.AdamW):
+    """Parameter by parameter; it knows no flag to skip an update by."""
+
+    found_inf = property(lambda self: None, lambda self, skipped: None)
+
+
 IDEAS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
     "LM head on the targets only": lambda: mock.patch("electra.models.Generator.forward", head_on_all_positions),
     "16 bits a dropout decision": plain_dropout,
@@ -338,8 +352,8 @@ def part_ideas(asked: argparse.Namespace, device: torch.device) -> dict[str, Any
 
         record[idea] = compare(idea, update)
     plain = Ours(config, shape, device, total)
-    for group in plain.run.state.optimizer.param_groups:
-        group |= {"fused": False, "foreach": False}
+    groups = [{**group, "fused": False, "foreach": False} for group in plain.run.state.optimizer.param_groups]
+    plain.run.state.optimizer = PlainAdamW(groups)
     record["fused AdamW"] = compare("fused AdamW", plain.update)
     fp32 = Ours(dataclasses.replace(config, precision="fp32"), shape, device, total)
     record["bf16"] = compare("bf16 matrix products", fp32.update)
@@ -416,19 +430,39 @@ def part_growth(asked: argparse.Namespace, device: torch.device) -> dict[str, An
     return record
 
 
+STARTUP = """import sys, torch, train_pretrain
+from electra.runtime import Ranks
+config, shape, _ = train_pretrain.parse(sys.argv[1:])
+next(train_pretrain.open_run(config, shape, Ranks(0, 1, torch.device("cpu"))).batches)"""
+
+
 def part_startup(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Seconds from opening 20 GB of (sparse) shards to the first batch of windows."""
+    """Seconds of a fresh process from its start to the first batch out of 20 GB of (sparse) shards, and of imports."""
     from tests.benchmarks.bench_tokenizer import write_sparse_shards
 
-    with tempfile.TemporaryDirectory() as folder:
-        write_sparse_shards(Path(folder) / "sparse")
+    def seconds(script: str, *flags: str) -> float:
         began = time.perf_counter()
-        shards = open_shards(Path(folder) / "sparse")
-        sampler = WindowSampler(shards, special_ids=SpecialIds(0, 1, 2, 3), batch_size=128, seq_length=128, seed=0)
-        sampler.sample(0)
-        seconds = time.perf_counter() - began
-    print(f"  20 GB of shards: first batch after {seconds:.2f} s")
-    return {"seconds": seconds}
+        subprocess.run([sys.executable, "-c", script, *flags], check=True)
+        return time.perf_counter() - began
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "sparse"
+        write_sparse_shards(data)
+        given, manifest = (json.loads((place / MANIFEST).read_text()) for place in (asked.data, data))
+        for name in [path.name for path in asked.data.iterdir() if path.name.startswith("held-out")] + [
+            "tokenizer.json"
+        ]:
+            shutil.copy(asked.data / name, data)
+        splits = {"train": manifest["splits"]["train"], "held-out": given["splits"]["held-out"]}
+        (data / MANIFEST).write_text(json.dumps({**given, "splits": splits}))
+        record = {
+            "seconds": spread([seconds(STARTUP, "--data", str(data), "--run-dir", f"{folder}/{n}") for n in range(5)]),
+            "imports": spread([seconds("import train_pretrain") for _ in range(5)]),
+        }
+    print(
+        f"  20 GB of shards: first batch after {shown(record['seconds'])} s; imports alone {shown(record['imports'])} s"
+    )
+    return record
 
 
 def part_flat(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
