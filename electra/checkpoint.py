@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from electra.cli import from_dict
 from electra.config import EncoderConfig
@@ -214,22 +214,25 @@ def load_weights(folder: Path, model: nn.Module) -> None:
     """Copy a checkpoint's weights into a model, strictly; ties stay ties because values are copied.
 
     Raises:
-        FormatError: a tensor is missing, unexpected or of another shape; each is named.
+        FormatError: tensors are missing, unexpected or of another shape; the first are named.
     """
+    _load_strictly(folder, model, read_tensors(folder / "model.pt"), "build the model from the checkpoint's config")
+
+
+def _load_strictly(folder: Path, module: nn.Module, tensors: Mapping[str, Tensor], remedy: str) -> None:
     try:
-        model.load_state_dict(read_tensors(folder / "model.pt"))
+        module.load_state_dict(tensors)
     except RuntimeError as error:
-        raise FormatError(f"{folder}/model.pt: {error}; build the model from the checkpoint's config") from None
+        found = [line.strip().rstrip(".") for line in str(error).splitlines()[1:]]
+        more = f"; and {len(found) - 2} more" if len(found) > 2 else ""
+        raise FormatError(f"{folder}/model.pt: {'; '.join(found[:2])}{more}; {remedy}") from None
 
 
 def load_part(folder: Path, module: nn.Module, prefix: str) -> None:
     """Copy the weights whose names start with `prefix` into a module, strictly."""
     saved = read_tensors(folder / "model.pt")
     part = {name.removeprefix(prefix): tensor for name, tensor in saved.items() if name.startswith(prefix)}
-    try:
-        module.load_state_dict(part)
-    except RuntimeError as error:
-        raise FormatError(f"{folder}/model.pt: {error}; name another checkpoint") from None
+    _load_strictly(folder, module, part, "name another checkpoint, or its shape")
 
 
 ENCODERS = ("discriminator.encoder.", "encoder.", "generator.encoder.")

@@ -31,16 +31,18 @@ def reviews(num_rows: int, seed: int) -> list[tuple[str, int]]:
     return rows
 
 
-def make_checkpoint(run_dir: Path, *, num_layers: int = 2, seed: int = 0) -> Path:
-    """A run folder with one pre-training checkpoint, at its starting values, of update 7."""
+def make_checkpoint(run_dir: Path, *, num_layers: int = 2, seed: int = 0, shape: EncoderConfig | None = None) -> Path:
+    """A run folder with one pre-training checkpoint, at its starting values, of update 7; tiny if no shape is named."""
     tokenizer = Tokenizer.train([text for text, _ in reviews(200, 1)], 300)
-    shape = EncoderConfig(vocab_size=tokenizer.vocab_size, embedding_size=16, hidden_size=24, num_layers=num_layers,
-                          num_heads=2, intermediate_size=40, max_position_embeddings=128)  # fmt: skip
+    tiny = EncoderConfig(embedding_size=16, hidden_size=24, num_layers=num_layers, num_heads=2, intermediate_size=40,
+                         max_position_embeddings=128)  # fmt: skip
+    shape = dataclasses.replace(shape or tiny, vocab_size=tokenizer.vocab_size)
     model = Electra(shape, 0.5)
     initialize_weights(model, generator(seed, "init"), 0.1)
     run_dir.mkdir(parents=True, exist_ok=True)
     tokenizer.save(run_dir / "tokenizer.json")
-    settings = {"encoder": dataclasses.asdict(shape), "pretrain": {}, "tokenizer": tokenizer.fingerprint}
+    pretrain = {"generator_size": 0.5}
+    settings = {"encoder": dataclasses.asdict(shape), "pretrain": pretrain, "tokenizer": tokenizer.fingerprint}
     contents = {
         "config.json": json_bytes(settings),
         "tokenizer.json": (run_dir / "tokenizer.json").read_bytes(),

@@ -1,0 +1,93 @@
+"""The commands of the README run, in its order, in one folder, as a newcomer would run them."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import shlex
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from electra import hub
+from electra.config import EncoderConfig
+from electra.corpus import standard_library_documents
+from tests.conftest import ROOT
+from tests.glue_fixtures import make_checkpoint, reviews
+from tests.test_readme import COMMAND_LINES
+
+NOT_RUN = {
+    "pip install": "the network",
+    "pytest": "this is it",
+    "torchrun": "several GPUs",
+    "python -m electra glue download": "the network",
+    "python -m electra glue submission": "eleven official files",
+    "python train_glue.py --task": "official files, and hours",
+    "python -m electra predict --checkpoint": "a model of RTE",
+    "python -m electra report --compare": "the official tasks",
+}
+"""Commands that are only parsed (by test_readme), by how they begin, and what they need."""
+
+SHORTER = {
+    "python train_pretrain.py": "--stop-after 2 --batch-size 4 --eval-rows 4 --num-threads 1",
+    "python train_glue.py --train-file": "--num-epochs 1",
+}
+"""What is added to commands that would take hours."""
+
+
+def write_openwebtext(path: Path, documents: list[str]) -> None:
+    """An archive in OpenWebText's layout: a tar of xz-packed tars of texts."""
+
+    def tar(files: dict[str, bytes]) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        return buffer.getvalue()
+
+    inner = tar({f"{n:07d}.txt": text.encode() for n, text in enumerate(documents)})
+    path.write_bytes(lzma.compress(tar({"openwebtext/urlsf_subset00-1_data.xz": lzma.compress(inner)}), preset=0))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder with the scripts and all that the README takes for granted: texts, an archive, a hub folder, a task."""
+    for script in ("train_pretrain.py", "train_glue.py"):
+        (tmp_path / script).symlink_to(ROOT / script)
+    documents = list(standard_library_documents())[:400]
+    (tmp_path / "my_text").mkdir()
+    for n, text in enumerate(documents):
+        (tmp_path / f"my_text/{n}.txt").write_text(text)
+    write_openwebtext(tmp_path / "openwebtext.tar.xz", documents)
+    parts, _ = hub.export(make_checkpoint(tmp_path / "small", shape=EncoderConfig()), tmp_path / "hub")
+    parts["discriminator"].rename(tmp_path / "electra-small-discriminator")
+    for name, seed in (("train", 1), ("dev", 2), ("new", 3)):
+        rows = [f'"{text}",{("sad", "glad")[praises]}' for text, praises in reviews(40, seed)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,mood", *rows]) + "\n")
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_commands_of_the_readme_run_in_its_order(desk: Path):
+    ran = []
+    for command in (part for line in COMMAND_LINES for part in line.split(" && ")):
+        if any(command.startswith(start) for start in NOT_RUN):
+            continue
+        added = " ".join(flags for start, flags in SHORTER.items() if command.startswith(start))
+        words = [sys.executable, *shlex.split(f"{command} {added}")[1:]]
+        done = subprocess.run(
+            words, cwd=desk, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        ran.append(command)
+    assert len(ran) >= 15
+    assert {words.split()[3] for words in ran if words.startswith("python -m electra ")} >= {
+        *("prepare", "import", "export", "detect", "predict", "report", "cost")
+    }
