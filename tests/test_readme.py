@@ -16,6 +16,8 @@ from electra.__main__ import COMMANDS
 from electra.cli import flag_name, settings_table
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from electra.prepare import PrepareConfig
+from electra.records import read_inputs
+from electra.report import figures, report
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -63,6 +65,14 @@ def test_every_test_the_register_names_exists():
 
 def test_there_is_nothing_left_to_fill_in():
     assert not re.search(r"^[A-Z_]{6,}$|TODO|DEMO_BAND", README, re.M)
+
+
+def test_the_tables_of_the_results_are_what_the_report_draws_from_the_committed_records():
+    results = README.split("## Results\n")[1].split("## Performance\n")[0]
+    inputs = read_inputs([ROOT / ".records"])
+    drawn = report(inputs, dict.fromkeys(figures(inputs), ""), usd_per_hour=0.0).splitlines()
+    shown = [line for line in results.splitlines() if line.startswith("|")]
+    assert len(shown) > 10 and [line for line in shown if line not in drawn] == []
 
 
 @pytest.mark.parametrize("line", COMMAND_LINES)

@@ -58,8 +58,8 @@ def write_openwebtext(path: Path, documents: list[str]) -> None:
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
     """A folder with the scripts and all that the README takes for granted: texts, an archive, a hub folder, a task."""
-    for script in ("train_pretrain.py", "train_glue.py"):
-        (tmp_path / script).symlink_to(ROOT / script)
+    for name in ("train_pretrain.py", "train_glue.py", ".records"):
+        (tmp_path / name).symlink_to(ROOT / name)
     documents = list(standard_library_documents())[:400]
     (tmp_path / "my_text").mkdir()
     for n, text in enumerate(documents):
