@@ -236,7 +236,7 @@ def part_losses(asked: argparse.Namespace, device: torch.device) -> dict[str, An
     """
     small = argparse.Namespace(**{**vars(asked), "batch_size": 4})
     flags = ("--hidden-dropout-prob", "0", "--attention-dropout-prob", "0")
-    apart = np.array([losses_apart(*settings(small, *flags, "--seed", str(n)), device) for n in range(5)])
+    apart = np.array([losses_apart(*settings(small, *flags, "--seed", str(n)), device) for n in range(asked.runs)])
     mean, error = apart.mean(0), apart.std(0, ddof=1) / len(apart) ** 0.5
     for name, value, noise in zip(("masked_lm_loss", "disc_loss"), mean, error, strict=True):
         print(f"  {name}: ours minus peer {value:+.4f} +- {noise:.4f} (standard error, n = {len(apart)} runs)")
@@ -467,7 +467,9 @@ def part_startup(asked: argparse.Namespace, device: torch.device) -> dict[str, A
 
 def part_flat(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Time an update over 10,000 updates of the size `tiny`: the last tenth beside the first."""
-    config, shape = settings(asked, "--size", "tiny", "--batch-size", "8", "--num-threads", "1")
+    config, shape = settings(
+        asked, "--size", "tiny", "--batch-size", "8", "--num-threads", "1", "--num-train-steps", "10000"
+    )
     ours = Ours(config, shape, device, 10_000)
     times = []
     gc.collect()
@@ -491,6 +493,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--updates", type=int, default=5, help="of each contender in a turn (default 5)")
+    parser.add_argument("--runs", type=int, default=5, help="of part losses (default 5)")
     parser.add_argument("--out", type=Path, help="file for the JSON record")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     asked = parser.parse_args()
