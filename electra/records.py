@@ -258,10 +258,13 @@ def _read_run(folder: Path, note: Note) -> PretrainRun | None:
     if not records:
         note(f"{folder}: left out, nothing is logged in {METRICS} yet")
         return None
+    config = _config(PretrainConfig, settings["pretrain"], folder, note)
+    if config.init_from:
+        note(f"{folder}: started from the weights of {config.init_from}; what those cost is not in this run's counts")
     return PretrainRun(
         folder=folder,
         name=folder.name,
-        config=_config(PretrainConfig, settings["pretrain"], folder, note),
+        config=config,
         shape=_config(EncoderConfig, settings["encoder"], folder, note),
         settings=settings,
         provenance=read_json(folder / "provenance.json"),

@@ -67,6 +67,13 @@ def test_a_run_that_logged_nothing_is_left_out_aloud(copy: Path):
     assert f"{copy}/full: left out, nothing is logged in metrics.jsonl yet" in read_inputs([copy]).notes
 
 
+def test_a_run_that_started_from_another_says_that_its_counts_are_its_own_alone(copy: Path):
+    path = copy / "full" / "config.json"
+    path.write_text(path.read_text().replace('"init_from": ""', '"init_from": "runs/first"'))
+    note = f"{copy}/full: started from the weights of runs/first; what those cost is not in this run's counts"
+    assert note in read_inputs([copy]).notes
+
+
 def test_a_record_without_its_step_is_left_out_aloud(copy: Path):
     with open(copy / "full" / "metrics.jsonl", "a") as file:
         file.write('{"loss": 1.0}\n')
