@@ -48,7 +48,7 @@ from electra.optim import (
     set_update,
 )
 from electra.prepare import prepare_documents
-from electra.runlog import Meter, RunLog, provenance
+from electra.runlog import Meter, RunLog, evaluations, metrics_until, provenance
 from electra.runtime import (
     Ranks,
     StopRequests,
@@ -276,7 +276,8 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
         state.count_update(update.skipped, time.monotonic() - began)
         log.advance(state.step)
 
-        at_end, exit_code = state.step == run.last_step, stop.exit_code
+        at_end = state.step == run.last_step
+        exit_code = 0 if at_end else stop.exit_code  # at the end nothing is left to stop
         with meter.pause():
             if (state.step % config.eval_every == 0 or at_end) and ranks.is_first:
                 collapsed = evaluate(config, run, log, update.norms, device)
@@ -296,11 +297,18 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
                 state.save_milestone(run_dir)
         if is_hopeless:
             raise hopeless(config, run, update.losses)
-        if exit_code:
-            log.say(f"stopped at update {state.step:,} of {run.last_step:,}; the same command goes on")
+        if exit_code and not at_end:
+            how = "--on-collapse warn" if exit_code == EXIT_COLLAPSED else "the same command"
+            log.say(f"stopped at update {state.step:,} of {run.last_step:,}; {how} goes on")
             return exit_code
     log.say(f"finished: {step_folder(run_dir, state.step)}")
-    return 0
+    return exit_code
+
+
+def stays_stopped(config: PretrainConfig, step: int) -> bool:
+    """Whether the run collapsed by this update and is to stop there, however often it is started."""
+    found = evaluations(metrics_until(Path(config.run_dir), step))
+    return config.on_collapse == "stop" and is_collapsed(found, config.num_warmup_steps)
 
 
 def prepare_demo(data: Path) -> None:
@@ -326,9 +334,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if config.num_threads:
             torch.set_num_threads(config.num_threads)
         run = open_run(config, shape, ranks)
+        place = f"{run_dir} is at update {run.state.step:,} of {run.last_step:,}"
+        if stays_stopped(config, run.state.step):
+            if ranks.is_first:
+                print(f"collapsed: {place}; --on-collapse warn goes on")
+            return EXIT_COLLAPSED
         if run.state.step >= run.last_step:
             if ranks.is_first:
-                print(f"finished: {run_dir} is at update {run.state.step:,} of {run.last_step:,}")
+                print(f"finished: {place}")
             return 0
         if ranks.is_first:
             for change in changes:

@@ -104,7 +104,7 @@ class PretrainConfig:
     on_collapse: str = setting("warn", "what to do when the discriminator has collapsed", choices=("warn", "stop"), free=True)
     log_every: int = setting(100, "between two lines of metrics.jsonl", unit="updates", low=1, free=True)
     eval_every: int = setting(10_000, "between two held-out evaluations", unit="updates", low=1, free=True)
-    eval_rows: int = setting(1024, "held-out windows an evaluation reads", unit="rows", low=1, free=True)
+    eval_rows: int = setting(1024, "held-out windows an evaluation reads", unit="rows", low=1)
     checkpoint_every: int = setting(10_000, "between two checkpoints", unit="updates", low=1, free=True)
     keep_checkpoints: int = setting(2, "newest checkpoints kept", low=1, free=True)
     milestones: tuple[float, ...] = setting((0.0, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0), "fractions of the schedule at which the weights are kept for good", low=0, high=1, source="table 2", free=True)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from electra.config import SCHEDULES
+
 
 def schedule_factor(schedule: str, step: int, num_train_steps: int, num_warmup_steps: int) -> float:
     """The share of the peak rate at update `step`, counted from 0; the first update of a warm-up has rate 0.
@@ -20,8 +22,9 @@ def schedule_factor(schedule: str, step: int, num_train_steps: int, num_warmup_s
     warmup = min(1.0, step / num_warmup_steps) if num_warmup_steps else 1.0
     if schedule == "warmup_times_linear":
         return warmup * max(0.0, 1 - step / num_train_steps)
-    remaining = (num_train_steps - step) / (num_train_steps - num_warmup_steps)
-    return min(warmup, max(0.0, remaining))
+    if schedule == "warmup_then_linear":
+        return min(warmup, max(0.0, (num_train_steps - step) / (num_train_steps - num_warmup_steps)))
+    raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, found {schedule!r}; name one of them")
 
 
 def takes_decay(parameter: Tensor) -> bool:

@@ -235,8 +235,18 @@ def _is_control(base: Protocol, other: Protocol) -> bool:
     """Whether two protocols differ only in what the encoder was pre-trained on: nothing, or masked LM alone."""
     if base.run is None or other.run is None or other.run.shape != base.run.shape:
         return False
-    is_other = other.facts["from_scratch"] or other.run.config.objective == "mlm"
-    return is_other and other.facts["settings"] == base.facts["settings"]
+    is_random, is_masked_lm = other.facts["from_scratch"], other.run.config.objective == "mlm"
+    shared = ["tokenizer"] if is_random else ["tokenizer", "shards"]
+    return (
+        (is_random or (is_masked_lm and _rows(base.run) == _rows(other.run)))
+        and all(base.run.settings[name] == other.run.settings[name] for name in shared)
+        and all(base.facts[name] == other.facts[name] for name in ("settings", "precision"))
+    )
+
+
+def _rows(run: PretrainRun) -> tuple[int, int]:
+    """What an update of a run reads."""
+    return run.config.batch_size, run.config.seq_length
 
 
 def controls(inputs: Inputs) -> list[tuple[Protocol, list[tuple[str, Protocol]]]]:

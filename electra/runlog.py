@@ -61,6 +61,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def metrics_until(run_dir: Path, step: int) -> list[dict[str, Any]]:
+    """What a run has logged up to a step, evaluations included; nothing if it is new."""
+    path = run_dir / "metrics.jsonl"
+    return [record for record in read_metrics(path) if record["step"] <= step] if path.exists() else []
+
+
+def evaluations(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The held-out records among some."""
+    return [record for record in records if record.get("split") == HELD_OUT]
+
+
 class RunLog:
     """A run's metrics.jsonl, one JSON object a line, and what the person watching sees of it.
 
@@ -76,9 +87,8 @@ class RunLog:
 
     def __init__(self, run_dir: Path, step: int, last_step: int, track: str = "", enabled: bool = True) -> None:
         self._path, self._enabled = run_dir / "metrics.jsonl", enabled
-        records = read_metrics(self._path) if self._path.exists() else []
-        kept = [record for record in records if record["step"] <= step]
-        self.evaluations = [record for record in kept if record.get("split") == HELD_OUT]
+        kept = metrics_until(run_dir, step)
+        self.evaluations = evaluations(kept)
         if enabled:
             with atomic_write(self._path) as file:
                 file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
@@ -214,6 +224,14 @@ def commit() -> str:
         return "unknown"
 
 
+def processor() -> str:
+    """The processor's model, where Linux tells it, or its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
 def provenance(command: Sequence[str], device: torch.device) -> dict[str, str | int]:
     """Commit, command, versions and hardware of this process, as plain JSON values."""
     on_cuda = device.type == "cuda"
@@ -223,7 +241,7 @@ def provenance(command: Sequence[str], device: torch.device) -> dict[str, str | 
         "python": sys.version.split()[0],
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name(device) if on_cuda else processor(),
         "device_type": device.type,
         "num_devices": torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1,
         "num_threads": torch.get_num_threads(),

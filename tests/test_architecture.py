@@ -35,6 +35,8 @@ def imported_names(path: Path, top_level_only: bool = False) -> set[str]:
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            names.add("electra.a relative import, which hides its place")
         elif isinstance(node, ast.ImportFrom) and node.module == "electra":
             names |= {f"electra.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -50,8 +52,10 @@ def test_every_module_has_its_place_in_the_order():
 @pytest.mark.parametrize("path", [p for p in MODULES if not p.stem.startswith("__")], ids=lambda p: p.stem)
 def test_a_module_imports_only_modules_before_its_own(path):
     before = set(ORDER[: ORDER.index(path.stem)])
-    ours = {name.split(".")[1] for name in imported_names(path) if name.startswith("electra.")}
+    names = imported_names(path)
+    ours = {name.split(".")[1] for name in names if name.startswith("electra.")}
     assert ours <= before, f"{path.stem} imports {sorted(ours - before)}, which come after it"
+    assert not any(name.startswith(("train_", "tests")) for name in names), f"{path.stem} imports a script"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
@@ -80,6 +84,17 @@ def test_importing_the_package_prints_nothing_and_loads_nothing_heavy():
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
+def test_importing_every_module_prints_nothing_and_draws_no_random_number():
+    names = ", ".join(f"electra.{path.stem}" for path in MODULES if not path.stem.startswith("__"))
+    code = (
+        "import random, torch, numpy\n"
+        "def states(): return random.getstate(), torch.random.get_rng_state().tolist(), str(numpy.random.get_state())\n"
+        f"before = states()\nimport {names}, train_pretrain, train_glue\nassert states() == before"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
 def test_only_runtime_reads_the_environment_and_only_main_reads_argv(path):
     source = path.read_text()
@@ -90,5 +105,6 @@ def test_only_runtime_reads_the_environment_and_only_main_reads_argv(path):
 @pytest.mark.parametrize("config_class", [EncoderConfig, PretrainConfig, FinetuneConfig])
 def test_every_setting_is_read_somewhere(config_class):
     sources = "".join(path.read_text() for path in SOURCES if path.stem != "config")
-    unread = [f.name for f in dataclasses.fields(config_class) if not re.search(rf"\.{f.name}\b", sources)]
+    names = [field.name for field in dataclasses.fields(config_class)]
+    unread = [name for name in names if not re.search(rf"\b(config|shape|self)\.{name}\b", sources)]
     assert not unread

@@ -117,6 +117,10 @@ def test_when_the_hours_are_over_it_saves_and_exits_75(tiny_data, tmp_path):
     assert checkpoints(tmp_path)[0].name == "step-0000001"
 
 
+def test_a_run_that_ends_as_the_hours_do_is_finished(tiny_data, tmp_path):
+    assert train(tiny_data, tmp_path, "--max-hours", "1e-9", "--stop-after", "1") == 0
+
+
 def test_wall_time_is_counted_over_all_starts(tiny_data, tmp_path):
     train(tiny_data, tmp_path, "--stop-after", "4")
     first = read_metrics(tmp_path / "metrics.jsonl")[-1]["elapsed_seconds"]
@@ -262,7 +266,20 @@ def test_a_planted_collapse_is_declared_within_five_evaluations_and_stops_the_ru
     assert "WARNING: the discriminator has collapsed: in 3 evaluations in a row disc_auc" in capsys.readouterr().out
     held_out = [r for r in read_metrics(tmp_path / "metrics.jsonl") if "split" in r]
     assert sum(r["step"] > 40 for r in held_out) <= 5
+    last = held_out[-1]["step"]
+    assert train(repetitive_data, tmp_path, *WATCHED, "--on-collapse", "stop") == 3  # started again it stays stopped
+    assert f"is at update {last} of 240; --on-collapse warn goes on" in capsys.readouterr().out
+    assert train(repetitive_data, tmp_path, *WATCHED, "--on-collapse", "stop", "--stop-after", str(last)) == 3
     assert {"generator_grad_norm", "discriminator_grad_norm"} <= set(held_out[0])
+
+
+def test_a_collapse_declared_at_the_last_update_is_the_exit_code_of_a_finished_run(
+    repetitive_data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(train_pretrain, "is_collapsed", lambda evaluations, num_warmup_steps: len(evaluations) == 1)
+    settings = [*WATCHED, "--on-collapse", "stop", "--stop-after", "10"]
+    assert train(repetitive_data, tmp_path, *settings) == 3
+    assert f"finished: {tmp_path}/step-0000010" in capsys.readouterr().out
 
 
 @pytest.mark.slow

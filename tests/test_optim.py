@@ -49,6 +49,13 @@ def test_schedules_without_warm_up_start_at_the_peak_and_never_go_below_zero(sch
     assert schedule_factor(schedule, 9, 7, 0) == 0.0
 
 
+def test_a_schedule_that_nobody_wrote_is_refused():
+    with pytest.raises(
+        ValueError, match="schedule: expected one of warmup_then_linear, warmup_times_linear, found 'x'"
+    ):
+        schedule_factor("x", 0, 7, 0)
+
+
 def test_groups_partition_the_parameters_and_none_is_empty():
     model = tiny_electra()
     groups = parameter_groups(model.named_parameters(), 0.01)

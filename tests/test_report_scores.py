@@ -109,3 +109,26 @@ def test_controls_share_shape_and_fine_tuning_with_the_pair_they_control():
         "random start in the shape of sweep/g0.25-s0; recipe report",
     ]
     assert not any(name.startswith("full") for name in found)  # nothing of its shape controls it
+
+
+@pytest.mark.parametrize("change", ["precision", "shards", "tokenizer", "batch_size"])
+def test_what_differs_in_more_than_its_pre_training_is_no_control(change):
+    inputs = read_inputs([FIXTURES])
+    (base, others), *_ = [pair for pair in controls(inputs) if pair[0].name.startswith("sweep/g0.25-s0")]
+    control, random_start = (protocol for _, protocol in others)
+    assert control.run
+
+    def altered(protocol: Protocol) -> Protocol:
+        run, records = protocol.run, protocol.records
+        assert run
+        if change == "precision":
+            return Protocol([{**record, "precision": "fp32"} for record in records], run)
+        if change == "batch_size":
+            return Protocol(records, dataclasses.replace(run, config=dataclasses.replace(run.config, batch_size=7)))
+        return Protocol(records, dataclasses.replace(run, settings={**run.settings, change: {"other": "one"}}))
+
+    for removed in (control, random_start):
+        protocols = [altered(p) if p is removed else p for p in inputs.protocols]
+        left = {b.name: [name for name, _ in others] for b, others in controls(inputs._replace(protocols=protocols))}
+        stays = removed is random_start and change in ("shards", "batch_size")  # random weights have read nothing
+        assert (removed.name in left[base.name]) == stays

@@ -18,9 +18,9 @@ from electra.config import EncoderConfig, FinetuneConfig
 from electra.corruption import make_batch
 from electra.finetune import build_classifier, open_start
 from electra.models import Electra, initialize_weights
-from electra.objective import Counts, replaced_token_detection
+from electra.objective import OBJECTIVES, Counts, replaced_token_detection
 from electra.prepare import prepare_documents
-from electra.runlog import read_metrics
+from electra.runlog import Meter, read_metrics
 from electra.runtime import Ranks
 from electra.seeding import derive_seed, generator
 from electra.shards import open_shards
@@ -252,6 +252,25 @@ def test_every_setting_reaches_the_loop(tiny_data, tmp_path):
     load_weights(step_folder(tmp_path, 6), model)
     for ours, theirs in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_dropout_differs_between_updates_ranks_and_micro_batches(tiny_data, tmp_path, monkeypatch):
+    class Second(Ranks):
+        """The second of two ranks, alone."""
+
+        def sum_gradients(self, parameters):
+            pass
+
+    argv = ["--data", str(tiny_data), "--run-dir", str(tmp_path), *SHAPE, *SCHEDULE, *OFTEN, "--batch-size", "8"]
+    config, shape, _ = train_pretrain.parse([*argv, "--micro-batch-size", "2", "--seed", "7"])
+    run = train_pretrain.open_run(config, shape, Ranks(0, 1, torch.device("cpu")))
+    places = []
+    monkeypatch.setattr(train_pretrain, "seed_dropout", lambda *place: places.append(place))
+    for ranks in (Ranks(0, 1, torch.device("cpu")), Second(1, 2, torch.device("cpu"))):
+        batch = next(run.batches)
+        update = train_pretrain.make_update(config, run.state, OBJECTIVES["rtd"], batch, ranks, Meter(0, 1))
+        run.state.count_update(update.skipped, 0.0)
+    assert places == [(7, 0, 0, index) for index in range(4)] + [(7, 1, 1, index) for index in range(2)]
 
 
 def test_evaluation_reads_held_out_documents_and_fp16_starts_at_its_scale(tiny_data, tmp_path):
