@@ -12,11 +12,19 @@ from electra.config import EncoderConfig, PretrainConfig
 from electra.files import atomic_write
 from electra.glue_compare import compare_results, comparison_table
 from electra.literature import table
-from electra.records import Inputs, PretrainRun, read_inputs
+from electra.records import Inputs, read_inputs
 from electra.report_claims import claims_table
-from electra.report_cost import block_table, is_reproduction, table_1, table_3
+from electra.report_cost import block_table, table_1, table_3
 from electra.report_figures import draw, draw_architecture, draw_curves, draw_sweep, has_matplotlib
-from electra.report_scores import ablation_tables, control_tables, sweeps, table_2, table_4, wnli_table
+from electra.report_scores import (
+    ablation_tables,
+    control_tables,
+    reproductions,
+    sweeps,
+    table_2,
+    table_4,
+    wnli_table,
+)
 from electra.report_settings import tables_5_and_6
 from electra.tables import NOT_MEASURED, bullets, markdown
 
@@ -25,13 +33,6 @@ TOKENIZERS = (
     "byte-level BPE and random windows. Losses and accuracies a token depend on both, and about 15 % of the "
     "masked-LM accuracy is copying of visible targets, in both: look at the shape, not at the last digit."
 )
-
-
-def reproductions(inputs: Inputs) -> list[PretrainRun]:
-    """The runs of the first experiment, those of the report's length first."""
-    swept = {run.name for sweep in sweeps(inputs.runs) for run in sweep}
-    runs = [run for run in inputs.runs if is_reproduction(run, run.name in swept)]
-    return sorted(runs, key=lambda run: (not run.is_full_length, run.name))
 
 
 def input_table(inputs: Inputs) -> str:

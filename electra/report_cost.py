@@ -19,14 +19,9 @@ from electra.efficiency import (
 )
 from electra.literature import REPORT, efficiency, mean_of_eight, printed_cost, table, usd
 from electra.records import Inputs, PretrainRun, Protocol
-from electra.report_scores import sweep_protocols, sweeps, without_variants
+from electra.report_scores import reproductions, sweep_protocols, sweeps, without_variants
 from electra.spread import summarize
 from electra.tables import DIFFERS, NOT_MEASURED, beside, markdown
-
-
-def is_reproduction(run: PretrainRun, in_sweep: bool) -> bool:
-    """Whether a run belongs to the first experiment: a pair, and not a sweep's other generator size."""
-    return run.config.objective == "rtd" and (not in_sweep or run.config.generator_size == 0.25)
 
 
 class Spent(NamedTuple):
@@ -56,8 +51,7 @@ def _finetuning(experiment: str, protocols: Sequence[Protocol]) -> Spent:
 def spent(inputs: Inputs) -> list[Spent]:
     """Device-days of each experiment; a run that two experiments use stands in both."""
     found = sweeps(inputs.runs)
-    swept = {run.name for sweep in found for run in sweep}
-    ours = [run for run in inputs.runs if is_reproduction(run, run.name in swept)]
+    ours = reproductions(inputs)
     first = [p for p in without_variants(inputs) if p.run in ours and not p.facts["from_scratch"]]
     rows = [_pretraining("reproduction (4.1)", ours, None), _finetuning("reproduction (4.1)", first)]
     for sweep in found:

@@ -54,7 +54,7 @@ def printed_scores(row: dict[str, Cell]) -> list[str]:
 def table_2(inputs: Inputs) -> str:
     """GLUE dev scores: printed rows, the official row, then ours at each checkpoint."""
     rows = [[name, *printed_scores(dict(row))] for name, row in table("2").items()]
-    ours = without_variants(inputs)
+    ours = outside_sweeps(inputs)
     rows += [[f"ours: {protocol.name}", *score_cells(protocol)] for protocol in sorted(ours, key=_order)]
     rows += [] if ours else [["ours", *score_cells(None)]]
     last, original = table("2")[REPORT], table("2")[OFFICIAL]
@@ -74,7 +74,7 @@ def table_2(inputs: Inputs) -> str:
 def wnli_table(inputs: Inputs) -> str:
     """The ninth task: the model's own WNLI, and what it makes of GLUE beside the constant of GLUE*."""
     rows = []
-    for protocol in sorted(without_variants(inputs), key=_order):
+    for protocol in sorted(outside_sweeps(inputs), key=_order):
         summary = protocol.summary
         if found := summary["tasks"].get("wnli"):
             averages = [spread(summary["averages"][name]) for name in ("GLUE", "GLUE*")]
@@ -100,6 +100,18 @@ def sweeps(runs: Sequence[PretrainRun]) -> list[list[PretrainRun]]:
     groups = [sorted(group, key=lambda run: (run.config.generator_size, run.config.seed))
               for _, group in groupby(pairs, key)]  # fmt: skip
     return [group for group in groups if len({run.config.generator_size for run in group}) > 1]
+
+
+def other_sizes(inputs: Inputs) -> list[PretrainRun]:
+    """A sweep's runs of other generator sizes than table 5's: they belong to the second experiment alone."""
+    return [run for sweep in sweeps(inputs.runs) for run in sweep if run.config.generator_size != 0.25]
+
+
+def reproductions(inputs: Inputs) -> list[PretrainRun]:
+    """The runs of the first experiment, those of the report's length first."""
+    others = other_sizes(inputs)
+    runs = [run for run in inputs.runs if run.config.objective == "rtd" and run not in others]
+    return sorted(runs, key=lambda run: (not run.is_full_length, run.name))
 
 
 def sweep_protocols(sweep: Sequence[PretrainRun], inputs: Inputs) -> tuple[int | None, list[Protocol]]:
@@ -192,9 +204,15 @@ def ablations(inputs: Inputs) -> list[Ablation]:
 
 
 def without_variants(inputs: Inputs) -> list[Protocol]:
-    """The protocols that are no ablation of another: those that stand in tables 2 and 4."""
+    """The protocols that are no ablation of another: those that stand in table 2 or 4."""
     variants = {v.protocol.facts["protocol_id"] for ablation in ablations(inputs) for v in ablation.variants}
     return [protocol for protocol in inputs.protocols if protocol.facts["protocol_id"] not in variants]
+
+
+def outside_sweeps(inputs: Inputs) -> list[Protocol]:
+    """The protocols of table 2: no variant, and no fine-tuning of a run that stands in table 4 alone."""
+    others = other_sizes(inputs)
+    return [protocol for protocol in without_variants(inputs) if protocol.run not in others]
 
 
 def _neighbours(base: Protocol, group: Sequence[Protocol]) -> list[Variant]:

@@ -13,7 +13,7 @@ import pytest
 import train_pretrain
 from electra import report, report_figures
 from electra.records import Inputs, read_inputs
-from electra.report_scores import sweeps
+from electra.report_scores import reproductions, sweeps
 from tests.conftest import ROOT
 from tests.test_glue_compare import with_errors, write_run
 
@@ -99,7 +99,7 @@ def test_figure_3_has_eight_labelled_panels_with_ours_over_the_official_curve():
 
     original, figure_module.Figure = figure_module.Figure, Kept
     try:
-        report_figures.draw_curves(report.reproductions(inputs), Path("unused"))
+        report_figures.draw_curves(reproductions(inputs), Path("unused"))
         report_figures.draw_sweep(sweeps(inputs.runs)[0], Path("unused"))
     finally:
         figure_module.Figure = original

@@ -11,7 +11,18 @@ from scipy import stats
 
 from electra.config import FinetuneConfig
 from electra.records import Inputs, PretrainRun, Protocol, one_protocol, read_inputs
-from electra.report_scores import ablations, collapse, controls, paired, paired_mean, sweep_protocols, sweeps, table_2
+from electra.report_scores import (
+    ablations,
+    collapse,
+    controls,
+    paired,
+    paired_mean,
+    reproductions,
+    sweep_protocols,
+    sweeps,
+    table_2,
+    table_4,
+)
 from tests.test_records import FIXTURES
 
 
@@ -92,6 +103,16 @@ def test_a_sweep_is_compared_at_the_update_that_most_runs_were_fine_tuned_at():
     (sweep,) = sweeps(inputs.runs)
     late = one_protocol([{**r, "checkpoint_step": 15_000} for r in inputs.protocols[5].records], sweep[0])
     assert sweep_protocols(sweep, inputs._replace(protocols=[*inputs.protocols, late]))[0] == 10_000
+
+
+def test_other_generator_sizes_of_a_sweep_stand_in_table_4_and_in_no_table_of_the_first_experiment():
+    inputs = read_inputs([FIXTURES])
+    (sweep,) = sweeps(inputs.runs)
+    shown = [line for line in table_2(inputs).splitlines() if "sweep/" in line]
+    assert len(shown) > 0
+    assert all("sweep/g0.25" in line for line in shown)
+    assert all(f": sweep/g{size}-s0, " in table_4(sweep, inputs) for size in (0.125, 0.25, 0.5))
+    assert {run.config.generator_size for run in reproductions(inputs) if run in sweep} == {0.25}
 
 
 def test_collapse_is_what_the_watch_declares_and_too_few_evaluations_say_nothing():

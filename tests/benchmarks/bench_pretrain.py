@@ -2,13 +2,14 @@
 
     python -m tests.benchmarks.bench_pretrain --data owt_shards/ [PART ...] [--device cuda] [--out record.json]
 
-Parts: peer, losses, ideas, profile, memory, growth, startup, flat (default: all but flat, which takes longest). DATA
-is a shard folder with 30,522 words, as `python -m electra prepare` makes it. Ours is the loop of `train_pretrain.py`;
-the peer is `ElectraForMaskedLM` and `ElectraForPreTraining`, tied, with SDPA attention, fused AdamW and clipping,
-from the same weights, fed the same masked rows. Contenders take turns of a few updates in one process, so that other
-load on the machine hits all; printed are medians over the turns with their range, and ratios as medians of the ratios
-within a turn. Processor seconds are of all threads together. MFU is the matrix-product FLOPs of an update
-(`efficiency.update_flops`) over the matrix rate measured in the same run.
+Parts: peer, losses, ideas, profile, memory, growth, startup, flat (default: all but flat, which takes longest; on CUDA
+peer, profile and memory: speed and MFU, what stands in the way, bytes). DATA is a shard folder with 30,522 words, as
+`python -m electra prepare` makes it. Ours is the loop of `train_pretrain.py`; the peer is `ElectraForMaskedLM` and
+`ElectraForPreTraining`, tied, with SDPA attention, fused AdamW and clipping, from the same weights, fed the same masked
+rows. Contenders take turns of a few updates in one process, so that other load on the machine hits all; printed are
+medians over the turns with their range, and ratios as medians of the ratios within a turn. Processor seconds are of all
+threads together. MFU is the matrix-product FLOPs of an update (`efficiency.update_flops`) over the matrix rate measured
+in the same run.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from electra.shards import MANIFEST
 from electra.transformer import gather_positions
 
 PARTS = ("peer", "losses", "ideas", "profile", "memory", "growth", "startup", "flat")
+DEFAULT_PARTS = {"cpu": PARTS[:-1], "cuda": ("peer", "profile", "memory")}
 
 
 def settings(asked: argparse.Namespace, *flags: str) -> tuple[PretrainConfig, EncoderConfig]:
@@ -236,7 +238,8 @@ def part_losses(asked: argparse.Namespace, device: torch.device) -> dict[str, An
     """
     small = argparse.Namespace(**{**vars(asked), "batch_size": 4})
     flags = ("--hidden-dropout-prob", "0", "--attention-dropout-prob", "0")
-    apart = np.array([losses_apart(*settings(small, *flags, "--seed", str(n)), device) for n in range(asked.runs)])
+    seeds = range(asked.first_seed, asked.first_seed + asked.runs)
+    apart = np.array([losses_apart(*settings(small, *flags, "--seed", str(seed)), device) for seed in seeds])
     mean, error = apart.mean(0), apart.std(0, ddof=1) / len(apart) ** 0.5
     for name, value, noise in zip(("masked_lm_loss", "disc_loss"), mean, error, strict=True):
         print(f"  {name}: ours minus peer {value:+.4f} +- {noise:.4f} (standard error, n = {len(apart)} runs)")
@@ -494,6 +497,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--updates", type=int, default=5, help="of each contender in a turn (default 5)")
     parser.add_argument("--runs", type=int, default=5, help="of part losses (default 5)")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="of part losses; the runs count up from it (default 0)"
+    )
     parser.add_argument("--out", type=Path, help="file for the JSON record")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -503,7 +509,7 @@ def main() -> None:
         return child(asked, device)
     record: dict[str, Any] = {"provenance": provenance(sys.argv, device), "precision": asked.precision}
     record["batch"] = [asked.batch_size, 128]
-    for part in asked.parts or PARTS[:-1]:
+    for part in asked.parts or DEFAULT_PARTS[asked.device]:
         print(f"{part}, {asked.precision}, {asked.device}, {torch.get_num_threads()} threads:", flush=True)
         record[part] = globals()[f"part_{part}"](asked, device)
     if asked.out:
