@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import math
 import os
+import re
 import resource
 import signal
 import sys
@@ -170,9 +171,15 @@ def micro_batches(first: int, last: int, size: int) -> Iterator[tuple[int, int]]
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory held so far: by tensors on CUDA, resident in all of the process on a CPU."""
+    """The most memory held so far: by tensors on CUDA, resident in all of the process on a CPU.
+
+    Linux hands the peak of `getrusage` on through fork and exec, so that a process would report what its parent held.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "linux":
+        (kib,) = re.findall(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+        return int(kib) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

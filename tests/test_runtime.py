@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -23,6 +26,7 @@ from electra.runtime import (
     seed_dropout,
     started,
 )
+from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
 
@@ -138,3 +142,12 @@ def test_hours_that_are_over_are_a_request_too():
 def test_memory_on_a_cpu_is_the_kernels_own_peak():
     peak_kib = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
     assert peak_memory_bytes(CPU) == pytest.approx(peak_kib * 1024, rel=0.05)
+
+
+def test_memory_is_the_processs_own_and_not_that_of_the_one_that_started_it():
+    parents = np.ones(150_000_000)  # 1.2 GB
+    script = (
+        "import torch; from electra.runtime import peak_memory_bytes; print(peak_memory_bytes(torch.device('cpu')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert 0 < int(done.stdout) < parents.nbytes
