@@ -375,9 +375,8 @@ def part_profile(asked: argparse.Namespace, device: torch.device) -> dict[str, A
         for _ in range(3):
             ours.update()
         wait(device)
-    key = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    print(profiler.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=45))
     field = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    print(profiler.key_averages().table(sort_by=field, row_limit=25, max_name_column_width=45))
     times = {event.key: getattr(event, field) / 3000 for event in profiler.key_averages()}
     return {"milliseconds_per_update": dict(sorted(times.items(), key=lambda item: -item[1])[:25])}
 
@@ -495,7 +494,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--updates", type=int, default=5, help="of each contender in a turn (default 5)")
+    parser.add_argument("--updates", type=int, default=3, help="of each contender in a turn (default 3)")
     parser.add_argument("--runs", type=int, default=5, help="of part losses (default 5)")
     parser.add_argument(
         "--first-seed", type=int, default=0, help="of part losses; the runs count up from it (default 0)"
