@@ -14,6 +14,8 @@ import numpy as np
 from electra.checkpoint import step_folder
 from electra.cli import build
 from electra.config import EncoderConfig, PretrainConfig
+from electra.corruption import count_targets
+from electra.efficiency import release_update_flops, update_flops
 from electra.evaluation import is_collapsed
 from electra.files import FormatError, read_json
 from electra.glue_results import FILE_NAME, Record, describe, summarize_results
@@ -61,6 +63,14 @@ class PretrainRun:
         """How large a model saw how much up to a step, or to its end: what must stand beside any conclusion."""
         tokens = (step or self.last_step) * self.config.batch_size * self.config.seq_length
         return f"{self.shape.num_layers} layers x {self.shape.hidden_size}, {tokens / 1e6:,.1f}M tokens"
+
+    def flops(self, step: int) -> tuple[float, float]:
+        """FLOPs of its updates up to a step: by the release's convention, and matrix products alone."""
+        config, shape, objective = self.config, self.shape, self.config.objective
+        size, length, rows = config.generator_size, config.seq_length, config.batch_size
+        targets = count_targets(length, config.mask_prob)
+        by_release = release_update_flops(shape, size, length, rows, objective)
+        return step * by_release, step * update_flops(shape, size, length, targets, rows, objective)
 
     def elapsed_days(self, step: int | None = None) -> float | None:
         """Days on its own clock up to a step, or to its end; None if no record tells."""

@@ -19,6 +19,7 @@ from electra.report_figures import draw, draw_architecture, draw_curves, draw_sw
 from electra.report_scores import (
     ablation_tables,
     control_tables,
+    pretraining_seeds,
     reproductions,
     sweeps,
     table_2,
@@ -87,6 +88,7 @@ def report(inputs: Inputs, shown: dict[str, str], usd_per_hour: float) -> str:
             f"{table_4(sweep, inputs)}\n\n{shown[f'figure-2-{number}']}" for number, sweep in enumerate(found, 1)
         )
         or f"{table_4([], inputs)}\n\nFigure 2: {NOT_MEASURED}.",
+        "Pre-training seeds": pretraining_seeds(inputs),
         "Ablations": ablation_tables(inputs),
         "Tables 5 and 6: settings": tables_5_and_6(inputs),
         f"Figure 1: the model ({name})": f"{shown['figure-1']}\n\n{block_table(runs[0] if runs else None)}",

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from electra.config import EncoderConfig, PretrainConfig
-from electra.corruption import count_targets
 from electra.efficiency import (
     PFS_DAY_FLOPS,
     UTILIZATION,
@@ -14,8 +13,6 @@ from electra.efficiency import (
     hardware_pfs_days,
     parameter_blocks,
     pfs_days,
-    release_update_flops,
-    update_flops,
 )
 from electra.literature import REPORT, efficiency, mean_of_eight, printed_cost, table, usd
 from electra.records import Inputs, PretrainRun, Protocol
@@ -114,19 +111,6 @@ def table_1(inputs: Inputs, usd_per_hour: float) -> str:
     )  # fmt: skip
 
 
-def run_flops(run: PretrainRun, step: int) -> tuple[float, float]:
-    """FLOPs of a run's updates up to a step: by the release's convention, and matrix products alone."""
-    config, shape = run.config, run.shape
-    by_release = release_update_flops(
-        shape, config.generator_size, config.seq_length, config.batch_size, config.objective
-    )
-    targets = count_targets(config.seq_length, config.mask_prob)
-    products = update_flops(
-        shape, config.generator_size, config.seq_length, targets, config.batch_size, config.objective
-    )
-    return step * by_release, step * products
-
-
 def hardware(run: PretrainRun) -> tuple[float | None, float | None]:
     """Days of a run, and its petaflop/s-days by the hardware rule; None where unknown."""
     days, tflops = run.elapsed_days(), device_tflops(str(run.provenance.get("device")))
@@ -170,7 +154,7 @@ def _own_row(run: PretrainRun, inputs: Inputs) -> list[str]:
     parameters = sum(parameter_blocks(run.shape, run.config.generator_size, run.config.objective).values())
     cells = [f"{parameters:,}", NOT_MEASURED if days is None else f"{days:.4f} d on {run.num_devices} {device}"]
     cells.append(f"no nominal speed of {device} known" if by_rule is None else f"{by_rule:.6f}")
-    cells += [f"{pfs_days(flops):.6f}" for flops in run_flops(run, run.last_step)]
+    cells += [f"{pfs_days(flops):.6f}" for flops in run.flops(run.last_step)]
     for name, unit in (("AVG", ours.per_avg), ("GLUE*", ours.per_glue)):
         score = _score(run, name, inputs)
         value = by_rule / score if by_rule is not None and score else None

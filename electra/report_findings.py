@@ -18,7 +18,7 @@ from electra.literature import (
 )
 from electra.metrics import WNLI_MAJORITY
 from electra.records import Inputs, PretrainRun, Protocol
-from electra.report_cost import hardware, run_flops
+from electra.report_cost import hardware
 from electra.report_scores import ablations, controls, paired_mean, sweeps
 from electra.spread import Interval, t_interval
 from electra.tables import NOT_MEASURED, differs, interval
@@ -28,8 +28,6 @@ MARGIN = 0.01
 """Two pre-trainings of one recipe differ by up to about a point of AVG: less is no difference."""
 CURVE_TOLERANCE = 0.10
 """Largest relative distance from the official curve that still counts as similar."""
-SAME_FLOPS = 0.02
-"""Largest relative difference between two budgets that count as equal."""
 
 
 class Finding(NamedTuple):
@@ -243,10 +241,9 @@ def find_control(inputs: Inputs) -> Finding:
         for _, other in others:
             if other.facts["from_scratch"] or base.run is None or other.run is None:
                 continue
-            flops = run_flops(base.run, base.step)[1] / run_flops(other.run, other.step)[1]
-            if abs(flops - 1) <= SAME_FLOPS:
-                gain = paired_mean(other, base)
-                texts.append(f"{base.run.name} minus {other.run.name} {interval(gain)} at {flops:.3f} of its FLOPs"
-                             f"{_at(base)}")  # fmt: skip
-                verdicts.append(gain is not None and gain.low is not None and gain.low > 0)
+            flops = base.run.flops(base.step)[1] / other.run.flops(other.step)[1]
+            gain = paired_mean(other, base)
+            texts.append(f"{base.run.name} minus {other.run.name} {interval(gain)} at {flops:.3f} of its FLOPs"
+                         f"{_at(base)}")  # fmt: skip
+            verdicts.append(gain is not None and gain.low is not None and gain.low > 0)
     return Finding("; ".join(texts), _verdict(all(verdicts))) if texts else NOTHING

@@ -23,8 +23,11 @@ from electra.literature import (
     with_wnli,
 )
 from electra.records import Inputs, PretrainRun, Protocol
-from electra.spread import Interval, t_interval
+from electra.spread import Interval, summarize, t_interval
 from electra.tables import DIFFERS, NOT_MEASURED, beside, interval, markdown, spread
+
+SAME_FLOPS = 0.02
+"""How far the compute of a control may lie from that of what it controls."""
 
 TITLES = [f"{TASKS[task].title} ({SINGLE_METRICS[task].replace('_', ' ')})" for task in COLUMNS]
 
@@ -88,17 +91,22 @@ def _order(protocol: Protocol) -> tuple[Any, ...]:
     return (protocol.facts["from_scratch"], run.name if run else protocol.facts["checkpoint"], protocol.step)
 
 
-def sweeps(runs: Sequence[PretrainRun]) -> list[list[PretrainRun]]:
-    """Runs that differ in nothing but generator size and seed, where there are two sizes or more."""
+def alike(runs: Sequence[PretrainRun], *but: str) -> list[list[PretrainRun]]:
+    """Runs of a pair in groups that differ in nothing but the settings named, each in the order of these."""
 
     def key(run: PretrainRun) -> str:
-        kept = {f.name: getattr(run.config, f.name) for f in dataclasses.fields(run.config) if not f.metadata["free"]}
-        kept |= {"seed": 0, "generator_size": 0}
+        kept = {f.name: getattr(run.config, f.name) for f in dataclasses.fields(run.config)
+                if not f.metadata["free"] and f.name not in but}  # fmt: skip
         return json.dumps([kept, dataclasses.asdict(run.shape), run.settings["tokenizer"], run.settings["shards"]])
 
     pairs = sorted((run for run in runs if run.config.objective == "rtd"), key=key)
-    groups = [sorted(group, key=lambda run: (run.config.generator_size, run.config.seed))
-              for _, group in groupby(pairs, key)]  # fmt: skip
+    return [sorted(group, key=lambda run: [getattr(run.config, name) for name in but])
+            for _, group in groupby(pairs, key)]  # fmt: skip
+
+
+def sweeps(runs: Sequence[PretrainRun]) -> list[list[PretrainRun]]:
+    """Runs that differ in nothing but generator size and seed, where there are two sizes or more."""
+    groups = alike(runs, "generator_size", "seed")
     return [group for group in groups if len({run.config.generator_size for run in group}) > 1]
 
 
@@ -152,6 +160,43 @@ def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
         ]
     rows += [] if sweep else [["ours", NOT_MEASURED, NOT_MEASURED, *score_cells(None)]]
     return markdown(["generator size", "updates", "discriminator", *TITLES, "AVG", "GLUE*"], rows)
+
+
+def pretraining_seeds(inputs: Inputs) -> str:
+    """Runs that differ in their seed alone: how far apart they score, and how far fine-tuning alone would put them."""
+    groups = [sweep_protocols(runs, inputs)[1] for runs in alike(inputs.runs, "seed")]
+    groups = [[p for p in group if p.protocol == group[0].protocol] for group in groups]
+    tasks = [task for task in TASKS if any(_scores_of_runs(group, task) for group in groups)]
+    rows = [
+        [f"{', '.join(p.run.name for p in group if p.run)}, update {group[0].step:,}; {group[0].protocol}",
+         *(_spread_of_runs(_scores_of_runs(group, task)) for task in tasks)]
+        for group in groups if len(group) > 1
+    ]  # fmt: skip
+    if not rows:
+        return f"Pre-training seeds: {NOT_MEASURED}."
+    header = ["runs of one setting", *(f"{TASKS[task].title} ({TASKS[task].main_metric})" for task in tasks)]
+    return markdown(header, rows) + (
+        "\n\nMean ± deviation over pre-training seeds (their number) of the mean over fine-tuning seeds, beside the "
+        "deviation that fine-tuning alone would give these means; p is of the F test that all runs are equally good."
+    )
+
+
+def _scores_of_runs(group: Sequence[Protocol], task: str) -> list[list[float]]:
+    """A task's scores, one list a pre-training run of two fine-tuning seeds or more; empty with fewer than two runs."""
+    scores = [[*p.scores(task).values()] for p in group if len(p.scores(task)) > 1]
+    return scores if len(scores) > 1 else []
+
+
+def _spread_of_runs(scores: Sequence[Sequence[float]]) -> str:
+    """Mean and deviation of the runs' means, what equally good runs would have, and the F test of both."""
+    from scipy import stats
+
+    if not scores:
+        return NOT_MEASURED
+    means = [float(np.mean(run)) for run in scores]
+    alone = float(np.sqrt(np.mean([np.var(run, ddof=1) / len(run) for run in scores])))
+    p_value = f", p {stats.f_oneway(*scores).pvalue:.2g}" if alone else ""
+    return f"{spread(summarize(means)._asdict())}; ± {100 * alone:.2f} from fine-tuning alone{p_value}"
 
 
 def paired(first: Protocol, second: Protocol, task: str) -> Interval | None:
@@ -250,13 +295,15 @@ def ablation_tables(inputs: Inputs) -> str:
 
 
 def _is_control(base: Protocol, other: Protocol) -> bool:
-    """Whether two protocols differ only in what the encoder was pre-trained on: nothing, or masked LM alone."""
+    """Whether two protocols differ only in what the encoder learned before: nothing, or masked LM at equal compute."""
     if base.run is None or other.run is None or other.run.shape != base.run.shape:
         return False
-    is_random, is_masked_lm = other.facts["from_scratch"], other.run.config.objective == "mlm"
+    is_random = other.facts["from_scratch"]
+    is_masked_lm = other.run.config.objective == "mlm" and _rows(base.run) == _rows(other.run)
+    flops, other_flops = base.run.flops(base.step)[1], other.run.flops(other.step)[1]
     shared = ["tokenizer"] if is_random else ["tokenizer", "shards"]
     return (
-        (is_random or (is_masked_lm and _rows(base.run) == _rows(other.run)))
+        (is_random or (is_masked_lm and abs(flops - other_flops) <= SAME_FLOPS * other_flops))
         and all(base.run.settings[name] == other.run.settings[name] for name in shared)
         and all(base.facts[name] == other.facts[name] for name in ("settings", "precision"))
     )
@@ -270,7 +317,7 @@ def _rows(run: PretrainRun) -> tuple[int, int]:
 def controls(inputs: Inputs) -> list[tuple[Protocol, list[tuple[str, Protocol]]]]:
     """Each pre-trained pair's last fine-tuned checkpoint, with its random start and its masked-LM control."""
     last: dict[str, Protocol] = {}
-    for protocol in sorted(inputs.protocols, key=lambda p: p.step):
+    for protocol in sorted(without_variants(inputs), key=lambda p: p.step):
         if protocol.run and not protocol.facts["from_scratch"] and protocol.run.config.objective == "rtd":
             last[protocol.run.name] = protocol
     found = [(base, [(p.name, p) for p in inputs.protocols if _is_control(base, p)]) for base in last.values()]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import statistics
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from electra.report_scores import (
     controls,
     paired,
     paired_mean,
+    pretraining_seeds,
     reproductions,
     sweep_protocols,
     sweeps,
@@ -130,6 +133,43 @@ def test_controls_share_shape_and_fine_tuning_with_the_pair_they_control():
         "random start in the shape of sweep/g0.25-s0; recipe report",
     ]
     assert not any(name.startswith("full") for name in found)  # nothing of its shape controls it
+
+
+def test_a_variant_of_a_checkpoint_does_not_take_the_place_of_what_is_controlled():
+    inputs = read_inputs([FIXTURES])
+    names = [base.name for base, _ in controls(inputs)]
+    (last,) = [p for p in inputs.protocols if p.name == names[0]]
+    settings = {**last.facts["settings"], "pooling": "first"}
+    changed = {"settings": settings, "overrides": {"pooling": "first"}, "protocol_id": "variant"}
+    variant = one_protocol([{**record, **changed} for record in last.records], last.run)
+    assert [base.name for base, _ in controls(inputs._replace(protocols=[*inputs.protocols, variant]))] == names
+
+
+def test_a_masked_lm_control_that_cost_more_compute_is_none():
+    inputs = read_inputs([FIXTURES])
+    longer = [
+        one_protocol([{**r, "checkpoint_step": 11_200} for r in p.records], p.run)
+        if p.run and p.run.config.objective == "mlm" else p for p in inputs.protocols
+    ]  # fmt: skip
+    names = [name for _, others in controls(inputs._replace(protocols=longer)) for name, _ in others]
+    assert names
+    assert not any("control-mlm" in name for name in names)
+
+
+def test_the_spread_of_pretraining_seeds_stands_beside_what_fine_tuning_alone_would_give():
+    inputs = read_inputs([FIXTURES])
+    (line,) = [line for line in pretraining_seeds(inputs).splitlines() if line.startswith("| sweep/")]
+    runs = [[score * 100 for score in p.scores("stsb").values()] for p in inputs.protocols
+            if p.run and p.run.name.startswith("sweep/g0.25") and p.step == 10_000
+            and not p.facts["from_scratch"]]  # fmt: skip
+    means = [statistics.mean(run) for run in runs]
+    alone = math.sqrt(statistics.mean(statistics.variance(run) / len(run) for run in runs))
+    ratio = statistics.variance(means) / alone**2
+    p_value = stats.f.sf(ratio, len(runs) - 1, sum(len(run) - 1 for run in runs))
+    assert f"| {statistics.mean(means):.2f} ± {statistics.stdev(means):.2f} ({len(runs)});" in line
+    assert f"; ± {alone:.2f} from fine-tuning alone, p {p_value:.2g} |" in line
+    assert line.startswith("| sweep/g0.25-s0, sweep/g0.25-s1, update 10,000; recipe report |")
+    assert pretraining_seeds(inputs._replace(protocols=[])) == "Pre-training seeds: not measured."
 
 
 @pytest.mark.parametrize("change", ["precision", "shards", "tokenizer", "batch_size"])
