@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import train_glue
 import train_pretrain
 from electra.__main__ import COMMANDS
-from electra.cli import flag_name, settings_table
+from electra.cli import settings_table
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from electra.prepare import PrepareConfig
 from electra.records import read_inputs
@@ -21,22 +22,23 @@ from electra.report import figures, report
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = [text for kind, text in re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S) if not kind]
-COMMAND_LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+
+
+def lines_of(kind: str, block: str) -> list[str]:
+    """The commands of a block, one a line; a script's are what a shell makes of it, `python` replaced by printing."""
+    if kind == "bash":
+        echo = 'python() { printf "python"; printf " %q" "$@"; echo; }\n'
+        block = subprocess.run(["bash", "-euc", echo + block], capture_output=True, text=True, check=True).stdout
+    return [line.split("#")[0].strip() for line in block.splitlines() if line.strip()]
+
+
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S)
+COMMAND_LINES = [line for kind, block in BLOCKS if kind in ("", "bash") for line in lines_of(kind, block)]
 
 
 @pytest.mark.parametrize("config_class", [PrepareConfig, EncoderConfig, PretrainConfig, FinetuneConfig])
 def test_the_settings_tables_are_generated_from_the_settings(config_class):
     assert settings_table(config_class) in README
-
-
-def test_the_flags_of_train_glue_stand_there_as_its_help_says_them():
-    settings = {flag_name(field.name) for field in dataclasses.fields(FinetuneConfig)}
-    flags = {action.option_strings[0]: action.help for action in train_glue.make_parser()._actions}
-    rows = re.findall(
-        r"^\| `(--[a-z-]+)` \| (.*) \|$", README.split("`train_glue.py` runs on")[1].split("###")[0], re.M
-    )
-    assert dict(rows) == {name: text for name, text in flags.items() if name not in {*settings, "-h"}}
 
 
 def test_the_file_map_names_every_module_once_and_no_other():
@@ -92,16 +94,27 @@ def test_every_command_of_the_readme_is_one_that_exists(line):
             assert words[0] in ("pip", "pytest") or words[:3] == ["python", "-m", "tests.check"], command
 
 
-def test_the_sweep_loop_is_made_of_commands_that_exist():
-    (loop,) = re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S)
-    parsed = []
-    for size in re.findall(r"for size in (.*);", loop)[0].split():
-        for line in re.findall(
-            r"python (train_\w+\.py .*?)(?: &&)?$", loop.replace("$size", size).replace("$seed", "1"), re.M
-        ):
-            script, *words = shlex.split(line)
-            parsed.append({"train_pretrain.py": train_pretrain, "train_glue.py": train_glue}[script].parse(words))
-    assert len(parsed) == 5 * 2  # five sizes, a pre-training and a fine-tuning each
+def test_the_redo_commands_train_what_the_committed_runs_are():
+    committed = {f"runs/{run.name}": run for run in read_inputs([ROOT / ".records"]).runs}
+    redone = {}
+    for words in map(shlex.split, COMMAND_LINES):
+        if words[1:2] == ["train_pretrain.py"] and "runs/shards-8192" in words:
+            config, shape, _ = train_pretrain.parse(words[2:])
+            redone[config.run_dir] = dataclasses.replace(shape, vocab_size=8_192), settings_that_bind(config)
+    assert len(redone) == 3 + 2 * 5  # the pair, its control, the longer rows; two seeds of five sizes
+    found = {name: (run.shape, settings_that_bind(run.config)) for name, run in committed.items()}
+    assert redone == {name: found[name] for name in redone}
+
+
+def settings_that_bind(config: PretrainConfig) -> dict[str, object]:
+    """What must be the same for a run to be the same, but for the precision, which `auto` leaves to the machine."""
+    names = [field.name for field in dataclasses.fields(config) if not field.metadata["free"]]
+    return {name: getattr(config, name) for name in names if name != "precision"}
+
+
+def test_every_run_of_the_sweep_loop_is_fine_tuned():
+    tuned = [line for line in COMMAND_LINES if "train_glue.py" in line and "--checkpoint runs/sweep/g" in line]
+    assert len(tuned) == 2 * 5
 
 
 def test_no_line_speaks_of_a_place_on_somebodys_machine():
