@@ -32,7 +32,10 @@ class Detection(NamedTuple):
 
 
 class PretrainLosses(NamedTuple):
-    """Some rows' share of the losses, and what an evaluation looks at."""
+    """Some rows' share of the losses, and what an evaluation looks at.
+
+    Only the losses carry a gradient: a compiled backward pass would fill one of zeros for the logits, V wide.
+    """
 
     loss: Tensor  # scalar, what is minimised
     masked_lm_loss: Tensor  # scalar, nats a target
@@ -97,8 +100,8 @@ def replaced_token_detection(
     masked_lm_loss = sum_where(gen_nats, batch.is_target) / counts.num_targets
     disc_loss = sum_where(disc_nats, batch.attention_mask) / counts.num_tokens
     loss = gen_weight * masked_lm_loss + disc_weight * disc_loss
-    detection = Detection(corrupted, is_replaced, discriminator_logits)
-    return PretrainLosses(loss, masked_lm_loss, disc_loss, generator_logits, sampled_ids, detection)
+    detection = Detection(corrupted, is_replaced, discriminator_logits.detach())
+    return PretrainLosses(loss, masked_lm_loss, disc_loss, generator_logits.detach(), sampled_ids, detection)
 
 
 def masked_language_modeling(
@@ -113,9 +116,8 @@ def masked_language_modeling(
     nats = masked_lm_nats(logits, batch.input_ids.gather(1, batch.positions))
     masked_lm_loss = sum_where(nats, batch.is_target) / counts.num_targets
     sampled_ids = sample_replacements(logits, batch.sample_uniforms)
-    return PretrainLosses(
-        gen_weight * masked_lm_loss, masked_lm_loss, torch.zeros_like(masked_lm_loss), logits, sampled_ids, None
-    )
+    loss, no_disc_loss = gen_weight * masked_lm_loss, torch.zeros_like(masked_lm_loss)
+    return PretrainLosses(loss, masked_lm_loss, no_disc_loss, logits.detach(), sampled_ids, None)
 
 
 Objective = Callable[[Any, Batch, Counts, float, float], PretrainLosses]

@@ -315,12 +315,13 @@ def _rows(run: PretrainRun) -> tuple[int, int]:
 
 
 def controls(inputs: Inputs) -> list[tuple[Protocol, list[tuple[str, Protocol]]]]:
-    """Each pre-trained pair's last fine-tuned checkpoint, with its random start and its masked-LM control."""
-    last: dict[str, Protocol] = {}
-    for protocol in sorted(without_variants(inputs), key=lambda p: p.step):
-        if protocol.run and not protocol.facts["from_scratch"] and protocol.run.config.objective == "rtd":
-            last[protocol.run.name] = protocol
-    found = [(base, [(p.name, p) for p in inputs.protocols if _is_control(base, p)]) for base in last.values()]
+    """Each fine-tuned checkpoint of a pre-trained pair, with its random start and its masked-LM control."""
+    bases = [
+        protocol
+        for protocol in without_variants(inputs)
+        if protocol.run and not protocol.facts["from_scratch"] and protocol.run.config.objective == "rtd"
+    ]
+    found = [(base, [(p.name, p) for p in inputs.protocols if _is_control(base, p)]) for base in bases]
     return [(base, others) for base, others in found if others]
 
 
