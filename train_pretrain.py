@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from electra.efficiency import update_flops
 from electra.evaluation import COLLAPSE_RULE, HeldOut, is_collapsed
 from electra.files import FormatError, lock_folder, write_json
 from electra.models import Electra, MaskedLM, count_parameters, initialize_weights
-from electra.objective import OBJECTIVES, Counts, Objective, PretrainLosses, count
+from electra.objective import OBJECTIVES, Counts, PretrainLosses, count
 from electra.optim import (
     apply_update,
     gradient_norms,
@@ -48,6 +48,7 @@ from electra.optim import (
     set_update,
 )
 from electra.prepare import prepare_documents
+from electra.replay import Replayed
 from electra.runlog import Meter, RunLog, evaluations, metrics_until, provenance
 from electra.runtime import (
     Ranks,
@@ -221,6 +222,24 @@ def hopeless(config: PretrainConfig, run: Run, losses: PretrainLosses) -> Floati
     )
 
 
+Backward = Callable[..., PretrainLosses]
+
+
+def make_backward(config: PretrainConfig, state: TrainingState, device: torch.device) -> Backward:
+    """Both passes over some rows: (*Batch, *Counts) on the device -> their losses, the gradients added up."""
+    objective = compiled(OBJECTIVES[config.objective], config.compile, device)
+    dtype = resolve_precision(config.precision, device)
+
+    def backward(*tensors: Any) -> PretrainLosses:
+        rows, counts = Batch(*tensors[:-2]), Counts(*tensors[-2:])
+        with autocast(device, dtype):
+            losses = objective(state.model, rows, counts, config.gen_weight, config.disc_weight)
+        state.scaler.scale(losses.loss).backward()
+        return losses.detached()
+
+    return Replayed(backward, state.model.parameters()) if config.cuda_graph and device.type == "cuda" else backward
+
+
 class Update(NamedTuple):
     """What an update leaves to look at; tensors stay on the device and nobody has waited for them."""
 
@@ -234,23 +253,20 @@ class Update(NamedTuple):
 def make_update(
     config: PretrainConfig,
     state: TrainingState,
-    objective: Objective,
+    backward: Backward,
     batch: Batch,
     ranks: Ranks,
     meter: Meter,
     wants_norms: bool = False,
 ) -> Update:
     """One update: its rate, its gradients micro-batch by micro-batch, their sum over the ranks, the step."""
-    step, device, dtype = state.step, ranks.device, resolve_precision(config.precision, ranks.device)
+    step, device = state.step, ranks.device
     factor = schedule_factor(config.schedule, step, config.num_train_steps, config.num_warmup_steps)
     set_update(state.optimizer, config.learning_rate * factor, config.bias_correction)
     counts = Counts(*(number.to(device, non_blocking=True) for number in count(batch)))
     for index, (start, end) in enumerate(micro_batches(*ranks.share(config.batch_size), config.micro_batch_size)):
         seed_dropout(config.seed, step, ranks.rank, index)
-        rows = batch.rows(start, end, device)
-        with autocast(device, dtype):
-            losses = objective(state.model, rows, counts, config.gen_weight, config.disc_weight)
-        state.scaler.scale(losses.loss).backward()
+        losses = backward(*batch.rows(start, end, device), *counts)
         meter.add(loss=losses.loss, masked_lm_loss=losses.masked_lm_loss, disc_loss=losses.disc_loss)
     ranks.sum_gradients(state.model.parameters())
     state.scaler.unscale_(state.optimizer)
@@ -262,7 +278,7 @@ def make_update(
 def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
     """The loop: every update from where the run stands to its last step; returns the exit code."""
     run_dir, device, state = Path(config.run_dir), ranks.device, run.state
-    objective = compiled(OBJECTIVES[config.objective], config.compile, device)
+    backward = make_backward(config, state, device)
     first_row, last_row = ranks.share(config.batch_size)
     log = RunLog(run_dir, state.step, run.last_step, config.track, enabled=ranks.is_first)
     meter = Meter(state.step, (last_row - first_row) * config.seq_length)
@@ -272,7 +288,7 @@ def pretrain(config: PretrainConfig, run: Run, ranks: Ranks) -> int:
         state.save_milestone(run_dir)
     for batch in run.batches:
         is_evaluated = (state.step + 1) % config.eval_every == 0
-        update = make_update(config, state, objective, batch, ranks, meter, wants_norms=is_evaluated)
+        update = make_update(config, state, backward, batch, ranks, meter, wants_norms=is_evaluated)
         state.count_update(update.skipped, time.monotonic() - began)
         log.advance(state.step)
 

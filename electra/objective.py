@@ -44,6 +44,11 @@ class PretrainLosses(NamedTuple):
     sampled_ids: Tensor  # (B, P) int64
     detection: Detection | None  # None where there is no discriminator
 
+    def detached(self) -> PretrainLosses:
+        """The same without the graph of their backward pass."""
+        loss, masked_lm_loss, disc_loss, *seen = self
+        return PretrainLosses(loss.detach(), masked_lm_loss.detach(), disc_loss.detach(), *seen)
+
 
 def count(batch: Batch) -> Counts:
     """Count the targets and real tokens of a whole update; on the CPU, before anything is computed."""

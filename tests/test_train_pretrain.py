@@ -18,7 +18,7 @@ from electra.config import EncoderConfig, FinetuneConfig
 from electra.corruption import make_batch
 from electra.finetune import build_classifier, open_start
 from electra.models import Electra, initialize_weights
-from electra.objective import OBJECTIVES, Counts, replaced_token_detection
+from electra.objective import Counts, replaced_token_detection
 from electra.prepare import prepare_documents
 from electra.runlog import Meter, read_metrics
 from electra.runtime import Ranks
@@ -267,8 +267,8 @@ def test_dropout_differs_between_updates_ranks_and_micro_batches(tiny_data, tmp_
     places = []
     monkeypatch.setattr(train_pretrain, "seed_dropout", lambda *place: places.append(place))
     for ranks in (Ranks(0, 1, torch.device("cpu")), Second(1, 2, torch.device("cpu"))):
-        batch = next(run.batches)
-        update = train_pretrain.make_update(config, run.state, OBJECTIVES["rtd"], batch, ranks, Meter(0, 1))
+        backward = train_pretrain.make_backward(config, run.state, ranks.device)
+        update = train_pretrain.make_update(config, run.state, backward, next(run.batches), ranks, Meter(0, 1))
         run.state.count_update(update.skipped, 0.0)
     assert places == [(7, 0, 0, index) for index in range(4)] + [(7, 1, 1, index) for index in range(2)]
 

@@ -14,7 +14,6 @@ import train_pretrain
 from electra import cli
 from electra.config import EncoderConfig
 from electra.corruption import count_targets
-from electra.objective import OBJECTIVES
 from electra.runlog import Meter
 from electra.runtime import Ranks
 
@@ -52,13 +51,12 @@ def counted(tiny_data, tmp_path_factory) -> tuple[Counting, EncoderConfig, Encod
     )
     config, shape, _ = train_pretrain.parse(flags.split())
     run = train_pretrain.open_run(config, shape, Ranks(0, 1, CPU))
+    backward = train_pretrain.make_backward(config, run.state, CPU)
     counting = Counting()
     for context in (contextlib.nullcontext(), counting):
         batch = next(run.batches)
         with context:
-            update = train_pretrain.make_update(
-                config, run.state, OBJECTIVES["rtd"], batch, Ranks(0, 1, CPU), Meter(0, 1)
-            )
+            update = train_pretrain.make_update(config, run.state, backward, batch, Ranks(0, 1, CPU), Meter(0, 1))
         run.state.count_update(update.skipped, 0.0)
     shape = cli.build(EncoderConfig, run.state.settings["encoder"])
     return counting, shape, shape.generator(config.generator_size)

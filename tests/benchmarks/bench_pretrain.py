@@ -45,9 +45,8 @@ from electra.config import EncoderConfig, PretrainConfig
 from electra.corruption import Batch, count_targets
 from electra.efficiency import update_flops
 from electra.hub_layout import CONFIG_NAMES, to_theirs
-from electra.objective import OBJECTIVES
 from electra.runlog import Meter, provenance
-from electra.runtime import Ranks, autocast, compiled, keep_freed_memory, peak_memory_bytes, resolve_precision
+from electra.runtime import Ranks, autocast, keep_freed_memory, peak_memory_bytes, resolve_precision
 from electra.shards import MANIFEST
 from electra.transformer import gather_positions
 
@@ -73,14 +72,14 @@ class Ours:
             self.config = dataclasses.replace(self.config, run_dir=folder)
             self.run = train_pretrain.open_run(self.config, shape, self.ranks)
         self.shape = dataclasses.replace(shape, vocab_size=self.run.tokenizer.vocab_size)
-        self.objective = compiled(OBJECTIVES[config.objective], config.compile, device)
+        self.backward = train_pretrain.make_backward(self.config, self.run.state, device)
         self.meter = Meter(0, 1)
         self.losses: list[tuple[Tensor, Tensor]] = []
 
     def update(self) -> None:
         state = self.run.state
         batch = next(self.run.batches)
-        done = train_pretrain.make_update(self.config, state, self.objective, batch, self.ranks, self.meter)
+        done = train_pretrain.make_update(self.config, state, self.backward, batch, self.ranks, self.meter)
         state.count_update(done.skipped, 0.0)
         self.losses.append((done.losses.masked_lm_loss.detach(), done.losses.disc_loss.detach()))
 

@@ -1,0 +1,74 @@
+"""Record an update's passes once as a CUDA graph, then replay them: one launch in place of thousands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Result = TypeVar("Result")
+NUM_WARM_UPS = 3  # calls on a side stream before a recording, as torch.cuda.graph asks for
+
+
+class Recording(NamedTuple):
+    """A graph, the tensors it reads, and what it writes; the next replay overwrites both."""
+
+    graph: Any  # torch.cuda.CUDAGraph
+    inputs: tuple[Tensor | None, ...]
+    outputs: Any
+
+
+class Replayed(Generic[Result]):
+    """A function of CUDA tensors that adds to its parameters' gradients, recorded once for each set of shapes.
+
+    The small size launches some thousands of kernels an update, which takes a host longer than they run. The function
+    must not wait for the device, and its outputs must carry no graph. Dropout stays a function of the seed that is
+    set before a call: a replay reads the generator's state anew, and recording leaves that state as it was.
+    """
+
+    def __init__(self, function: Callable[..., Result], parameters: Iterable[nn.Parameter]) -> None:
+        self._function, self._parameters = function, [*parameters]
+        self._gradients = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self._recordings: dict[tuple[torch.Size | None, ...], Recording] = {}
+        self._pool = torch.cuda.graph_pool_handle()  # one for all: they never run at the same time
+
+    def __call__(self, *tensors: Tensor | None) -> Result:
+        """The function's result, its gradients added; good until the next call."""
+        shapes = tuple(None if tensor is None else tensor.shape for tensor in tensors)
+        if shapes not in self._recordings:
+            self._recordings[shapes] = self._record(tensors)
+        recording = self._recordings[shapes]
+        for kept, given in zip(recording.inputs, tensors, strict=True):
+            if kept is not None and given is not None:
+                kept.copy_(given, non_blocking=True)
+        if self._parameters[0].grad is None:  # the last update has cleared them
+            torch._foreach_zero_(self._gradients)
+            self._hold(self._gradients)
+        recording.graph.replay()
+        return recording.outputs  # type: ignore[no-any-return]
+
+    def _hold(self, gradients: Iterable[Tensor | None]) -> None:
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+    def _record(self, tensors: tuple[Tensor | None, ...]) -> Recording:
+        """Run the function beside what is there, so that gradients and the generator's state are as before."""
+        inputs = tuple(None if tensor is None else tensor.clone() for tensor in tensors)
+        before, random_state = [parameter.grad for parameter in self._parameters], torch.cuda.get_rng_state()
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(NUM_WARM_UPS):
+                self._hold([None] * len(before))
+                self._function(*inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        self._hold(self._gradients)
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: meanwhile another thread pins the next batch
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            outputs = self._function(*inputs)
+        self._hold(before)
+        torch.cuda.set_rng_state(random_state)
+        return Recording(graph, inputs, outputs)
