@@ -227,8 +227,8 @@ Backward = Callable[..., PretrainLosses]
 
 def make_backward(config: PretrainConfig, state: TrainingState, device: torch.device) -> Backward:
     """Both passes over some rows: (*Batch, *Counts) on the device -> their losses, the gradients added up."""
-    objective = compiled(OBJECTIVES[config.objective], config.compile, device)
-    dtype = resolve_precision(config.precision, device)
+    on_cuda, dtype = device.type == "cuda", resolve_precision(config.precision, device)
+    objective = compiled(OBJECTIVES[config.objective], config.compile, on_cuda and not config.cuda_graph)
 
     def backward(*tensors: Any) -> PretrainLosses:
         rows, counts = Batch(*tensors[:-2]), Counts(*tensors[-2:])
@@ -237,7 +237,7 @@ def make_backward(config: PretrainConfig, state: TrainingState, device: torch.de
         state.scaler.scale(losses.loss).backward()
         return losses.detached()
 
-    return Replayed(backward, state.model.parameters()) if config.cuda_graph and device.type == "cuda" else backward
+    return Replayed(backward, state.model.parameters()) if config.cuda_graph and on_cuda else backward
 
 
 class Update(NamedTuple):

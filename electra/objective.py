@@ -46,8 +46,8 @@ class PretrainLosses(NamedTuple):
 
     def detached(self) -> PretrainLosses:
         """The same without the graph of their backward pass."""
-        loss, masked_lm_loss, disc_loss, *seen = self
-        return PretrainLosses(loss.detach(), masked_lm_loss.detach(), disc_loss.detach(), *seen)
+        losses = {name: getattr(self, name).detach() for name in ("loss", "masked_lm_loss", "disc_loss")}
+        return self._replace(**losses)
 
 
 def count(batch: Batch) -> Counts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ class Replayed(Generic[Result]):
             torch._foreach_zero_(self._gradients)
             self._hold(self._gradients)
         recording.graph.replay()
-        return recording.outputs  # type: ignore[no-any-return]
+        return cast(Result, recording.outputs)
 
     def _hold(self, gradients: Iterable[Tensor | None]) -> None:
         for parameter, gradient in zip(self._parameters, gradients, strict=True):

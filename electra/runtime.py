@@ -145,9 +145,9 @@ def set_deterministic(deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
 
 
-def compiled(function: Function, compile: str, device: torch.device) -> Function:
-    """`function`, compiled for the shapes it meets if `compile` is "on", or "auto" on CUDA; else as it is."""
-    is_on = compile == "on" or (compile == "auto" and device.type == "cuda")
+def compiled(function: Function, compile: str, auto: bool) -> Function:
+    """`function`, compiled for the shapes it meets if `compile` is "on", or "auto" and `auto`; else as it is."""
+    is_on = compile == "on" or (compile == "auto" and auto)
     return cast(Function, torch.compile(function, dynamic=False)) if is_on else function
 
 

@@ -208,7 +208,7 @@ def test_a_compiled_objective_gives_the_same_gradients_from_one_graph_for_all_co
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=keep, fullgraph=True))
-    objective = compiled(replaced_token_detection, "on", torch.device("cpu"))
+    objective = compiled(replaced_token_detection, "on", False)
     found = []
     for function in (replaced_token_detection, objective):
         model = tiny_electra()
@@ -219,5 +219,5 @@ def test_a_compiled_objective_gives_the_same_gradients_from_one_graph_for_all_co
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     assert len(graphs) == 2
-    assert compiled(replaced_token_detection, "off", torch.device("cpu")) is replaced_token_detection
-    assert compiled(replaced_token_detection, "auto", torch.device("cpu")) is replaced_token_detection
+    assert compiled(replaced_token_detection, "off", True) is replaced_token_detection
+    assert compiled(replaced_token_detection, "auto", False) is replaced_token_detection

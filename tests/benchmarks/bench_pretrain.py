@@ -119,7 +119,7 @@ class Peer:
         self.optimizer.param_groups[0]["initial_lr"] = config.learning_rate
         self.schedule.base_lrs = [config.learning_rate]
         self.config, self.device, self.dtype = config, device, resolve_precision(config.precision, device)
-        if config.compile == "on" or (config.compile == "auto" and device.type == "cuda"):
+        if device.type == "cuda":
             self.discriminator, self.generator = torch.compile(self.discriminator), torch.compile(self.generator)
         self.batches = iter([batch for _, batch in zip(range(config.stop_after), ours_again(ours), strict=False)])
         self.losses: list[tuple[Tensor, Tensor]] = []
