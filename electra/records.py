@@ -285,8 +285,9 @@ def _read_run(folder: Path, note: Note) -> PretrainRun | None:
 
 def _config(config_class: type[Config], saved: Mapping[str, Any], folder: Path, note: Note) -> Config:
     """The settings of a record, which may be of another version of this package; what differs is noted."""
-    names = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    if missing := sorted(names - {*saved}):
+    is_free = {field.name: field.metadata["free"] for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    names = {*is_free}
+    if missing := sorted(name for name in names - {*saved} if not is_free[name]):  # free ones decide no number
         note(f"{folder}: {', '.join(missing)} not recorded when this run was made, shown at today's default")
     if unknown := sorted({*saved} - names):
         note(f"{folder}: recorded settings this version does not know: {', '.join(unknown)}")

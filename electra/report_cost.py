@@ -18,7 +18,7 @@ from electra.literature import REPORT, efficiency, mean_of_eight, printed_cost, 
 from electra.records import Inputs, PretrainRun, Protocol
 from electra.report_scores import reproductions, sweep_protocols, sweeps, without_variants
 from electra.spread import summarize
-from electra.tables import DIFFERS, NOT_MEASURED, beside, markdown
+from electra.tables import DIFFERS, NOT_MEASURED, beside, markdown, measured
 
 
 class Spent(NamedTuple):
@@ -164,15 +164,13 @@ def _own_row(run: PretrainRun, inputs: Inputs) -> list[str]:
 
 def table_3(inputs: Inputs) -> str:
     """Efficiency: parameters, hardware, petaflop/s-days by rule and by count, and over the scores."""
-    rows = [_printed_row(name) for name in table("3")]
-    rows += [_own_row(run, inputs) for run in inputs.runs]
-    rows += [] if inputs.runs else [["ours", *[NOT_MEASURED] * 9]]
     header = ["model", "parameters", "time and hardware", "pfs-days, hardware rule", "pfs-days, the release's count",
               "pfs-days, matrix products", "per AVG", "times", "per GLUE*", "times"]  # fmt: skip
     ours = efficiency(REPORT)
     assert ours is not None
     honest = ours.pfs_days / mean_of_eight(table("2")[REPORT]) * 100
-    return markdown(header, rows) + (
+    printed_rows, own_rows = map(_printed_row, table("3")), [_own_row(run, inputs) for run in inputs.runs]
+    return f"{markdown(header, [*printed_rows])}\n\n{measured(header, own_rows)}" + (
         f"\n\nHardware rule: days x devices x nominal 10^12 FLOP/s / 1000 x {UTILIZATION}; the report's speeds. One "
         f"pfs-day is {PFS_DAY_FLOPS:.2e} FLOP. The release's count takes look-ups as dense products and a backward "
         f"pass as dear as the forward; matrix products takes look-ups as free and the backward pass as two forward "

@@ -24,7 +24,7 @@ from electra.literature import (
 )
 from electra.records import Inputs, PretrainRun, Protocol
 from electra.spread import Interval, summarize, t_interval
-from electra.tables import DIFFERS, NOT_MEASURED, beside, interval, markdown, spread
+from electra.tables import DIFFERS, NOT_MEASURED, beside, interval, markdown, measured, spread
 
 SAME_FLOPS = 0.02
 """How far the compute of a control may lie from that of what it controls."""
@@ -32,10 +32,8 @@ SAME_FLOPS = 0.02
 TITLES = [f"{TASKS[task].title} ({SINGLE_METRICS[task].replace('_', ' ')})" for task in COLUMNS]
 
 
-def score_cells(protocol: Protocol | None) -> list[str]:
+def score_cells(protocol: Protocol) -> list[str]:
     """The eight columns, AVG and GLUE* of one protocol."""
-    if protocol is None:
-        return [NOT_MEASURED] * (len(COLUMNS) + 2)
     summary = protocol.summary
     cells = []
     for task in COLUMNS:
@@ -56,14 +54,14 @@ def printed_scores(row: dict[str, Cell]) -> list[str]:
 
 def table_2(inputs: Inputs) -> str:
     """GLUE dev scores: printed rows, the official row, then ours at each checkpoint."""
-    rows = [[name, *printed_scores(dict(row))] for name, row in table("2").items()]
-    ours = outside_sweeps(inputs)
-    rows += [[f"ours: {protocol.name}", *score_cells(protocol)] for protocol in sorted(ours, key=_order)]
-    rows += [] if ours else [["ours", *score_cells(None)]]
+    header = ["model", *TITLES, "AVG", "GLUE*"]
+    printed_rows = [[name, *printed_scores(dict(row))] for name, row in table("2").items()]
+    protocols = sorted(outside_sweeps(inputs), key=_order)
+    ours = [[f"ours: {protocol.name}", *score_cells(protocol)] for protocol in protocols]
     last, original = table("2")[REPORT], table("2")[OFFICIAL]
     printed = float(original["AVG"].value) - float(last["AVG"].value)
     gap = mean_of_eight(original) - mean_of_eight(last)
-    return markdown(["model", *TITLES, "AVG", "GLUE*"], rows) + (
+    return f"{markdown(header, printed_rows)}\n\n{measured(header, ours)}" + (
         f"\n\nAVG of printed rows is the mean of their eight columns, GLUE* (8 AVG + 56.34) / 9, the printed value in "
         f"brackets, marked {DIFFERS} where rounding does not explain it. A true GLUE* needs F1 and Pearson, which were "
         f"not printed; ours has them. † averages two metrics and does not compare. The report's rows carry MRPC's F1 "
@@ -142,24 +140,21 @@ def collapse(run: PretrainRun) -> str:
 
 def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
     """Generator sizes: the report's rows, then one row for each of our runs and protocols."""
-    rows = []
+    header = ["generator size", "updates", "discriminator", *TITLES, "AVG", "GLUE*"]
+    printed_rows, ours = [], []
     for size, row in table("4").items():
         declared = row.get("collapse_step")
         scores = [NOT_MEASURED] * 10 if declared else printed_scores(dict(row))
         watch = f"collapsed at update {declared.number:,.0f}" if declared else "no collapse"
-        rows.append([f"report, {100 * float(size):g} %", "250,000", watch, *scores])
+        printed_rows.append([f"report, {100 * float(size):g} %", "250,000", watch, *scores])
     step, protocols = sweep_protocols(sweep, inputs)
     for run in sweep:
         name = f"ours, {100 * run.config.generator_size:g} %: {run.name}, pre-training seed {run.config.seed}"
-        mine: list[Protocol | None] = [protocol for protocol in protocols if protocol.run is run]
-        at = f"{step:,}" if mine else f"{run.last_step:,}, not fine-tuned"
-        mine = mine or [None]
-        rows += [
-            [f"{name}, {protocol.protocol}" if protocol else name, at, collapse(run), *score_cells(protocol)]
-            for protocol in mine
-        ]
-    rows += [] if sweep else [["ours", NOT_MEASURED, NOT_MEASURED, *score_cells(None)]]
-    return markdown(["generator size", "updates", "discriminator", *TITLES, "AVG", "GLUE*"], rows)
+        mine = [protocol for protocol in protocols if protocol.run is run]
+        ours += [[f"{name}, {p.protocol}", f"{step:,}", collapse(run), *score_cells(p)] for p in mine]
+        if not mine:
+            ours.append([name, f"{run.last_step:,}, not fine-tuned", collapse(run), *[NOT_MEASURED] * 10])
+    return f"{markdown(header, printed_rows)}\n\n{measured(header, ours)}"
 
 
 def pretraining_seeds(inputs: Inputs) -> str:

@@ -17,6 +17,14 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def measured(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of ours, without the columns that no row was measured in; says so where there is no row."""
+    if not rows:
+        return markdown(header[:1], [[f"ours: {NOT_MEASURED}"]])
+    kept = [column for column in range(len(header)) if any(row[column] != NOT_MEASURED for row in rows)]
+    return markdown([header[column] for column in kept], [[row[column] for column in kept] for row in rows])
+
+
 def bullets(lines: Sequence[str]) -> str:
     """A Markdown list."""
     return "\n".join(f"- {line}" for line in lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from electra.spread import Interval, t_interval
-from electra.tables import beside, differs, interval, markdown, spread
+from electra.tables import beside, differs, interval, markdown, measured, spread
 
 
 def test_a_pipe_in_a_cell_does_not_break_the_table():
@@ -55,3 +55,10 @@ def test_the_interval_of_a_few_runs_is_students():
     assert t_interval([0.5]) == (1, 0.5, None, None)
     with pytest.raises(ValueError, match="expected at least one run, found none"):
         t_interval([])
+
+
+def test_a_table_of_ours_leaves_out_the_columns_that_nothing_was_measured_in():
+    rows = [["a", "1", "not measured", "not measured"], ["b", "not measured", "not measured", "2"]]
+    expected = markdown(["model", "x", "z"], [["a", "1", "not measured"], ["b", "not measured", "2"]])
+    assert measured(["model", "x", "y", "z"], rows) == expected
+    assert measured(["model", "x"], []) == markdown(["model"], [["ours: not measured"]])
