@@ -135,7 +135,7 @@ def collapse(run: PretrainRun) -> str:
     after = [record for record in run.evaluations if record["step"] > run.config.num_warmup_steps]
     if len(after) < 3:
         return f"{NOT_MEASURED}: {len(after)} evaluations after warm-up"
-    return f"no collapse in {len(after)} evaluations to update {after[-1]['step']:,}"
+    return f"no collapse in {len(after)} evaluations to {after[-1]['step']:,}"
 
 
 def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
@@ -149,7 +149,7 @@ def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
         printed_rows.append([f"report, {100 * float(size):g} %", "250,000", watch, *scores])
     step, protocols = sweep_protocols(sweep, inputs)
     for run in sweep:
-        name = f"ours, {100 * run.config.generator_size:g} %: {run.name}, pre-training seed {run.config.seed}"
+        name = f"ours, {100 * run.config.generator_size:g} %: {run.name}, seed {run.config.seed}"
         mine = [protocol for protocol in protocols if protocol.run is run]
         ours += [[f"{name}, {p.protocol}", f"{step:,}", collapse(run), *score_cells(p)] for p in mine]
         if not mine:

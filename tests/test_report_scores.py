@@ -121,7 +121,7 @@ def test_other_generator_sizes_of_a_sweep_stand_in_table_4_and_in_no_table_of_th
 def test_collapse_is_what_the_watch_declares_and_too_few_evaluations_say_nothing():
     runs = {run.name: run for run in read_inputs([FIXTURES]).runs}
     assert collapse(runs["sweep/g0.5-s0"]) == "collapsed, declared at update 5,000"
-    assert collapse(runs["sweep/g0.25-s0"]) == "no collapse in 7 evaluations to update 10,000"
+    assert collapse(runs["sweep/g0.25-s0"]) == "no collapse in 7 evaluations to 10,000"
     short = dataclasses.replace(runs["sweep/g0.25-s0"], evaluations=runs["sweep/g0.25-s0"].evaluations[:3])
     assert collapse(short) == "not measured: 2 evaluations after warm-up"
 
