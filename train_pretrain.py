@@ -38,7 +38,7 @@ from electra.efficiency import update_flops
 from electra.evaluation import COLLAPSE_RULE, HeldOut, is_collapsed
 from electra.files import FormatError, lock_folder, write_json
 from electra.models import Electra, MaskedLM, count_parameters, initialize_weights
-from electra.objective import OBJECTIVES, Counts, PretrainLosses, count
+from electra.objective import OBJECTIVES, Counts, Losses, count
 from electra.optim import (
     apply_update,
     gradient_norms,
@@ -56,7 +56,6 @@ from electra.runtime import (
     ahead,
     autocast,
     choose_precision,
-    compiled,
     keep_freed_memory,
     micro_batches,
     peak_memory_bytes,
@@ -210,7 +209,7 @@ def evaluate(config: PretrainConfig, run: Run, log: RunLog, norms: Mapping[str, 
     return collapsed
 
 
-def hopeless(config: PretrainConfig, run: Run, losses: PretrainLosses) -> FloatingPointError:
+def hopeless(config: PretrainConfig, run: Run, losses: Losses) -> FloatingPointError:
     """What is said when too many updates in a row were skipped; the weights saved are those from before."""
     step, state = run.state.step, run.state
     folder = step_folder(Path(config.run_dir), step)
@@ -222,28 +221,32 @@ def hopeless(config: PretrainConfig, run: Run, losses: PretrainLosses) -> Floati
     )
 
 
-Backward = Callable[..., PretrainLosses]
+Backward = Callable[..., Losses]
 
 
 def make_backward(config: PretrainConfig, state: TrainingState, device: torch.device) -> Backward:
     """Both passes over some rows: (*Batch, *Counts) on the device -> their losses, the gradients added up."""
     on_cuda, dtype = device.type == "cuda", resolve_precision(config.precision, device)
-    objective = compiled(OBJECTIVES[config.objective], config.compile, on_cuda and not config.cuda_graph)
+    is_recorded = on_cuda and config.cuda_graph and not config.deterministic  # whose scatter waits for the device
+    is_compiled = config.compile == "on" or (config.compile == "auto" and on_cuda and not is_recorded)
+    objective = OBJECTIVES[config.objective]
+    if is_compiled:
+        objective = torch.compile(objective, dynamic=False)
 
-    def backward(*tensors: Any) -> PretrainLosses:
+    def backward(*tensors: Any) -> Losses:
         rows, counts = Batch(*tensors[:-2]), Counts(*tensors[-2:])
         with autocast(device, dtype):
             losses = objective(state.model, rows, counts, config.gen_weight, config.disc_weight)
         state.scaler.scale(losses.loss).backward()
-        return losses.detached()
+        return Losses(*(loss.detach() for loss in losses[:3]))
 
-    return Replayed(backward, state.model.parameters()) if config.cuda_graph and on_cuda else backward
+    return Replayed(backward, state.model.parameters()) if is_recorded else backward
 
 
 class Update(NamedTuple):
     """What an update leaves to look at; tensors stay on the device and nobody has waited for them."""
 
-    losses: PretrainLosses  # of its last micro-batch
+    losses: Losses  # of its last micro-batch, good until the next update
     learning_rate: float
     grad_norm: Tensor  # scalar, before clipping
     norms: dict[str, float]  # of each network's gradients, where asked for
@@ -267,7 +270,7 @@ def make_update(
     for index, (start, end) in enumerate(micro_batches(*ranks.share(config.batch_size), config.micro_batch_size)):
         seed_dropout(config.seed, step, ranks.rank, index)
         losses = backward(*batch.rows(start, end, device), *counts)
-        meter.add(loss=losses.loss, masked_lm_loss=losses.masked_lm_loss, disc_loss=losses.disc_loss)
+        meter.add(**losses._asdict())
     ranks.sum_gradients(state.model.parameters())
     state.scaler.unscale_(state.optimizer)
     norms = gradient_norms(state.model) if wants_norms else {}

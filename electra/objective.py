@@ -31,6 +31,14 @@ class Detection(NamedTuple):
     logits: Tensor  # (B, L)
 
 
+class Losses(NamedTuple):
+    """What an update logs: scalars without a graph; of a recorded update they are overwritten by the next one."""
+
+    loss: Tensor
+    masked_lm_loss: Tensor
+    disc_loss: Tensor
+
+
 class PretrainLosses(NamedTuple):
     """Some rows' share of the losses, and what an evaluation looks at.
 
@@ -43,11 +51,6 @@ class PretrainLosses(NamedTuple):
     generator_logits: Tensor  # (B, P, V)
     sampled_ids: Tensor  # (B, P) int64
     detection: Detection | None  # None where there is no discriminator
-
-    def detached(self) -> PretrainLosses:
-        """The same without the graph of their backward pass."""
-        losses = {name: getattr(self, name).detach() for name in ("loss", "masked_lm_loss", "disc_loss")}
-        return self._replace(**losses)
 
 
 def count(batch: Batch) -> Counts:

@@ -287,7 +287,7 @@ def _config(config_class: type[Config], saved: Mapping[str, Any], folder: Path, 
     """The settings of a record, which may be of another version of this package; what differs is noted."""
     is_free = {field.name: field.metadata["free"] for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     names = {*is_free}
-    if missing := sorted(name for name in names - {*saved} if not is_free[name]):  # free ones decide no number
+    if missing := sorted(name for name in names - {*saved} if not is_free[name]):  # free ones may change on resume
         note(f"{folder}: {', '.join(missing)} not recorded when this run was made, shown at today's default")
     if unknown := sorted({*saved} - names):
         note(f"{folder}: recorded settings this version does not know: {', '.join(unknown)}")

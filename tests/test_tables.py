@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from electra.spread import Interval, t_interval
-from electra.tables import beside, differs, interval, markdown, measured, spread
+from electra.tables import beside, differs, interval, markdown, printed_and_ours, spread
 
 
 def test_a_pipe_in_a_cell_does_not_break_the_table():
@@ -60,5 +60,7 @@ def test_the_interval_of_a_few_runs_is_students():
 def test_a_table_of_ours_leaves_out_the_columns_that_nothing_was_measured_in():
     rows = [["a", "1", "not measured", "not measured"], ["b", "not measured", "not measured", "2"]]
     expected = markdown(["model", "x", "z"], [["a", "1", "not measured"], ["b", "not measured", "2"]])
-    assert measured(["model", "x", "y", "z"], rows) == expected
-    assert measured(["model", "x"], []) == markdown(["model"], [["ours: not measured"]])
+    header, printed = ["model", "x", "y", "z"], [["p", "1", "2", "3"]]
+    assert printed_and_ours(header, printed, rows) == f"{markdown(header, printed)}\n\n{expected}"
+    nothing = markdown(["model"], [["ours: not measured"]])
+    assert printed_and_ours(header, printed, []) == f"{markdown(header, printed)}\n\n{nothing}"

@@ -273,6 +273,17 @@ def test_dropout_differs_between_updates_ranks_and_micro_batches(tiny_data, tmp_
     assert places == [(7, 0, 0, index) for index in range(4)] + [(7, 1, 1, index) for index in range(2)]
 
 
+@pytest.mark.parametrize(("flag", "expected"), [("on", 1), ("off", 0), ("auto", 0)])
+def test_the_objective_is_compiled_on_a_cpu_only_when_asked(tiny_data, tmp_path, monkeypatch, flag, expected):
+    argv = ["--data", str(tiny_data), "--run-dir", str(tmp_path), *SHAPE, *SCHEDULE, *OFTEN, "--compile", flag]
+    config, shape, _ = train_pretrain.parse(argv)
+    run = train_pretrain.open_run(config, shape, Ranks(0, 1, torch.device("cpu")))
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: compiled.append(function))
+    train_pretrain.make_backward(config, run.state, torch.device("cpu"))
+    assert len(compiled) == expected
+
+
 def test_evaluation_reads_held_out_documents_and_fp16_starts_at_its_scale(tiny_data, tmp_path):
     argv = ["--data", str(tiny_data), "--run-dir", str(tmp_path), *SHAPE, *SCHEDULE, *OFTEN, "--precision", "fp16"]
     config, shape, _ = train_pretrain.parse(argv)

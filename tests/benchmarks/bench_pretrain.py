@@ -81,7 +81,7 @@ class Ours:
         batch = next(self.run.batches)
         done = train_pretrain.make_update(self.config, state, self.backward, batch, self.ranks, self.meter)
         state.count_update(done.skipped, 0.0)
-        self.losses.append((done.losses.masked_lm_loss.detach(), done.losses.disc_loss.detach()))
+        self.losses.append((done.losses.masked_lm_loss.clone(), done.losses.disc_loss.clone()))
 
     def flops(self) -> int:
         num_targets = count_targets(self.config.seq_length, self.config.mask_prob)
@@ -225,7 +225,7 @@ def part_peer(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]
     record["mfu"] = ours.flops() / min(spent["ours"]["wall"]) / rate
     print(f"  matrix rate {rate / 1e9:,.0f} GFLOP/s, MFU {record['mfu']:.1%}")
     if device.type == "cuda":
-        print(f"  peak memory of both together {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+        print(f"  peak memory of both together {torch.cuda.max_memory_reserved() / 2**30:.2f} GiB")
     return record
 
 
@@ -366,8 +366,9 @@ def part_profile(asked: argparse.Namespace, device: torch.device) -> dict[str, A
     """Where the time of an update goes, by operator."""
     from torch.profiler import ProfilerActivity, profile
 
-    ours = Ours(*settings(asked), device, 5)
-    for _ in range(2):
+    num_warm_ups = 10 if device.type == "cuda" else 2
+    ours = Ours(*settings(asked), device, num_warm_ups + 3)
+    for _ in range(num_warm_ups):
         ours.update()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=activities) as profiler:
@@ -399,8 +400,10 @@ def in_child(asked: argparse.Namespace, *flags: str) -> dict[str, float]:
 def child(asked: argparse.Namespace, device: torch.device) -> None:
     """What `in_child` runs."""
     before = peak_memory_bytes(device)
-    ours = Ours(*settings(asked, *asked.child.split()), device, asked.updates + 1)
-    ours.update()
+    num_warm_ups = 10 if device.type == "cuda" else 1  # recordings of both shapes, with padding and without
+    ours = Ours(*settings(asked, *asked.child.split()), device, asked.updates + num_warm_ups)
+    for _ in range(num_warm_ups):
+        ours.update()
     wait(device)
     began = time.perf_counter()
     for _ in range(asked.updates):
