@@ -28,8 +28,8 @@ PANELS: Mapping[str, str] = {
 STYLES = [
     {"linestyle": line, "marker": marker, "color": color}
     for line, marker, color in zip(
-        ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), "o^svD",
-        ("#08306b", "#8c2d04", "#41ab5d", "#9e9ac8", "#d6a300"), strict=True,
+        ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)), (0, (3, 1, 1, 1))), "o^svDP<X",
+        ("#08306b", "#8c2d04", "#41ab5d", "#9e9ac8", "#d6a300", "#e7298a", "#17becf", "#7f7f7f"), strict=True,
     )
 ]  # fmt: skip
 

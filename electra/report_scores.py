@@ -266,13 +266,14 @@ def _neighbours(base: Protocol, group: Sequence[Protocol]) -> list[Variant]:
 
 
 def comparison_table(title: str, base: Protocol, others: Sequence[tuple[str, Protocol]]) -> str:
-    """Differences in points on every task that any of them shares with `base`, paired over seeds."""
+    """Differences in points on every task that any of them shares with `base`, and on their mean, paired over seeds."""
     tasks = [task for task in TASKS if any(paired(base, other, task) for _, other in others)]
-    rows = [
-        [name, *(interval(paired(base, other, task)) for task in tasks), interval(paired_mean(base, other))]
-        for name, other in others
-    ]
-    return markdown([title, *(f"{TASKS[task].title} ({TASKS[task].main_metric})" for task in tasks), "mean"], rows)
+    header = [title, *(f"{TASKS[task].title} ({TASKS[task].main_metric})" for task in tasks)]
+    rows = [[name, *(interval(paired(base, other, task)) for task in tasks)] for name, other in others]
+    if len(tasks) > 1:
+        header.append("mean")
+        rows = [[*row, interval(paired_mean(base, other))] for row, (_, other) in zip(rows, others, strict=True)]
+    return markdown(header, rows)
 
 
 def ablation_tables(inputs: Inputs) -> str:

@@ -101,7 +101,7 @@ def test_the_redo_commands_train_what_the_committed_runs_are():
         if words[1:2] == ["train_pretrain.py"] and "runs/shards-8192" in words:
             config, shape, _ = train_pretrain.parse(words[2:])
             redone[config.run_dir] = dataclasses.replace(shape, vocab_size=8_192), settings_that_bind(config)
-    assert len(redone) == 3 + 2 * 5  # the pair, its control, the longer rows; two seeds of five sizes
+    assert len(redone) == 5 + 2 * 5  # experiment 4.1; two seeds of five sizes
     found = {name: (run.shape, settings_that_bind(run.config)) for name, run in committed.items()}
     assert redone == {name: found[name] for name in redone}
 
