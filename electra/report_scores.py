@@ -266,11 +266,14 @@ def _neighbours(base: Protocol, group: Sequence[Protocol]) -> list[Variant]:
 
 
 def comparison_table(title: str, base: Protocol, others: Sequence[tuple[str, Protocol]]) -> str:
-    """Differences in points on every task that any of them shares with `base`, and on their mean, paired over seeds."""
+    """Differences in points on every task that any of them shares with `base`, paired over seeds.
+
+    And on their mean, where there are several tasks and all were run on all of them.
+    """
     tasks = [task for task in TASKS if any(paired(base, other, task) for _, other in others)]
     header = [title, *(f"{TASKS[task].title} ({TASKS[task].main_metric})" for task in tasks)]
     rows = [[name, *(interval(paired(base, other, task)) for task in tasks)] for name, other in others]
-    if len(tasks) > 1:
+    if len(tasks) > 1 and not any(NOT_MEASURED in row for row in rows):
         header.append("mean")
         rows = [[*row, interval(paired_mean(base, other))] for row, (_, other) in zip(rows, others, strict=True)]
     return markdown(header, rows)
