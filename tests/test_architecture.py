@@ -18,9 +18,9 @@ ORDER = """
 files cli seeding word_table bpe config bpe_batch bpe_trainer chunk_counter tokenizer_json encoder tokenizer wordpiece
 archives corpus parallel shards windows prepare_learn prepare_encode prepare_report prepare dropout transformer models
 corruption objective optim replay runtime efficiency metrics spread literature tables evaluation verdicts runlog
-checkpoint training_state hub_layout glue glue_rows glue_batches glue_predictions glue_release glue_download glue_command
-finetune glue_results glue_compare model_card hub inference inference_command records report_scores report_cost report_findings
-report_claims report_figures report_settings report cost
+checkpoint training_state hub_layout glue glue_rows glue_batches glue_predictions glue_release glue_download
+glue_command finetune glue_results glue_compare model_card hub inference inference_command records report_scores
+report_cost report_findings report_claims report_figures report_settings report cost
 """.split()
 RUN_TIME_PACKAGES = {"torch", "numpy", "regex", "tqdm", "scipy"}
 MODULES = sorted((ROOT / "electra").glob("*.py"))
