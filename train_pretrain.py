@@ -227,7 +227,7 @@ Backward = Callable[..., Losses]
 def make_backward(config: PretrainConfig, state: TrainingState, device: torch.device) -> Backward:
     """Both passes over some rows: (*Batch, *Counts) on the device -> their losses, the gradients added up."""
     on_cuda, dtype = device.type == "cuda", resolve_precision(config.precision, device)
-    is_recorded = on_cuda and config.cuda_graph and not config.deterministic  # whose scatter waits for the device
+    is_recorded = on_cuda and config.cuda_graph and not config.deterministic  # its scatter may wait
     is_compiled = config.compile == "on" or (config.compile == "auto" and on_cuda and not is_recorded)
     objective = OBJECTIVES[config.objective]
     if is_compiled:
