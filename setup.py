@@ -1,13 +1,13 @@
 """Packaging: `pip install -e .` for use, `pip install -e '.[test]'` for the tests."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="electra-replication",
     version="0.1.0",
     description="ELECTRA-Small from scratch in pure PyTorch: pre-training and GLUE",
-    packages=["electra"],
-    package_data={"electra": ["*.csv"]},
+    packages=find_packages(include=["electra", "electra.*"]),
+    package_data={"electra.report": ["*.csv"]},
     python_requires=">=3.10",
     # torch is bounded above on purpose: exact resume is tested on these versions only.
     install_requires=["torch>=2.6,<2.14", "numpy", "regex", "tqdm", "scipy"],

@@ -24,7 +24,10 @@ from tqdm import tqdm
 from electra import cli
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
 from electra.files import write_json
-from electra.finetune import (
+from electra.glue.batches import Features, collate, encode, training_batches
+from electra.glue.download import fetch_task
+from electra.glue.files import Rows, own_task, read_split, with_swapped_pairs
+from electra.glue.finetune import (
     Start,
     build_classifier,
     learning_rates,
@@ -34,12 +37,9 @@ from electra.finetune import (
     rate_table,
     save_classifier,
 )
-from electra.glue import TASKS, Task, find_task
-from electra.glue_batches import Features, encode, make_batch, training_batches
-from electra.glue_download import fetch_task
-from electra.glue_predictions import Predictions, write_predictions
-from electra.glue_release import missing_files
-from electra.glue_results import (
+from electra.glue.predictions import Predictions, write_predictions
+from electra.glue.release import missing_files
+from electra.glue.results import (
     FROM_MNLI,
     Record,
     append_result,
@@ -52,12 +52,13 @@ from electra.glue_results import (
     results_table,
     summarize_results,
 )
-from electra.glue_rows import Rows, own_task, read_split, with_swapped_pairs
-from electra.metrics import CLASS_METRICS, SCORE_METRICS
-from electra.models import SequenceClassifier
-from electra.optim import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
-from electra.runlog import provenance
-from electra.runtime import autocast, choose_precision, micro_batches, resolve_precision, seed_dropout, started
+from electra.glue.tasks import TASKS, Task, find_task
+from electra.model.networks import SequenceClassifier
+from electra.scores.metrics import CLASS_METRICS, SCORE_METRICS
+from electra.training.devices import autocast, choose_precision, micro_batches, resolve_precision, seed_dropout
+from electra.training.log import provenance
+from electra.training.optimizer import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
+from electra.training.ranks import started
 
 
 def make_parser() -> cli.Parser:
@@ -191,7 +192,7 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
             set_update(optimizer, config.learning_rate * factor, config.bias_correction)
             for index, (first, last) in enumerate(micro_batches(0, len(rows), config.micro_batch_size)):
                 seed_dropout(seed, step, 0, index)
-                batch = make_batch(features, rows[first:last], token_types=config.token_types)
+                batch = collate(features, rows[first:last], token_types=config.token_types)
                 with autocast(device, dtype):
                     outputs = model(**{name: tensor.to(device) for name, tensor in batch.items()})
                 loss = loss_sum(outputs, targets[rows[first:last]].to(device))

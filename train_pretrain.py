@@ -24,34 +24,31 @@ import torch
 from torch import Tensor
 
 from electra import cli
-from electra.checkpoint import (
+from electra.config import DEMO, DEMO_VOCAB_SIZE, PRETRAIN_RECIPES, SIZES, EncoderConfig, PretrainConfig
+from electra.data.demo_text import standard_library_documents
+from electra.data.prepare import prepare_documents
+from electra.data.shards import open_shards
+from electra.data.windows import WindowSampler
+from electra.files import FormatError, lock_folder, write_json
+from electra.model.flops import update_flops
+from electra.model.networks import Electra, MaskedLM, count_parameters, initialize_weights
+from electra.pretrain.collapse import COLLAPSE_RULE, is_collapsed
+from electra.pretrain.evaluation import HeldOut
+from electra.pretrain.example import corrupted_example
+from electra.pretrain.masking import Batch, count_targets, make_batch
+from electra.pretrain.objective import OBJECTIVES, Counts, Losses, count
+from electra.seeding import generator
+from electra.tokenizer.byte_level import Tokenizer
+from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
+from electra.training.checkpoint import (
     check_same_tokenizer,
     load_networks,
     newest_good,
     resolve_checkpoint,
     step_folder,
 )
-from electra.config import DEMO, DEMO_VOCAB_SIZE, PRETRAIN_RECIPES, SIZES, EncoderConfig, PretrainConfig
-from electra.corpus import standard_library_documents
-from electra.corruption import Batch, count_targets, make_batch
-from electra.efficiency import update_flops
-from electra.evaluation import COLLAPSE_RULE, HeldOut, is_collapsed
-from electra.files import FormatError, lock_folder, write_json
-from electra.models import Electra, MaskedLM, count_parameters, initialize_weights
-from electra.objective import OBJECTIVES, Counts, Losses, count
-from electra.optim import (
-    apply_update,
-    gradient_norms,
-    make_optimizer,
-    parameter_groups,
-    schedule_factor,
-    set_update,
-)
-from electra.prepare import prepare_documents
-from electra.replay import Replayed
-from electra.runlog import Meter, RunLog, evaluations, metrics_until, provenance
-from electra.runtime import (
-    Ranks,
+from electra.training.cuda_graph import Replayed
+from electra.training.devices import (
     StopRequests,
     ahead,
     autocast,
@@ -62,15 +59,18 @@ from electra.runtime import (
     resolve_precision,
     seed_dropout,
     set_deterministic,
-    started,
 )
-from electra.seeding import generator
-from electra.shards import open_shards
-from electra.tokenizer import Tokenizer
-from electra.training_state import TrainingState, check_same_run
-from electra.verdicts import corrupted_example
-from electra.windows import WindowSampler
-from electra.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
+from electra.training.log import Meter, RunLog, evaluations, metrics_until, provenance
+from electra.training.optimizer import (
+    apply_update,
+    gradient_norms,
+    make_optimizer,
+    parameter_groups,
+    schedule_factor,
+    set_update,
+)
+from electra.training.ranks import Ranks, started
+from electra.training.state import TrainingState, check_same_run
 
 EXIT_COLLAPSED = 3
 

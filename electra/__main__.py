@@ -9,15 +9,15 @@ import sys
 from electra import cli
 
 COMMANDS = {
-    "prepare": ("prepare", "main", "text -> tokenizer and token shards"),
-    "glue": ("glue_command", "main", "download, verify and submit GLUE"),
-    "detect": ("inference_command", "main_detect", "which tokens of a text look replaced"),
-    "predict": ("inference_command", "main_predict", "a fine-tuned model on new text"),
-    "cost": ("cost", "main", "parameters, FLOPs, latency, pfs-days, hours of a model and its run"),
-    "report": ("report", "main", "runs and results -> every table and figure of the report"),
-    "export": ("hub", "main_export", "a checkpoint -> folders that transformers opens"),
+    "prepare": ("data.prepare", "main", "text -> tokenizer and token shards"),
+    "glue": ("glue.command", "main", "download, verify and submit GLUE"),
+    "detect": ("inference.command", "main_detect", "which tokens of a text look replaced"),
+    "predict": ("inference.command", "main_predict", "a fine-tuned model on new text"),
+    "cost": ("report.cost", "main", "parameters, FLOPs, latency, pfs-days, hours of a model and its run"),
+    "report": ("report.page", "main", "runs and results -> every table and figure of the report"),
+    "export": ("hub.folders", "main_export", "a checkpoint -> folders that transformers opens"),
     "settings": ("config", "main", "every setting with its default, range and source"),
-    "import": ("hub", "main_import", "such folders -> a checkpoint"),
+    "import": ("hub.folders", "main_import", "such folders -> a checkpoint"),
 }
 
 

@@ -30,6 +30,7 @@ def setting(
     source: str = "",
     free: bool = False,
     flag: bool = True,
+    renamed: Mapping[str, str] | None = None,
 ) -> Any:
     """Declare one field of a settings dataclass.
 
@@ -41,8 +42,9 @@ def setting(
         source: where the value comes from (table, section, release file).
         free: True if a run may be resumed with another value (it does not change the numbers).
         flag: False if the value is derived and no flag is made.
+        renamed: {a value's former name: its name}; saved settings and flags may still use the former one.
     """
-    facts = {"low": low, "high": high, "choices": choices, "unit": unit, "source": source}
+    facts = {"renamed": renamed or {}, "low": low, "high": high, "choices": choices, "unit": unit, "source": source}
     return dataclasses.field(default=default, metadata={"help": help, "free": free, "flag": flag, **facts})
 
 
@@ -152,8 +154,10 @@ def settings_table(config_class: type[Any]) -> str:
 
 def build(config_class: type[Config], *layers: Mapping[str, Any]) -> Config:
     """Make a config from layers of values, later ones winning; keys of other classes are passed over."""
-    names = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    return config_class(**{name: value for layer in layers for name, value in layer.items() if name in names})
+    facts = {field.name: field.metadata for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    values = {name: value for layer in layers for name, value in layer.items() if name in facts}
+    former = {name: facts[name]["renamed"] for name in values if facts[name]["renamed"]}
+    return config_class(**values | {name: names.get(values[name], values[name]) for name, names in former.items()})
 
 
 def from_dict(config_class: type[Config], values: Mapping[str, Any], where: Path) -> Config:
@@ -168,7 +172,7 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any], where: Path
         raise ValueError(f"{where}: expected exactly the settings of {config_class.__name__}, found a difference "
                          f"in {', '.join(wrong)}; use the version of this package that wrote it")  # fmt: skip
     as_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return config_class(**as_tuples)
+    return build(config_class, as_tuples)
 
 
 def differences(saved: Any, asked: Any, *, with_free: bool = False) -> list[str]:

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from electra.config import EncoderConfig
-from electra.corruption import Batch, make_batch
-from electra.models import Electra, initialize_weights
-from electra.prepare import prepare_documents
+from electra.data.prepare import prepare_documents
+from electra.ids import SpecialIds
+from electra.model.networks import Electra, initialize_weights
+from electra.pretrain.masking import Batch, make_batch
 from electra.seeding import generator
-from electra.tokenizer import SpecialIds
 
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)  # the models are tiny: a second thread costs more than it gives

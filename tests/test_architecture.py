@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import graphlib
 import re
 import subprocess
 import sys
@@ -14,18 +15,33 @@ import pytest
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from tests.conftest import ROOT
 
-ORDER = """
-files cli seeding word_table bpe config bpe_batch bpe_trainer chunk_counter tokenizer_json encoder tokenizer wordpiece
-archives corpus parallel shards windows prepare_learn prepare_encode prepare_report prepare dropout transformer models
-corruption objective optim replay runtime efficiency metrics spread literature tables evaluation verdicts runlog
-checkpoint training_state hub_layout glue glue_rows glue_batches glue_predictions glue_release glue_download
-glue_command finetune glue_results glue_compare model_card hub inference inference_command records report_scores
-report_cost report_findings report_claims report_figures report_settings report cost
-""".split()
+ORDER = (
+    "files seeding cli ids config",
+    "tokenizer",
+    "data",
+    "model",
+    "scores",
+    "training",
+    "pretrain",
+    "glue",
+    "hub inference",
+    "report",
+)
+"""The floors of the house, lowest first. A folder imports from itself and from lower floors."""
+
 RUN_TIME_PACKAGES = {"torch", "numpy", "regex", "tqdm", "scipy"}
-MODULES = sorted((ROOT / "electra").glob("*.py"))
+MODULES = sorted((ROOT / "electra").rglob("*.py"))
 SCRIPTS = sorted(ROOT.glob("train_*.py"))
 SOURCES = [*MODULES, *SCRIPTS]
+
+
+def module_name(path: Path) -> str:
+    """`electra/data/shards.py` -> `electra.data.shards`."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def is_folder(name: str | None) -> bool:
+    return name is not None and name.startswith("electra.") and (ROOT / name.replace(".", "/")).is_dir()
 
 
 def imported_names(path: Path, top_level_only: bool = False) -> set[str]:
@@ -37,28 +53,46 @@ def imported_names(path: Path, top_level_only: bool = False) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level:
             names.add("electra.a relative import, which hides its place")
-        elif isinstance(node, ast.ImportFrom) and node.module == "electra":
-            names |= {f"electra.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module == "electra" or is_folder(node.module)):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
     return names
 
 
-def test_every_module_has_its_place_in_the_order():
-    names = {path.stem for path in MODULES} - {"__init__", "__main__"}
-    assert names <= set(ORDER), f"add to ORDER: {names - set(ORDER)}"
+def room(path: Path) -> str:
+    """The folder of a module inside the package, or its own name where it stands at the top."""
+    return path.relative_to(ROOT / "electra").parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if not p.stem.startswith("__")], ids=lambda p: p.stem)
-def test_a_module_imports_only_modules_before_its_own(path):
-    before = set(ORDER[: ORDER.index(path.stem)])
+def floor(name: str) -> int:
+    return next(number for number, names in enumerate(ORDER) if name in names.split())
+
+
+INSIDE = [path for path in MODULES if not (path.parent.name == "electra" and path.stem.startswith("__"))]
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=module_name)
+def test_a_module_imports_only_from_its_own_folder_and_from_lower_floors(path):
     names = imported_names(path)
-    ours = {name.split(".")[1] for name in names if name.startswith("electra.")}
-    assert ours <= before, f"{path.stem} imports {sorted(ours - before)}, which come after it"
-    assert not any(name.startswith(("train_", "tests")) for name in names), f"{path.stem} imports a script"
+    rooms = {name.split(".")[1] for name in names if name.startswith("electra.")} - {room(path)}
+    own = floor(room(path))
+    higher = {name for name in rooms if floor(name) > own or floor(name) == own > 0}
+    assert not higher, f"{path} imports {sorted(higher)}, which stand as high or higher"
+    assert not any(name.startswith(("train_", "tests")) for name in names), f"{path} imports a script"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_modules_of_a_folder_do_not_import_each_other_in_a_circle():
+    graph = {module_name(path): imported_names(path) for path in INSIDE}
+    tuple(graphlib.TopologicalSorter({name: edges & graph.keys() for name, edges in graph.items()}).static_order())
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=module_name)
+def test_no_file_repeats_the_name_of_its_folder(path):
+    assert path.parent.name not in path.stem
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_only_the_five_run_time_packages_are_imported_at_the_top(path):
     packages = {name.split(".")[0] for name in imported_names(path, top_level_only=True)}
     assert packages - sys.stdlib_module_names - {"electra", "__future__"} <= RUN_TIME_PACKAGES
@@ -71,7 +105,17 @@ def test_the_top_level_holds_what_the_card_names_and_dot_files():
 
 
 @pytest.mark.parametrize(
-    "module", ["prepare", "tokenizer", "corpus", "shards", "windows", "glue_rows", "metrics", "spread"]
+    "module",
+    [
+        "data.prepare",
+        "tokenizer.byte_level",
+        "data.corpus",
+        "data.shards",
+        "data.windows",
+        "glue.files",
+        "scores.metrics",
+        "scores.statistics",
+    ],
 )
 def test_data_modules_never_load_torch(module):
     code = f"import sys, electra.{module}; sys.exit('torch' in sys.modules)"
@@ -85,7 +129,7 @@ def test_importing_the_package_prints_nothing_and_loads_nothing_heavy():
 
 
 def test_importing_every_module_prints_nothing_and_draws_no_random_number():
-    names = ", ".join(f"electra.{path.stem}" for path in MODULES if not path.stem.startswith("__"))
+    names = ", ".join(module_name(path) for path in INSIDE)
     code = (
         "import random, torch, numpy\n"
         "def states(): return random.getstate(), torch.random.get_rng_state().tolist(), str(numpy.random.get_state())\n"
@@ -95,10 +139,10 @@ def test_importing_every_module_prints_nothing_and_draws_no_random_number():
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
-def test_only_runtime_reads_the_environment_and_only_main_reads_argv(path):
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_only_ranks_and_devices_touch_the_environment_and_only_main_reads_argv(path):
     source = path.read_text()
-    assert path.stem == "runtime" or "os.environ" not in source
+    assert path.stem in ("ranks", "devices") or "os.environ" not in source
     assert path.stem == "__main__" or not re.search(r"sys\.argv", source)
 
 

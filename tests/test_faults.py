@@ -21,13 +21,14 @@ import pytest
 import torch
 
 import train_pretrain
-from electra import checkpoint, cli
-from electra.checkpoint import checkpoints, step_folder, verify
-from electra.evaluation import HeldOut
-from electra.objective import OBJECTIVES
-from electra.prepare import prepare_documents
-from electra.runlog import read_metrics
-from electra.training_state import TrainingState
+from electra import cli
+from electra.data.prepare import prepare_documents
+from electra.pretrain.evaluation import HeldOut
+from electra.pretrain.objective import OBJECTIVES
+from electra.training import checkpoint
+from electra.training.checkpoint import checkpoints, step_folder, verify
+from electra.training.log import read_metrics
+from electra.training.state import TrainingState
 from tests.conftest import ROOT
 from tests.test_train_pretrain import OFTEN, SCHEDULE, SHAPE, failure, train, weights
 
@@ -295,7 +296,7 @@ def test_no_healthy_run_is_declared_collapsed(repetitive_data, tmp_path, seed, c
 def torchrun(num_ranks: int, argv: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """The script under torchrun, in float64, by way of `tests/float64_train.py`."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
-    command = [sys.executable, *launcher, "-m", "tests.float64_train", *argv]
+    command = [sys.executable, *launcher, "-m", "tests.helpers.float64_train", *argv]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
 

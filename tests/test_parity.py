@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electra.config import EncoderConfig
-from electra.corruption import Batch, make_batch
-from electra.hub_layout import CONFIG_NAMES, empty_module, to_theirs
-from electra.models import Electra, SequenceClassifier
-from electra.objective import count, replaced_token_detection
-from electra.optim import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
+from electra.hub.names import CONFIG_NAMES, empty_module, to_theirs
+from electra.model.networks import Electra, SequenceClassifier
+from electra.pretrain.masking import Batch, make_batch
+from electra.pretrain.objective import count, replaced_token_detection
+from electra.training.optimizer import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
 from tests.conftest import SPECIAL_IDS, random_rows, tiny_electra, tiny_shape
 
 SMALL = EncoderConfig(hidden_dropout_prob=0.0, attention_dropout_prob=0.0)

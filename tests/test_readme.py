@@ -16,9 +16,9 @@ import train_pretrain
 from electra.__main__ import COMMANDS
 from electra.cli import settings_table
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
-from electra.prepare import PrepareConfig
-from electra.records import read_inputs
-from electra.report import figures, report
+from electra.data.prepare import PrepareConfig
+from electra.report.page import figures, report
+from electra.report.runs import read_inputs
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from electra import hub
 from electra.config import EncoderConfig
-from electra.corpus import standard_library_documents
+from electra.data.demo_text import standard_library_documents
+from electra.hub import folders as hub
 from tests.conftest import ROOT
-from tests.glue_fixtures import make_checkpoint, reviews
+from tests.helpers.glue_files import make_checkpoint, reviews
 from tests.test_readme import COMMAND_LINES
 
 NOT_RUN = {

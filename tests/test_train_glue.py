@@ -20,15 +20,15 @@ import train_glue
 from electra import cli
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
 from electra.files import read_json
-from electra.finetune import Start, build_classifier, open_start, predict_rows
-from electra.glue import TASKS
-from electra.glue_batches import training_batches
-from electra.glue_download import fetch_task
-from electra.glue_predictions import read_predictions
-from electra.glue_results import read_results
-from electra.models import SequenceClassifier
-from electra.runtime import choose_precision
-from tests.glue_fixtures import checkpoint, glue_data, make_glue, reviews
+from electra.glue.batches import training_batches
+from electra.glue.download import fetch_task
+from electra.glue.finetune import Start, build_classifier, open_start, predict_rows
+from electra.glue.predictions import read_predictions
+from electra.glue.results import read_results
+from electra.glue.tasks import TASKS
+from electra.model.networks import SequenceClassifier
+from electra.training.devices import choose_precision
+from tests.helpers.glue_files import checkpoint, glue_data, make_glue, reviews
 
 __all__ = ["checkpoint", "glue_data"]
 
@@ -60,7 +60,7 @@ def test_a_run_leaves_a_record_with_all_that_its_number_needs(glue: Callable[...
     assert (record["task"], record["seed"], record["main_metric"]) == ("cola", 0, "matthews")
     assert record["metrics"].keys() == {"matthews", "accuracy"}
     assert record["overrides"] == {"num_epochs": 1, "batch_size": 16, "learning_rate": 0.001, "precision": "fp32"}
-    assert record["recipe"] == "report"
+    assert record["recipe"] == "mercier"
     assert (record["checkpoint_step"], len(record["checkpoint_sha256"])) == (7, 64)
     assert {split: facts["num_rows"] for split, facts in record["data"].items()} == {"train": 61, "dev": 23}
     assert all(len(facts["sha256"]) == 64 for facts in record["data"].values())
@@ -110,7 +110,7 @@ def test_the_closing_table_names_spread_and_protocol(
 ) -> None:
     glue("--task", "cola", "--seeds", "3")
     lines = capsys.readouterr().out.splitlines()
-    assert "not as in recipe report: num_epochs is 0, asked for 1" in lines
+    assert "not as in recipe mercier: num_epochs is 0, asked for 1" in lines
     assert any(line.split() == ["layer", "2", "0.8000", "x", "0.0003", "=", "0.00024"] for line in lines)
     row = next(line for line in lines if line.startswith("cola matthews*")).split()
     values = [100 * record["metrics"]["matthews"] for record in records(tmp_path)]
@@ -374,7 +374,7 @@ def test_the_official_recipe_is_the_releases_fine_tuning(capsys: pytest.CaptureF
         if getattr(FinetuneConfig(), field.name) != getattr(config, field.name)
     }
     assert differing == {
-        "recipe": ("report", "official"),
+        "recipe": ("mercier", "official"),
         "schedule": ("warmup_then_linear", "warmup_times_linear"),
         "bias_correction": (True, False),
         "pooling": ("mean", "first"),
@@ -533,7 +533,7 @@ def compare(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], init
 @pytest.mark.oracle
 def test_three_updates_past_warm_up_equal_transformers_with_adamw(checkpoint: Path, glue_data: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    from electra.hub_layout import their_config, to_theirs
+    from electra.hub.names import their_config, to_theirs
 
     start = open_start(checkpoint)
     config = exact(pooling="first", head="mlp")
@@ -569,7 +569,7 @@ def test_three_updates_past_warm_up_equal_transformers_with_adamw(checkpoint: Pa
 @pytest.mark.oracle
 def test_three_updates_past_warm_up_equal_the_releases_head_and_adam(checkpoint: Path, glue_data: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    from electra.hub_layout import their_config, to_theirs
+    from electra.hub.names import their_config, to_theirs
 
     start = open_start(checkpoint)
     config = exact(**{**FINETUNE_RECIPES["official"], "recipe": "official"})

@@ -13,19 +13,19 @@ import torch
 
 import train_pretrain
 from electra import cli
-from electra.checkpoint import checkpoints, load_encoder_config, load_weights, resolve_checkpoint, step_folder
 from electra.config import EncoderConfig, FinetuneConfig
-from electra.corruption import make_batch
-from electra.finetune import build_classifier, open_start
-from electra.models import Electra, initialize_weights
-from electra.objective import Counts, replaced_token_detection
-from electra.prepare import prepare_documents
-from electra.runlog import Meter, read_metrics
-from electra.runtime import Ranks
+from electra.data.prepare import prepare_documents
+from electra.data.shards import open_shards
+from electra.data.windows import WindowSampler
+from electra.glue.finetune import build_classifier, open_start
+from electra.model.networks import Electra, initialize_weights
+from electra.pretrain.masking import make_batch
+from electra.pretrain.objective import Counts, replaced_token_detection
 from electra.seeding import derive_seed, generator
-from electra.shards import open_shards
-from electra.tokenizer import Tokenizer
-from electra.windows import WindowSampler
+from electra.tokenizer.byte_level import Tokenizer
+from electra.training.checkpoint import checkpoints, load_encoder_config, load_weights, resolve_checkpoint, step_folder
+from electra.training.log import Meter, read_metrics
+from electra.training.ranks import Ranks
 from tests.conftest import word_salad
 
 SHAPE = "--num-layers 2 --hidden-size 26 --num-heads 2 --intermediate-size 37 --embedding-size 11".split()
@@ -170,7 +170,7 @@ def test_training_learns_on_text_with_structure(tmp_path):
     shape = ["--initializer-range", "0.2", "--generator-size", "1", "--hidden-dropout-prob", "0"]
     train(tmp_path / "data", tmp_path / "run", *argv, *shape, "--log-every", "50")
     held_out = [r for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if "split" in r][-1]
-    assert held_out["hidden_masked_lm_loss"] < 0.5 * held_out["unigram_entropy"]
+    assert held_out["masked_only_lm_loss"] < 0.5 * held_out["unigram_entropy"]
 
 
 def test_the_control_trains_resumes_and_fine_tunes_like_any_other(tiny_data, tmp_path, capsys):
@@ -362,7 +362,7 @@ def test_a_model_of_another_tokenizer_is_refused_by_name(tiny_data, tmp_path, ca
     ("flag", "value", "message"),
     [
         ("--learning-rate", "7", "--learning-rate: expected float >= 0 and <= 1, found 7.0"),
-        ("--size", "huge", "--size: expected one of tiny, mini, small, found 'huge'"),
+        ("--size", "huge", "--size: expected one of demo, tiny, mini, small, found 'huge'"),
         ("--num-heads", "3", "--num-heads: expected a divisor of --hidden-size 256, found 3"),
         ("--num-warmup-steps", "2000000", "--num-warmup-steps: expected fewer than --num-train-steps 1000000"),
         ("--batch-sise", "3", "did you mean --batch-size?"),

@@ -25,12 +25,12 @@ import transformers
 
 import train_glue
 from electra.config import EncoderConfig, FinetuneConfig
-from electra.finetune import Start, build_classifier
-from electra.glue import TASKS
-from electra.glue_batches import Features, encode, training_batches
-from electra.glue_rows import Rows, read_split
-from electra.runtime import autocast, resolve_precision
-from electra.wordpiece import load_tokenizer
+from electra.glue.batches import Features, encode, training_batches
+from electra.glue.files import Rows, read_split
+from electra.glue.finetune import Start, build_classifier
+from electra.glue.tasks import TASKS
+from electra.tokenizer.wordpiece import load_tokenizer
+from electra.training.devices import autocast, resolve_precision
 
 UPDATES_PER_EPOCH = 268
 BATCH_SIZE = 32

@@ -19,12 +19,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest import mock
 
-from electra import bpe, bpe_trainer, encoder
-from electra.bpe_trainer import learn_merges
-from electra.chunk_counter import ChunkCounter
+from electra.data.workers import paused_gc
 from electra.files import write_json
-from electra.parallel import paused_gc
-from electra.tokenizer import Tokenizer, count_merges, group_texts
+from electra.tokenizer import bpe
+from electra.tokenizer import encode as encoder
+from electra.tokenizer import train as bpe_trainer
+from electra.tokenizer.byte_level import Tokenizer, count_merges, group_texts
+from electra.tokenizer.count import ChunkCounter
+from electra.tokenizer.train import learn_merges
 from tests.benchmarks.bench_tokenizer import VOCAB_SIZE, read_with_the_standard_library, where_from
 
 Variants = dict[str, Callable[[], object]]

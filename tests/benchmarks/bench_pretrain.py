@@ -36,19 +36,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import electra.models
-import electra.objective
-import electra.runtime
-import electra.transformer
+import electra.model.networks
+import electra.model.transformer
+import electra.pretrain.objective
+import electra.training.devices
 import train_pretrain
 from electra.config import EncoderConfig, PretrainConfig
-from electra.corruption import Batch, count_targets
-from electra.efficiency import update_flops
-from electra.hub_layout import CONFIG_NAMES, to_theirs
-from electra.runlog import Meter, provenance
-from electra.runtime import Ranks, autocast, keep_freed_memory, peak_memory_bytes, resolve_precision
-from electra.shards import MANIFEST
-from electra.transformer import gather_positions
+from electra.data.shards import MANIFEST
+from electra.hub.names import CONFIG_NAMES, to_theirs
+from electra.model.flops import update_flops
+from electra.model.transformer import gather_positions
+from electra.pretrain.masking import Batch, count_targets
+from electra.training.devices import autocast, keep_freed_memory, peak_memory_bytes, resolve_precision
+from electra.training.log import Meter, provenance
+from electra.training.ranks import Ranks
 
 PARTS = ("peer", "losses", "ideas", "profile", "memory", "growth", "startup", "flat")
 DEFAULT_PARTS = {"cpu": PARTS[:-1], "cuda": ("peer", "profile", "memory")}
@@ -257,7 +258,7 @@ def losses_apart(config: PretrainConfig, shape: EncoderConfig, device: torch.dev
     return (mine - theirs).numpy()
 
 
-MASKED_LM_NATS = electra.objective.masked_lm_nats
+MASKED_LM_NATS = electra.pretrain.objective.masked_lm_nats
 
 
 def gumbel(logits: Tensor, uniforms: Tensor) -> Tensor:
@@ -276,7 +277,7 @@ def three_products(self: Any, hidden: Tensor, key_mask: Tensor | None) -> Tensor
     B, L, D = hidden.shape
     parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
     query, key, value = (F.linear(hidden, w, b).view(B, L, self.num_heads, -1).transpose(1, 2) for w, b in parts)
-    mixed = electra.transformer.attend(query, key, value, key_mask, self.dropout if self.training else 0.0)
+    mixed = electra.model.transformer.attend(query, key, value, key_mask, self.dropout if self.training else 0.0)
     return self.out(mixed.transpose(1, 2).reshape(B, L, D))
 
 
@@ -287,8 +288,8 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor 
 @contextlib.contextmanager
 def freed_memory_returned() -> Iterator[None]:
     """glibc as it comes: blocks of 32 MiB and more go back to the kernel."""
-    defaults = ((electra.runtime.M_MMAP_THRESHOLD, 2**25), (electra.runtime.M_TRIM_THRESHOLD, 2**26),
-                (electra.runtime.M_TOP_PAD, 2**17))  # fmt: skip
+    defaults = ((electra.training.devices.M_MMAP_THRESHOLD, 2**25), (electra.training.devices.M_TRIM_THRESHOLD, 2**26),
+                (electra.training.devices.M_TOP_PAD, 2**17))  # fmt: skip
     libc = ctypes.CDLL(None)
     for option, value in defaults:
         libc.mallopt(option, value)
@@ -299,17 +300,17 @@ def freed_memory_returned() -> Iterator[None]:
 @contextlib.contextmanager
 def plain_dropout() -> Iterator[None]:
     """torch's own dropout, in all three places where there is one."""
-    with mock.patch("electra.transformer.drop", F.dropout), mock.patch("electra.dropout.drop", F.dropout):
+    with mock.patch("electra.model.transformer.drop", F.dropout), mock.patch("electra.model.dropout.drop", F.dropout):
         yield
 
 
 @contextlib.contextmanager
 def several_conversions() -> Iterator[None]:
     """A conversion of the logits to float32 for the sample and another for the loss."""
-    widen = electra.objective.wide
+    widen = electra.model.networks.wide
     with (
-        mock.patch("electra.objective.wide", lambda logits: logits if logits.ndim == 3 else widen(logits)),
-        mock.patch("electra.objective.masked_lm_nats", lambda logits, ids: MASKED_LM_NATS(widen(logits), ids)),
+        mock.patch("electra.model.networks.wide", lambda logits: logits if logits.ndim == 3 else widen(logits)),
+        mock.patch("electra.pretrain.objective.masked_lm_nats", lambda logits, ids: MASKED_LM_NATS(widen(logits), ids)),
     ):
         yield
 
@@ -321,12 +322,16 @@ class PlainAdamW(torch.optim.AdamW):
 
 
 IDEAS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
-    "LM head on the targets only": lambda: mock.patch("electra.models.Generator.forward", head_on_all_positions),
+    "LM head on the targets only": lambda: mock.patch(
+        "electra.model.networks.Generator.forward", head_on_all_positions
+    ),
     "16 bits a dropout decision": plain_dropout,
-    "attention written out": lambda: mock.patch("electra.transformer.attend", plain_attention),
+    "attention written out": lambda: mock.patch("electra.model.transformer.attend", plain_attention),
     "freed memory kept": freed_memory_returned,
-    "one uniform a target (inverse CDF)": lambda: mock.patch("electra.objective.sample_replacements", gumbel),
-    "one query-key-value product": lambda: mock.patch("electra.transformer.SelfAttention.forward", three_products),
+    "one uniform a target (inverse CDF)": lambda: mock.patch("electra.pretrain.objective.sample_replacements", gumbel),
+    "one query-key-value product": lambda: mock.patch(
+        "electra.model.transformer.SelfAttention.forward", three_products
+    ),
     "logits to float32 once": several_conversions,
 }
 """Each idea by name, and how to do without it."""
@@ -435,7 +440,7 @@ def part_growth(asked: argparse.Namespace, device: torch.device) -> dict[str, An
 
 
 STARTUP = """import sys, torch, train_pretrain
-from electra.runtime import Ranks
+from electra.training.ranks import Ranks
 config, shape, _ = train_pretrain.parse(sys.argv[1:])
 next(train_pretrain.open_run(config, shape, Ranks(0, 1, torch.device("cpu"))).batches)"""
 
@@ -472,7 +477,7 @@ def part_startup(asked: argparse.Namespace, device: torch.device) -> dict[str, A
 def part_flat(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Processor time of an update over 10,000 updates of the size `tiny`, a median for each tenth."""
     config, shape = settings(
-        asked, "--size", "tiny", "--batch-size", "8", "--num-threads", "1", "--num-train-steps", "10000"
+        asked, "--size", "demo", "--batch-size", "8", "--num-threads", "1", "--num-train-steps", "10000"
     )
     ours = Ours(config, shape, device, 10_000)
     times = []

@@ -34,13 +34,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from electra import bpe, corpus, shards
+from electra.data import corpus, shards
+from electra.data.learn import learn_tokenizer
+from electra.data.prepare import PrepareConfig, prepare
+from electra.data.windows import SAMPLINGS, WindowSampler
+from electra.data.workers import paused_gc, run_tasks
 from electra.files import write_json
-from electra.parallel import paused_gc, run_tasks
-from electra.prepare import PrepareConfig, prepare
-from electra.prepare_learn import learn_tokenizer
-from electra.tokenizer import SPECIAL_TOKENS, SpecialIds, Tokenizer, group_texts
-from electra.windows import SAMPLINGS, WindowSampler
+from electra.ids import ID_DTYPE, Ids, SpecialIds
+from electra.tokenizer import bpe
+from electra.tokenizer.byte_level import SPECIAL_TOKENS, Tokenizer, group_texts
 
 VOCAB_SIZE = 30_522
 NUM_WORKERS = 2
@@ -138,13 +140,13 @@ class EncodeTexts:
     def __init__(self, path: Path) -> None:
         self._tokenizer = Tokenizer.load(path)
 
-    def __call__(self, task: tuple[int, corpus.Unit] | None) -> Iterator[tuple[int, list[bpe.Ids]]]:
+    def __call__(self, task: tuple[int, corpus.Unit] | None) -> Iterator[tuple[int, list[Ids]]]:
         if task:
             groups = map(self._tokenizer.encode_documents, group_texts(task[1].documents))
             yield task[0], [document for ids, ends in groups for document in np.split(ids, ends[:-1])]
 
 
-def ours_encode(path: Path, texts: Sequence[str]) -> list[bpe.Ids]:
+def ours_encode(path: Path, texts: Sequence[str]) -> list[Ids]:
     """Encode in two processes and gather the ids here."""
     with paused_gc():
         found = dict(run_tasks(functools.partial(EncodeTexts, path), enumerate(units_of(texts)), NUM_WORKERS))
@@ -369,7 +371,7 @@ def write_sparse_shards(folder: Path) -> int:
     records = []
     for n in range(num_shards):
         record = {"name": f"train-{n:05d}", "num_documents": num_documents, "num_tokens": int(ends[-1])}
-        np.lib.format.open_memmap(folder / f"{record['name']}.tokens.npy", "w+", bpe.ID_DTYPE, (int(ends[-1]),))
+        np.lib.format.open_memmap(folder / f"{record['name']}.tokens.npy", "w+", ID_DTYPE, (int(ends[-1]),))
         np.save(folder / f"{record['name']}.ends.npy", ends)
         records.append({**record, "tokens_sha256": "", "ends_sha256": ""})
     manifest = {"format": shards.FORMAT, "version": shards.VERSION, "tokenizer_fingerprint": ""}
@@ -410,7 +412,7 @@ def where_from() -> Record:
     """Commit, command, versions and hardware."""
     import torch
 
-    from electra.runlog import provenance
+    from electra.training.log import provenance
 
     found: Record = {**provenance(sys.argv, torch.device("cpu")), "cores": os.cpu_count(), "load": os.getloadavg()}
     peers = filter(importlib.util.find_spec, ("regex", "tokenizers", "tiktoken"))

@@ -1,0 +1,34 @@
+"""The demo's text, which every CPython carries: its documentation."""
+
+from __future__ import annotations
+
+import ast
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def standard_library_documents() -> Iterator[str]:
+    """The demo's text, which every CPython carries: one document a `pydoc_data` topic, then one a library module.
+
+    Of a module its docstrings are taken, read with `ast`. Tests and installed packages are left out. About 650
+    documents and 2.2 MB in 2.5 s; they differ a little from one Python version to the next.
+    """
+    from pydoc_data.topics import topics
+
+    yield from (text for _, text in sorted(topics.items()))
+    root = Path(sysconfig.get_paths()["stdlib"])
+    left_out = {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3"}
+    for path in sorted(root.rglob("*.py")):
+        if left_out.isdisjoint(path.relative_to(root).parts) and (text := _docstrings(path)):
+            yield text
+
+
+def _docstrings(path: Path) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's own invalid escapes are not ours to report
+        tree = ast.parse(path.read_bytes())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented))
+    return "\n\n".join(text for text in found if text)

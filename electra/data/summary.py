@@ -1,0 +1,60 @@
+"""What a person wants to know of a shard folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from electra.data import shards
+from electra.data.windows import WindowSampler
+from electra.tokenizer.wordpiece import load_tokenizer
+
+
+def summary(manifest: dict[str, Any], seconds: float, *, goes_on: bool = False) -> str:
+    """What became of a corpus, for people.
+
+    Args:
+        seconds: that this start took.
+        goes_on: whether an earlier start had done a part or all of it, so that there is no speed to tell.
+    """
+    documents, tokens, size = (manifest[name] for name in ("num_documents", "num_tokens", "text_bytes"))
+    held_out = sum(shard["num_documents"] for shard in manifest["splits"]["held-out"])
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in manifest["skipped"].items()) or "none"
+    lines = [
+        f"documents  {documents:,} ({held_out:,} held out); left out: {left_out}",
+        f"tokens     {tokens:,}, {tokens / documents:,.1f} a document, {size / tokens:.3f} bytes of text each",
+    ]
+    if report := manifest["tokenizer_report"]:
+        lines.append(
+            f"tokenizer  {manifest['vocab_size']:,} ids learned from {report['bytes'] / 1e6:,.1f} MB: "
+            f"{report['characters_per_token']} characters a token, {report['unused_ids']:,} ids unused, "
+            f"{report['whole_word_fraction']:.1%} of the text in one-token chunks"
+        )
+        lines.append(
+            f"           not learned from: {report['left_out_long_chunks']:,} chunks over "
+            f"{report['max_chunk_bytes']:,} bytes, {report['left_out_rare_chunks']:,} beyond the "
+            f"{report['max_distinct_chunks']:,} most frequent"
+        )
+    speed = "on top of what was there" if goes_on else f"{size / 1e6 / seconds:.1f} MB of text a second"
+    lines.append(f"time       {seconds:,.1f} s, {speed}")
+    return "\n".join(lines)
+
+
+def inspect(folder: Path) -> str:
+    """Statistics of a shard folder and three of its windows, for people."""
+    manifest = shards.read_manifest(folder)
+    tokenizer = load_tokenizer(folder)
+    lines = [f"{folder}: {manifest['vocab_size']:,} ids, text from {', '.join(manifest['sources'])}"]
+    for split in shards.SPLITS:
+        part = shards.open_shards(folder, split)
+        lengths = part.lengths()
+        lines.append(
+            f"{split:<9}{part.num_documents:>12,} documents {part.num_tokens:>15,} tokens; a document has "
+            f"{lengths.min():,} to {lengths.max():,}, median {int(np.median(lengths)):,}"
+        )
+    train = shards.open_shards(folder)
+    sampler = WindowSampler(train, special_ids=tokenizer.special_ids, batch_size=3, seq_length=128, seed=0)
+    lines += [f"window {n}: {tokenizer.decode(row)!r}" for n, row in enumerate(sampler.sample(0).tolist(), 1)]
+    return "\n".join(lines)

@@ -1,0 +1,153 @@
+"""Rows of text -> token ids -> batches of tensors: pairs, truncation, order, length buckets, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from electra.ids import SpecialIds
+from electra.seeding import generator
+
+Array = npt.NDArray[Any]
+
+PAD_MULTIPLE = 8
+"""Rows are padded to a multiple of this: what 16-bit matrix units like, and few distinct shapes."""
+
+POOL_BATCHES = 32
+"""Rows of this many batches are sorted by length together; the batches of an epoch are then shuffled."""
+
+
+class PairTokenizer(Protocol):
+    """What this module asks of a tokenizer."""
+
+    special_ids: SpecialIds
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without special ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """N encoded rows end to end: [CLS] first [SEP], then second [SEP] for a pair."""
+
+    ids: Array  # (total,) int32
+    starts: Array  # (N + 1,) int64: row i is ids[starts[i] : starts[i + 1]]
+    second_starts: Array  # (N,) int64: where in row i the second segment begins; its length if there is none
+    max_seq_length: int
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.second_starts)
+
+    @property
+    def lengths(self) -> Array:
+        """(N,) int64: tokens of each row, special ones included."""
+        return np.diff(self.starts)
+
+
+def truncated_lengths(num_first: int, num_second: int, limit: int) -> tuple[int, int]:
+    """How many tokens a pair keeps: one at a time leaves the longer text, the second on a tie.
+
+    Source: release classification_tasks.py:296-310.
+    """
+    while num_first + num_second > limit:
+        if num_first > num_second:
+            num_first -= 1
+        else:
+            num_second -= 1
+    return num_first, num_second
+
+
+def encode(first: list[str], second: list[str] | None, tokenizer: PairTokenizer, max_seq_length: int) -> Features:
+    """Encode texts, or pairs of texts, and cut them to `max_seq_length` tokens with the special ones.
+
+    A pair keeps max_seq_length - 3 tokens by `truncated_lengths`, a single text its first max_seq_length - 2.
+    """
+    cls, sep = tokenizer.special_ids.cls, tokenizer.special_ids.sep
+    rows: list[list[int]] = []
+    second_starts = []
+    for number, text in enumerate(first):
+        a = tokenizer.encode(text)
+        if second is None:
+            row = [cls, *a[: max_seq_length - 2], sep]
+            second_starts.append(len(row))
+        else:
+            b = tokenizer.encode(second[number])
+            num_a, num_b = truncated_lengths(len(a), len(b), max_seq_length - 3)
+            row = [cls, *a[:num_a], sep, *b[:num_b], sep]
+            second_starts.append(num_a + 2)
+        rows.append(row)
+    return pack(rows, second_starts, tokenizer, max_seq_length)
+
+
+def pack(
+    rows: Sequence[Sequence[int]], second_starts: Sequence[int], tokenizer: PairTokenizer, max_seq_length: int
+) -> Features:
+    """Rows of ids, special ones included, as `Features`."""
+    return Features(
+        ids=np.concatenate([np.array(row, np.int32) for row in rows]),
+        starts=np.cumsum([0, *map(len, rows)]),
+        second_starts=np.array(second_starts),
+        max_seq_length=max_seq_length,
+        pad_id=tokenizer.special_ids.pad,
+    )
+
+
+def collate(features: Features, rows: Array, *, token_types: bool = True) -> dict[str, Tensor]:
+    """The inputs of some rows, padded to the longest and to `PAD_MULTIPLE`, never beyond the maximum.
+
+    Args:
+        rows: (B,) indices.
+        token_types: give the second segment type 1; otherwise all tokens have type 0.
+
+    Returns:
+        input_ids (B, L) int64, attention_mask (B, L) bool, token_type_ids (B, L) int64.
+    """
+    lengths = features.starts[rows + 1] - features.starts[rows]
+    width = min(-(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE, features.max_seq_length)
+    columns = np.arange(width)
+    is_real = columns < lengths[:, None]
+    places = np.where(is_real, features.starts[rows][:, None] + columns, 0)
+    is_second = is_real & (columns >= features.second_starts[rows][:, None]) & token_types
+    return {
+        "input_ids": torch.from_numpy(np.where(is_real, features.ids[places], features.pad_id).astype(np.int64)),
+        "attention_mask": torch.from_numpy(is_real),
+        "token_type_ids": torch.from_numpy(is_second.astype(np.int64)),
+    }
+
+
+def training_batches(
+    lengths: Array, batch_size: int, seed: int, epoch: int, *, length_buckets: bool = True
+) -> list[Array]:
+    """The rows of each update of one epoch: every row once, the last batch of the shuffled order short.
+
+    With length buckets, each `POOL_BATCHES` batches of the shuffled order are sorted by length before they
+    are cut, and the batches are shuffled again: the rows of a batch then have about one length.
+
+    Args:
+        lengths: (N,) tokens of each row.
+        seed, epoch: which order; the same for every recipe and model.
+    """
+    random = generator(seed, "finetune-order", epoch)
+    order = random.permutation(len(lengths))
+    if not length_buckets:
+        return _cut(order, batch_size)
+    pools = _cut(order, POOL_BATCHES * batch_size)
+    batches = [batch for pool in pools for batch in _cut(pool[np.argsort(lengths[pool], kind="stable")], batch_size)]
+    return [batches[place] for place in random.permutation(len(batches))]
+
+
+def evaluation_batches(lengths: Array, batch_size: int, *, length_buckets: bool = True) -> list[Array]:
+    """Every row once, by length or in file order."""
+    order = np.argsort(lengths, kind="stable") if length_buckets else np.arange(len(lengths))
+    return _cut(order, batch_size)
+
+
+def _cut(order: Array, size: int) -> list[Array]:
+    return [order[start : start + size] for start in range(0, len(order), size)]

@@ -1,0 +1,191 @@
+"""The GLUE tasks as a table: a new task is one row of `TASKS`.
+
+Source: columns, row counts and traps are those of the official archives (GLUE-baselines, nyu-mll).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from electra.scores.metrics import METRICS, is_failed
+
+Array = npt.NDArray[Any]
+
+
+class SplitFile(NamedTuple):
+    """One file of a task."""
+
+    path: str  # under the data folder, or absolute
+    num_rows: tuple[int, ...] = ()  # as released, several where releases differ; empty: any number
+    columns: tuple[str, ...] = ()  # of a file whose first line is data already
+    may_be_damaged: bool = False  # rows with another number of columns are left out and counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What to read, what to predict and how to score it.
+
+    Attributes:
+        name: as on the command line.
+        title: as in folder names, tables and submissions.
+        text_columns: one column, or two for a pair.
+        labels: the classes as words; a class is its place here. Empty for regression.
+        codes: how files write the classes, where not as `labels`.
+        score_range: lowest and highest score of a regression; models are trained on [0, 1].
+        metrics: all official ones, `main_metric` is Clark et al.'s; empty where nothing is scored.
+        num_epochs: of fine-tuning. Source: release configure_finetuning.py:134-146.
+        pair_swap: whether the release doubles the training pairs, its issue 98.
+        splits: "train", the dev splits and the test splits, by name.
+    """
+
+    name: str
+    title: str
+    text_columns: tuple[str, ...]
+    label_column: str
+    metrics: tuple[str, ...]
+    splits: Mapping[str, SplitFile]
+    labels: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    score_range: tuple[float, float] = (0.0, 1.0)
+    num_epochs: int = 3
+    pair_swap: bool = False
+    main_metric: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "codes", self.codes or self.labels)
+        object.__setattr__(self, "main_metric", self.main_metric or (*self.metrics, "")[0])
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the target is a score."""
+        return not self.labels
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the model's last layer."""
+        return len(self.labels) or 1
+
+    @property
+    def dev_splits(self) -> tuple[str, ...]:
+        """Names of the splits that a model is scored on; the first is the main one."""
+        return tuple(name for name in self.splits if name.startswith("dev"))
+
+    @property
+    def test_splits(self) -> tuple[str, ...]:
+        """Names of the splits without labels."""
+        return tuple(name for name in self.splits if name != "train" and not name.startswith("dev"))
+
+    def predictions(self, outputs: Array) -> Array:
+        """What a model's (N, num_outputs) outputs say: (N,) classes, or scores in the files' own unit.
+
+        Scores are not clipped: clipping would make ties that lower a rank correlation.
+        """
+        if not self.is_regression:
+            return outputs.argmax(axis=1)
+        low, high = self.score_range
+        return low + (high - low) * outputs[:, 0].astype(np.float64)
+
+    def targets(self, labels: Array) -> Array:
+        """What a model is trained on: (N,) int64 classes as they are, scores as float32 in [0, 1]."""
+        low, high = self.score_range
+        return ((labels - low) / (high - low)).astype(np.float32) if self.is_regression else labels
+
+    def scores(self, split: str, predictions: Array, labels: Array) -> dict[str, float]:
+        """All metrics of a dev split; on MNLI `accuracy_matched` and `accuracy_mismatched`."""
+        suffix = split.removeprefix("dev")
+        return {metric + suffix: METRICS[metric](predictions, labels) for metric in self.metrics}
+
+    def is_failed(self, predictions: Array, labels: Array) -> bool:
+        """Whether the predictions do not depend on the input."""
+        return is_failed(predictions, labels, is_regression=self.is_regression)
+
+
+def _splits(title: str, train: int, dev: int, test: int, unheaded: tuple[str, ...] = ()) -> dict[str, SplitFile]:
+    return {
+        "train": SplitFile(f"{title}/train.tsv", (train,), unheaded),
+        "dev": SplitFile(f"{title}/dev.tsv", (dev,), unheaded),
+        "test": SplitFile(f"{title}/test.tsv", (test,)),
+    }
+
+
+_SENTENCES = ("sentence1", "sentence2")
+_ENTAILMENT = ("entailment", "not_entailment")
+_BINARY = ("0", "1")
+
+_TABLE = (
+    Task(
+        name="cola", title="CoLA", text_columns=("sentence",), label_column="label",
+        labels=("unacceptable", "acceptable"), codes=_BINARY, metrics=("matthews", "accuracy"),
+        splits=_splits("CoLA", 8_551, 1_043, 1_063, unheaded=("source", "label", "mark", "sentence")),
+    ),
+    Task(
+        name="sst2", title="SST-2", text_columns=("sentence",), label_column="label",
+        labels=("negative", "positive"), codes=_BINARY, metrics=("accuracy",),
+        splits=_splits("SST-2", 67_349, 872, 1_821),
+    ),
+    Task(
+        name="mrpc", title="MRPC", text_columns=("#1 String", "#2 String"), label_column="Quality",
+        labels=("not_equivalent", "equivalent"), codes=_BINARY, metrics=("accuracy", "f1"), pair_swap=True,
+        splits=_splits("MRPC", 3_668, 408, 1_725),
+    ),
+    Task(
+        name="stsb", title="STS-B", text_columns=_SENTENCES, label_column="score", score_range=(0.0, 5.0),
+        metrics=("spearman", "pearson"), num_epochs=10, pair_swap=True,
+        splits=_splits("STS-B", 5_749, 1_500, 1_379),
+    ),
+    Task(
+        name="qqp", title="QQP", text_columns=("question1", "question2"), label_column="is_duplicate",
+        labels=("not_duplicate", "duplicate"), codes=_BINARY, metrics=("accuracy", "f1"),
+        splits={
+            **_splits("QQP", 363_846, 40_430, 390_965),
+            # The first archive broke some rows in two and has three usable ones more than the cleaned one.
+            "train": SplitFile("QQP/train.tsv", (363_846, 363_849), may_be_damaged=True),
+        },
+    ),
+    Task(
+        name="mnli", title="MNLI", text_columns=_SENTENCES, label_column="gold_label",
+        labels=("entailment", "neutral", "contradiction"), metrics=("accuracy",),
+        main_metric="accuracy_matched",
+        splits={
+            "train": SplitFile("MNLI/train.tsv", (392_702,)),
+            "dev_matched": SplitFile("MNLI/dev_matched.tsv", (9_815,)),
+            "dev_mismatched": SplitFile("MNLI/dev_mismatched.tsv", (9_832,)),
+            "test_matched": SplitFile("MNLI/test_matched.tsv", (9_796,)),
+            "test_mismatched": SplitFile("MNLI/test_mismatched.tsv", (9_847,)),
+            "diagnostic": SplitFile("AX/AX.tsv", (1_104,)),
+        },
+    ),
+    Task(
+        name="qnli", title="QNLI", text_columns=("question", "sentence"), label_column="label",
+        labels=_ENTAILMENT, metrics=("accuracy",), splits=_splits("QNLI", 104_743, 5_463, 5_463),
+    ),
+    Task(
+        name="rte", title="RTE", text_columns=_SENTENCES, label_column="label", labels=_ENTAILMENT,
+        metrics=("accuracy",), num_epochs=10, splits=_splits("RTE", 2_490, 277, 3_000),
+    ),
+    Task(
+        name="wnli", title="WNLI", text_columns=_SENTENCES, label_column="label",
+        labels=_ENTAILMENT[::-1], codes=_BINARY, metrics=("accuracy",), splits=_splits("WNLI", 635, 71, 146),
+    ),
+)  # fmt: skip
+TASKS: Mapping[str, Task] = {task.name: task for task in _TABLE}
+
+
+def find_task(name: str) -> Task:
+    """The task of a name as people write it: `stsb`, `STS-B` and `sts-b` are one.
+
+    Raises:
+        ValueError: there is no such task; the nearest name is suggested.
+    """
+    plain = name.lower().replace("-", "")
+    if plain in TASKS:
+        return TASKS[plain]
+    near = difflib.get_close_matches(plain, TASKS, n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]}?" if near else "choose one of them"
+    raise ValueError(f"--task: expected one of {', '.join(TASKS)}, found {name!r}; {hint}")

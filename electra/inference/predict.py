@@ -1,0 +1,244 @@
+"""What one does with a trained model: `detect` replaced tokens, `predict` labels, `embed` texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from electra.cli import build
+from electra.config import DEMO, FinetuneConfig
+from electra.files import FormatError, read_json
+from electra.glue.batches import collate, encode, evaluation_batches, pack
+from electra.glue.finetune import PREDICT_ROWS, Start, open_start, predict_rows
+from electra.glue.tasks import Task
+from electra.model.networks import Discriminator, SequenceClassifier, make_embeddings
+from electra.model.transformer import Encoder
+from electra.training.checkpoint import load_encoder_weights, load_part, load_weights, read_tensors
+
+Array = npt.NDArray[Any]
+
+DEMO_RUN = Path(str(DEMO["run_dir"]))
+MODELS_DIR = Path("runs/glue/models")
+"""Where `train_glue.py --save-models` keeps fine-tuned models."""
+
+
+class Opened(NamedTuple):
+    """A model ready for use, from `open_detector`, `open_encoder` or `open_classifier`."""
+
+    start: Start
+    config: Mapping[str, Any]  # the checkpoint's config.json
+    model: nn.Module  # in evaluation mode
+    device: torch.device
+
+    @property
+    def max_seq_length(self) -> int:
+        """The longest row the model was trained on, in tokens: positions beyond have never learned."""
+        if "finetune" in self.config:
+            return int(self.config["finetune"]["max_seq_length"])
+        return int(self.config["pretrain"].get("seq_length", self.start.shape.max_position_embeddings))
+
+
+class Detection(NamedTuple):
+    """What a discriminator makes of a text."""
+
+    text: str
+    tokens: list[str]  # as a person reads them, special ones left out
+    replaced_probs: list[float]  # of each token, that it was replaced
+
+
+class Prediction(NamedTuple):
+    """What a fine-tuned model says of a text, or of a pair of texts."""
+
+    text: str
+    text_pair: str | None
+    label: str | None  # the likeliest; None for a score
+    probs: dict[str, float]  # by label, in the model's order; empty for a score
+    score: float | None  # in the training file's unit, not clipped; None for labels
+
+
+class Embedding(NamedTuple):
+    """The last layer's vectors of a text."""
+
+    text: str
+    tokens: list[str]  # special ones left out
+    vectors: Array  # (tokens, D) float32
+
+    @property
+    def mean(self) -> Array:
+        """(D,) float32: one vector for the text."""
+        mean: Array = self.vectors.mean(axis=0)
+        return mean
+
+
+def open_detector(checkpoint: Path | str = DEMO_RUN, device: torch.device | str = "cpu") -> Opened:
+    """The discriminator of a pre-training run or checkpoint.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        FormatError: it is damaged, or holds no discriminator with its head.
+    """
+    start, config = _open(checkpoint)
+    if "discriminator.output.weight" not in read_tensors(start.folder / "model.pt"):
+        found = f"a model of {config['task'] or 'another task'}" if "finetune" in config else "none"
+        raise FormatError(f"{start.folder}: expected a discriminator, found {found}; name a run of train_pretrain.py")
+    model = Discriminator(start.shape, make_embeddings(start.shape))
+    load_part(start.folder, model, "discriminator.")
+    return Opened(start, config, model.to(device).eval(), torch.device(device))
+
+
+def open_encoder(checkpoint: Path | str = DEMO_RUN, device: torch.device | str = "cpu") -> Opened:
+    """The encoder of any checkpoint, fine-tuned ones too. Raises: as `open_detector`."""
+    start, config = _open(checkpoint)
+    model = Encoder(start.shape, make_embeddings(start.shape))
+    load_encoder_weights(start.folder, model)
+    return Opened(start, config, model.to(device).eval(), torch.device(device))
+
+
+def open_classifier(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
+    """A fine-tuned model.
+
+    Args:
+        checkpoint: None for the only one under `MODELS_DIR`.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        FormatError: it is damaged, or not fine-tuned; or None is given where several are.
+    """
+    start, config = _open(_only_model() if checkpoint is None else checkpoint)
+    if "finetune" not in config:
+        raise FormatError(f"{start.folder}: expected a fine-tuned model, found a pre-trained one; "
+                          "make one with python train_glue.py --task NAME --save-models")  # fmt: skip
+    settings = config["finetune"]
+    model = SequenceClassifier(start.shape, len(config["labels"]) or 1, settings["pooling"], settings["head"])
+    load_weights(start.folder, model)
+    return Opened(start, config, model.to(device).eval(), torch.device(device))
+
+
+def _open(checkpoint: Path | str) -> tuple[Start, Mapping[str, Any]]:
+    start = open_start(Path(checkpoint))
+    return start, read_json(start.folder / "config.json")
+
+
+def _only_model() -> Path:
+    found = sorted(file.parent for file in MODELS_DIR.glob("*/manifest.json"))
+    if not found:
+        raise FileNotFoundError(f"{MODELS_DIR}: expected a fine-tuned model, found none; "
+                                "make one with python train_glue.py --task NAME --save-models")  # fmt: skip
+    if len(found) > 1:
+        raise FormatError(f"{MODELS_DIR}: expected one model, found {', '.join(path.name for path in found)}; "
+                          "name one (--checkpoint)")  # fmt: skip
+    return found[0]
+
+
+def task_of(model: Opened) -> Task:
+    """The task of a fine-tuned model, as far as its folder says: no files; no columns if it was imported."""
+    config = model.config
+    columns, labels = tuple(config.get("text_columns", ())), tuple(config["labels"])
+    return Task(name=config["task"], title=config["task"], text_columns=columns, label_column="", metrics=(),
+                splits={}, labels=labels, score_range=tuple(config["score_range"]))  # fmt: skip
+
+
+def _check(texts: Sequence[str]) -> None:
+    if isinstance(texts, str) or not len(texts):
+        found = "one string" if isinstance(texts, str) else "an empty one"
+        raise ValueError(f"texts: expected a list of texts, found {found}; put each text in a list")
+
+
+@torch.no_grad()
+def _token_outputs(model: Opened, texts: Sequence[str]) -> Iterator[tuple[list[str], Array]]:
+    """The tokens of each text, and a float32 output for each; a text longer than a row is read in several."""
+    _check(texts)
+    tokenizer, size = model.start.tokenizer, model.max_seq_length - 2
+    ids = [tokenizer.encode(text) for text in texts]
+    if empty := [number for number, row in enumerate(ids) if not row]:
+        raise ValueError(f"text {empty[0] + 1}: expected at least one token, found none; leave it out")
+    rows = [row[first : first + size] for row in ids for first in range(0, len(row), size)]
+    features = pack([[tokenizer.special_ids.cls, *row, tokenizer.special_ids.sep] for row in rows],
+                    [len(row) + 2 for row in rows], tokenizer, model.max_seq_length)  # fmt: skip
+    outputs: list[Array] = [np.empty(0)] * len(rows)
+    for numbers in evaluation_batches(features.lengths, PREDICT_ROWS):
+        batch = collate(features, numbers)
+        found = model.model(batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
+        for number, row in zip(numbers, found.float().cpu().numpy(), strict=True):
+            outputs[number] = row[1 : len(rows[number]) + 1]
+    pieces = iter(outputs)
+    for row in ids:
+        yield [tokenizer.token(i) for i in row], np.concatenate([next(pieces) for _ in range(0, len(row), size)])
+
+
+def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]:
+    """Which tokens look replaced?
+
+    Args:
+        texts: one or more; a long one is read in rows of the length the model was trained on.
+        model: from `open_detector`; None opens what the demo left.
+
+    Raises:
+        ValueError: there are no texts, or a text has no tokens.
+    """
+    outputs = _token_outputs(model or open_detector(), texts)
+    return [
+        Detection(text, tokens, (1 / (1 + np.exp(-logits))).tolist())
+        for text, (tokens, logits) in zip(texts, outputs, strict=True)
+    ]
+
+
+def embed(texts: Sequence[str], model: Opened | None = None) -> list[Embedding]:
+    """The last layer's vector of each token; `Embedding.mean` is one for the text.
+
+    Args:
+        texts: as in `detect`.
+        model: from `open_encoder`; None opens what the demo left.
+
+    Raises:
+        ValueError: there are no texts, or a text has no tokens.
+    """
+    outputs = _token_outputs(model or open_encoder(), texts)
+    return [Embedding(text, *found) for text, found in zip(texts, outputs, strict=True)]
+
+
+def predict(
+    texts: Sequence[str], text_pairs: Sequence[str] | None = None, model: Opened | None = None
+) -> list[Prediction]:
+    """Labels with probabilities, or scores, exactly as `train_glue.py` gets them for a dev file.
+
+    Args:
+        texts: one or more, cut to the length the model was fine-tuned with.
+        text_pairs: the second text of each, for a task of pairs.
+        model: from `open_classifier`; None opens the only one under `MODELS_DIR`.
+
+    Raises:
+        ValueError: there are no texts, or pairs where the task has none or the other way round.
+    """
+    model = model or open_classifier()
+    task, second = task_of(model), None if text_pairs is None else list(text_pairs)
+    _check(texts)
+    _check_pairs(model, texts, second)
+    assert isinstance(model.model, SequenceClassifier)  # from `open_classifier`
+    features = encode(list(texts), second, model.start.tokenizer, model.max_seq_length)
+    outputs = predict_rows(model.model, features, build(FinetuneConfig, model.config["finetune"]), model.device)
+    values, probs = task.predictions(outputs), torch.from_numpy(outputs).softmax(dim=1).tolist()
+    found = []
+    for text, pair, value, row in zip(texts, second or repeat(None, len(texts)), values, probs, strict=True):
+        if task.is_regression:
+            found.append(Prediction(text, pair, None, {}, float(value)))
+        else:
+            found.append(Prediction(text, pair, task.labels[value], dict(zip(task.labels, row, strict=True)), None))
+    return found
+
+
+def _check_pairs(model: Opened, texts: Sequence[str], text_pairs: Sequence[str] | None) -> None:
+    columns, found = task_of(model).text_columns, 1 if text_pairs is None else 2
+    if columns and len(columns) != found:
+        remedy = "add the second (--text-pair)" if found == 1 else "drop the second"
+        raise ValueError(f"{model.start.folder}: expected {len(columns)} text{'s' * (len(columns) > 1)} a row "
+                         f"({', '.join(columns)}), found {found}; {remedy}")  # fmt: skip
+    if text_pairs is not None and len(text_pairs) != len(texts):
+        raise ValueError(f"text pairs: expected {len(texts)}, one a text, found {len(text_pairs)}; pair them up")

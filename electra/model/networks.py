@@ -1,0 +1,153 @@
+"""Generator, discriminator, their tied pair, and the classifier made from a discriminator's encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from electra.config import EncoderConfig
+from electra.model.dropout import Dropout
+from electra.model.transformer import LAYER_NORM_EPS, Embeddings, Encoder, gather_positions
+
+GLOROT = ("projection", "output")
+"""Last names of the dense layers that start Glorot-uniform; all others start truncated-normal.
+
+Source: release modeling.py:226, run_pretraining.py:193, classification_tasks.py:224 pass no initializer.
+"""
+
+
+class Generator(nn.Module):
+    """Encoder and masked-language-model head; the softmax weights are the word table itself.
+
+    Source: release run_pretraining.py:254-268 (dense to E, GELU, LayerNorm, word table transposed, free bias).
+    """
+
+    def __init__(self, config: EncoderConfig, embeddings: Embeddings) -> None:
+        super().__init__()
+        self.encoder = Encoder(config, embeddings)
+        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        self.norm = nn.LayerNorm(config.embedding_size, eps=LAYER_NORM_EPS)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, input_ids: Tensor, positions: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """(B, L) ids, (B, P) positions -> (B, P, V) logits at those positions only."""
+        hidden = gather_positions(self.encoder(input_ids, attention_mask), positions)
+        hidden = self.norm(F.gelu(self.dense(hidden)))
+        return F.linear(hidden, self.encoder.embeddings.word.weight, self.bias)
+
+
+class Discriminator(nn.Module):
+    """Encoder and replaced-token head: dense, GELU, one unit. Source: release run_pretraining.py:183-218."""
+
+    def __init__(self, config: EncoderConfig, embeddings: Embeddings) -> None:
+        super().__init__()
+        self.encoder = Encoder(config, embeddings)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """(B, L) ids -> (B, L) logits; above 0 means "replaced"."""
+        hidden = self.encoder(input_ids, attention_mask)
+        logits: Tensor = self.output(F.gelu(self.dense(hidden)))
+        return logits.squeeze(-1)
+
+
+class Electra(nn.Module):
+    """The pre-training pair. Both encoders hold the same `Embeddings` module, so nothing can part the tie."""
+
+    def __init__(self, config: EncoderConfig, generator_size: float) -> None:
+        super().__init__()
+        embeddings = make_embeddings(config)
+        self.discriminator = Discriminator(config, embeddings)
+        self.generator = Generator(config.generator(generator_size), embeddings)
+
+
+class MaskedLM(nn.Module):
+    """BERT-Small, the control: an encoder of the discriminator's size under the generator's head."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.generator = Generator(config, make_embeddings(config))
+
+
+class SequenceClassifier(nn.Module):
+    """Encoder, pooling and a task head; one output for regression.
+
+    `pooling="mean", head="mlp"` is the report's (section 3.1): mean over real tokens, then dropout, dense, GELU,
+    dropout, dense. `pooling="first", head="linear"` is the release's (classification_tasks.py:218-290).
+    `pooling="first", head="mlp"` is what `transformers` calls ElectraForSequenceClassification.
+    """
+
+    def __init__(self, config: EncoderConfig, num_labels: int, pooling: str, head: str) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.encoder = Encoder(config, make_embeddings(config))
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size) if head == "mlp" else None
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.output = nn.Linear(config.hidden_size, num_labels)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """(B, L) int64 ids, bool mask, int64 types -> (B, num_labels) logits."""
+        hidden = self.encoder(input_ids, attention_mask, token_type_ids)
+        if self.pooling == "mean":
+            weights = attention_mask[:, :, None].to(hidden.dtype)
+            pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+        else:
+            pooled = hidden[:, 0]
+        pooled = self.dropout(pooled)
+        if self.dense is not None:
+            pooled = self.dropout(F.gelu(self.dense(pooled)))
+        return self.output(pooled)
+
+
+def make_embeddings(config: EncoderConfig) -> Embeddings:
+    """The embedding stack of a config, before initialisation."""
+    return Embeddings(
+        config.vocab_size,
+        config.max_position_embeddings,
+        config.type_vocab_size,
+        config.embedding_size,
+        config.hidden_dropout_prob,
+    )
+
+
+def _truncated_normal(rng: np.random.Generator, shape: torch.Size, std: float) -> np.ndarray:
+    """Normal draws of the given deviation, each re-drawn until within two of them."""
+    draws = rng.standard_normal(shape)
+    while (outside := np.abs(draws) > 2).any():
+        draws[outside] = rng.standard_normal(int(outside.sum()))
+    return draws * std
+
+
+@torch.no_grad()
+def initialize_weights(model: nn.Module, rng: np.random.Generator, std: float) -> None:
+    """Give every weight its starting value, drawn on the CPU, in module order, shared modules once.
+
+    Embeddings and dense weights: normal(0, std) re-drawn beyond 2 std. Dense layers named in `GLOROT`: uniform
+    within sqrt(6 / (fan_in + fan_out)). Biases 0, LayerNorm 1 and 0.
+    Source: release modeling.py:405-407.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            if name.rsplit(".", 1)[-1] in GLOROT:
+                bound = (6 / sum(module.weight.shape)) ** 0.5
+                draws = rng.uniform(-bound, bound, module.weight.shape)
+            else:
+                draws = _truncated_normal(rng, module.weight.shape, std)
+            module.weight.copy_(torch.from_numpy(draws))
+        if isinstance(module, nn.LayerNorm):
+            module.weight.fill_(1.0)
+        if isinstance(getattr(module, "bias", None), nn.Parameter):
+            module.bias.zero_()
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Scalars in the distinct parameters of a module; a shared table counts once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def wide(logits: Tensor) -> Tensor:
+    """Logits in float32 or wider: losses are never taken in a 16-bit type, whatever autocast does."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,62 @@
+"""Numbers as text: Markdown tables, scores with their spread, differences with their interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from electra.scores.statistics import Interval
+
+NOT_MEASURED = "not measured"
+DIFFERS = "≠"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; a pipe in a cell is escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def printed_and_ours(header: Sequence[str], printed: Sequence[Sequence[str]], ours: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of printed rows, and one of ours without the columns that nothing was measured in."""
+    rows = ours or [[f"ours: {NOT_MEASURED}", *[NOT_MEASURED] * (len(header) - 1)]]
+    kept = [column for column, cells in enumerate(zip(*rows, strict=True)) if {*cells} != {NOT_MEASURED}]
+    own = markdown([header[column] for column in kept], [[row[column] for column in kept] for row in rows])
+    return f"{markdown(header, printed)}\n\n{own}"
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def spread(summary: Mapping[str, Any] | None) -> str:
+    """Mean, sample standard deviation and number of runs, in points: `53.50 ± 2.47 (5)`."""
+    if not summary or not summary.get("n"):
+        return NOT_MEASURED
+    deviation = "" if summary["sd"] is None else f" ± {100 * summary['sd']:.2f}"
+    return f"{100 * summary['mean']:.2f}{deviation} ({summary['n']})"
+
+
+def interval(found: Interval | None) -> str:
+    """A difference in points with its 95 % interval and number of pairs: `+0.31 [-0.20, +0.82] (5)`."""
+    if found is None:
+        return NOT_MEASURED
+    if found.low is None or found.high is None:
+        return f"{100 * found.mean:+.2f}, no interval ({found.n})"
+    return f"{100 * found.mean:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}] ({found.n})"
+
+
+def differs(printed: str, value: float) -> bool:
+    """Whether a recomputed value would have been printed otherwise, at the printed number of decimals."""
+    decimals = len(printed.partition(".")[2])
+    return abs(value - float(printed)) > 0.5 * 10**-decimals + 1e-9
+
+
+def beside(value: float | None, printed: str, form: str = ".2f") -> str:
+    """A recomputed value beside what was printed, marked where they differ."""
+    if value is None:
+        return f"printed {printed}" if printed else NOT_MEASURED
+    if not printed:
+        return f"{value:{form}}"
+    return f"{value:{form}} (printed {printed}{' ' + DIFFERS if differs(printed, value) else ''})"

@@ -1,0 +1,170 @@
+"""Text to ids and back: special tokens, `tokenizer.json`, fingerprint.
+
+Our native file is the ecosystem's own `tokenizer.json`, so the `tokenizers` library opens it as it stands.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from electra.files import FormatError, read_json, write_json
+from electra.ids import ID_DTYPE, MAX_VOCAB_SIZE, Ids, SpecialIds
+from electra.tokenizer import bpe
+from electra.tokenizer.count import ChunkCounter
+from electra.tokenizer.encode import TextEncoder
+from electra.tokenizer.json_format import SPECIAL_TOKENS, Vocabulary, from_json, native_vocabulary, to_json
+from electra.tokenizer.train import MIN_COUNT, Progress, learn_merges
+
+__all__ = ["FILE_NAME", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
+
+FILE_NAME = "tokenizer.json"
+MIN_VOCAB_SIZE = bpe.FIRST_MERGE_ID
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer: cased, no normalisation, no prefix space; every string round-trips.
+
+    Attributes:
+        vocab_size: number of ids, special tokens included.
+        special_ids: the ids of [PAD], [CLS], [SEP] and [MASK].
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self.special_ids = SpecialIds(*vocabulary.special)
+        self.vocab_size = len(vocabulary.names) + len(vocabulary.ids) - bpe.NUM_SPECIAL_TOKENS
+        self._encoder = TextEncoder(vocabulary.merges, vocabulary.ids)
+        self._tokens = [b""] * self.vocab_size
+        for token_id, token in zip(vocabulary.ids, bpe.token_bytes(vocabulary.merges), strict=True):
+            if token:
+                self._tokens[token_id] = token
+
+    @classmethod
+    def from_merges(cls, merges: Sequence[bpe.Merge]) -> Tokenizer:
+        """Our own tokenizer with these merges."""
+        return cls(native_vocabulary(merges))
+
+    @classmethod
+    def train(
+        cls,
+        documents: Iterable[str],
+        vocab_size: int,
+        *,
+        min_count: int = MIN_COUNT,
+        progress: Progress | None = None,
+    ) -> Tokenizer:
+        """Learn a tokenizer from documents in this process (`prepare` does it in many).
+
+        Raises:
+            ValueError: `vocab_size` is outside 260 ... 65,536.
+        """
+        num_merges = count_merges(vocab_size)
+        counter = ChunkCounter()
+        for texts in group_texts(documents):
+            counter.add(texts)
+        return cls.from_merges(learn_merges(counter.take(), num_merges, min_count=min_count, progress=progress))
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text: never a special one, whatever the text says.
+
+        Raises:
+            ValueError: the text holds a lone surrogate, which has no UTF-8.
+        """
+        return self.encode_to_array(text).tolist()
+
+    def encode_to_array(self, text: str) -> Ids:
+        """The ids of a text as a read-only uint16 array."""
+        return np.frombuffer(self._encoder.encode(text), ID_DTYPE)
+
+    def encode_to_bytes(self, text: str) -> bytes:
+        """The ids of a text as little-endian 16-bit integers."""
+        return self._encoder.encode(text)
+
+    def encode_documents(self, texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """The ids of many texts, the fast way; about a MB of text a call is best.
+
+        Returns:
+            All ids one after the other, and where each text ends among them.
+        """
+        return self._encoder.encode_documents(texts)
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """The ids of bytes that need not be UTF-8; those that are not are split like punctuation."""
+        try:
+            return self.encode(data.decode())
+        except UnicodeDecodeError:
+            return np.frombuffer(self._encoder.encode_any(data), ID_DTYPE).tolist()
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes that ids stand for; special ids stand for none."""
+        return b"".join(map(self._tokens.__getitem__, ids))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text that ids stand for, without special tokens; bytes that are not UTF-8 show as U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def token(self, token_id: int) -> str:
+        """One id as a person reads it: its text, or the name of a special token."""
+        name = self._vocabulary.names.get(int(token_id))
+        return self._tokens[token_id].decode("utf-8", "replace") if name is None else name
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides ids: the vocabulary, the pattern, and how `regex` classifies characters."""
+        content = [*self._vocabulary[:2], sorted(self._vocabulary.names.items()), self.special_ids, bpe.split_digest()]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write `tokenizer.json` (to a folder, or under the name given), complete or not at all."""
+        write_json(path / FILE_NAME if path.is_dir() else path, to_json(self._vocabulary))
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """Read a `tokenizer.json`, or the one in a folder: ours, or any byte-level BPE with GPT-2's pattern.
+
+        Raises:
+            FileNotFoundError: there is none.
+            FormatError: it is another kind of tokenizer, or lacks what a model needs.
+        """
+        file = path / FILE_NAME if path.is_dir() else path
+        if not file.exists():
+            raise FileNotFoundError(f"{file}: expected a tokenizer, found nothing; check the path")
+        try:
+            return cls(from_json(read_json(file), file))
+        except FormatError:
+            raise
+        except ValueError as error:
+            raise FormatError(f"{file}: {error}; train a tokenizer with python -m electra prepare") from None
+
+
+def count_merges(vocab_size: int) -> int:
+    """How many merges a vocabulary of this size has.
+
+    Raises:
+        ValueError: the size is outside 260 ... 65,536.
+    """
+    if not MIN_VOCAB_SIZE <= vocab_size <= MAX_VOCAB_SIZE:
+        expected = f"{MIN_VOCAB_SIZE} (special tokens and bytes) to {MAX_VOCAB_SIZE:,} (16 bits)"
+        raise ValueError(f"--vocab-size: expected {expected}, found {vocab_size:,}; choose one in that range")
+    return vocab_size - MIN_VOCAB_SIZE
+
+
+def group_texts(texts: Iterable[str], num_chars: int = 1 << 20) -> Iterator[list[str]]:
+    """Texts in groups that are worth handling together: each reaches `num_chars`, but for the last."""
+    group: list[str] = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if size >= num_chars:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

@@ -1,0 +1,186 @@
+"""The ecosystem's `tokenizer.json` for a byte-level BPE, as plain data: written in one form, read in several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from electra.files import FormatError
+from electra.ids import MAX_VOCAB_SIZE
+from electra.tokenizer import bpe
+
+SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
+_OTHER_NAMES = {"[PAD]": ("<pad>",), "[CLS]": ("<s>", "<cls>"), "[SEP]": ("</s>", "<sep>"), "[MASK]": ("<mask>",)}
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+_CHAR_TO_BYTE = {char: byte for byte, char in enumerate(bpe.BYTE_TO_CHAR)}
+
+
+class Vocabulary(NamedTuple):
+    """What a tokenizer is made of.
+
+    `merges` are numbered as in `bpe` (4-259 the bytes, 260 the first merge); `ids` says which id each of these
+    numbers has in the file: shape (4 + 256 + merges,), the first four unused. `names` are the tokens that are no
+    text, by id; `special` their ids for [PAD], [CLS], [SEP], [MASK].
+    """
+
+    merges: list[bpe.Merge]
+    ids: list[int]
+    names: dict[int, str]
+    special: tuple[int, int, int, int]
+
+
+def native_vocabulary(merges: Sequence[bpe.Merge]) -> Vocabulary:
+    """Our own numbering: special tokens 0-3, bytes 4-259, then the merges."""
+    ids = list(range(bpe.FIRST_MERGE_ID + len(merges)))
+    return Vocabulary(list(merges), ids, dict(enumerate(SPECIAL_TOKENS)), (0, 1, 2, 3))
+
+
+def printable(token: bytes) -> str:
+    """A token as the file writes it: one stand-in character a byte."""
+    return "".join(map(bpe.BYTE_TO_CHAR.__getitem__, token))
+
+
+def to_json(vocabulary: Vocabulary) -> dict[str, Any]:
+    """The content of a `tokenizer.json` that the `tokenizers` library opens as it stands.
+
+    Merges are written as "left right", which every version of the library reads.
+    """
+    text = list(map(printable, bpe.token_bytes(vocabulary.merges)))
+    of_text = zip(vocabulary.ids[bpe.NUM_SPECIAL_TOKENS :], text[bpe.NUM_SPECIAL_TOKENS :], strict=True)
+    names = dict(sorted({**vocabulary.names, **dict(of_text)}.items()))
+    _, cls, sep, _ = vocabulary.special
+    single = [_special(names[cls], 0), _sequence("A", 0), _special(names[sep], 0)]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [_added_token(n, name) for n, name in sorted(vocabulary.names.items())],
+        "normalizer": None,
+        "pre_tokenizer": _BYTE_LEVEL,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": single,
+            "pair": [*single, _sequence("B", 1), _special(names[sep], 1)],
+            "special_tokens": {names[n]: {"id": names[n], "ids": [n], "tokens": [names[n]]} for n in (cls, sep)},
+        },
+        "decoder": _BYTE_LEVEL,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {name: n for n, name in names.items()},
+            "merges": [f"{text[left]} {text[right]}" for left, right in vocabulary.merges],
+        },
+    }
+
+
+def _special(name: str, type_id: int) -> dict[str, Any]:
+    return {"SpecialToken": {"id": name, "type_id": type_id}}
+
+
+def _sequence(name: str, type_id: int) -> dict[str, Any]:
+    return {"Sequence": {"id": name, "type_id": type_id}}
+
+
+def _added_token(token_id: int, name: str) -> dict[str, Any]:
+    how = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": token_id, "content": name, **how, "special": True}
+
+
+def from_json(content: Any, file: Path) -> Vocabulary:
+    """Read a byte-level BPE with GPT-2's pattern, ours or another's.
+
+    Raises:
+        FormatError: it is another kind of tokenizer, or lacks what a model needs; the message says which.
+    """
+    try:
+        model, added = content["model"], content.get("added_tokens") or []
+        _check_kind(content, file)
+        vocab: dict[str, int] = model["vocab"]
+        names = {token["id"]: token["content"] for token in added}
+        merges = _numbered_merges(model["merges"], set(names.values()), vocab, file)
+        tokens = [printable(token) for token in bpe.token_bytes(merges)[bpe.NUM_SPECIAL_TOKENS :]]
+        names |= {vocab[name]: name for name in vocab.keys() - set(tokens)}
+        ids = [*range(bpe.NUM_SPECIAL_TOKENS), *map(vocab.__getitem__, tokens)]
+        _check_ids([*ids[bpe.NUM_SPECIAL_TOKENS :], *names], file)
+    except (KeyError, TypeError, AttributeError) as error:
+        _refuse(file, "a tokenizer.json of the tokenizers library", f"{type(error).__name__} {error}")
+    return Vocabulary(merges, ids, names, _special_ids(names, file))
+
+
+def _refuse(file: Path, expected: str, found: str) -> NoReturn:
+    raise FormatError(f"{file}: expected {expected}, found {found}; train a tokenizer with python -m electra prepare")
+
+
+def _check_kind(content: Mapping[str, Any], file: Path) -> None:
+    model = content["model"]
+    if model.get("type", "BPE") != "BPE":
+        _refuse(file, "a byte-level BPE", f"a {model['type']} model")
+    if content.get("normalizer") is not None:
+        _refuse(file, "no normalizer", f"{content['normalizer'].get('type')}")
+    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"):
+        if model.get(key):
+            _refuse(file, f"a byte-level BPE without {key}", f"{key} = {model[key]!r}")
+    pattern, prefix_space = _pattern(content.get("pre_tokenizer"))
+    if pattern != bpe.GPT2_PATTERN:
+        _refuse(file, "the GPT-2 pattern", pattern)
+    if prefix_space:
+        _refuse(file, "no space put before a text", "add_prefix_space = true")
+
+
+def _pattern(pre_tokenizer: Any) -> tuple[str, bool]:
+    """The pattern that a pre-tokenizer splits by, or what it is instead; and whether it puts a space in front."""
+    if pre_tokenizer is None:
+        return "no pre-tokenizer", False
+    steps = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
+    kinds = [step["type"] for step in steps]
+    if not kinds or kinds[-1] != "ByteLevel" or len(kinds) > 2 or kinds[0] not in ("ByteLevel", "Split"):
+        return f"the pre-tokenizer {' + '.join(kinds)}", False
+    prefix_space = bool(steps[-1].get("add_prefix_space", True))
+    own_pattern = steps[-1].get("use_regex", True)
+    if kinds[0] == "Split":
+        if own_pattern or steps[0].get("behavior") != "Isolated" or steps[0].get("invert"):
+            return f"the pre-tokenizer {' + '.join(kinds)} with other settings", prefix_space
+        return f"{next(iter(steps[0]['pattern'].values()))}", prefix_space
+    return bpe.GPT2_PATTERN if own_pattern and len(kinds) == 1 else "ByteLevel without a pattern", prefix_space
+
+
+def _numbered_merges(written: Any, added: set[str], vocab: Mapping[str, int], file: Path) -> list[bpe.Merge]:
+    """Merges by number instead of by name."""
+    missing = sum(char not in vocab for char in bpe.BYTE_TO_CHAR)
+    if missing:
+        _refuse(file, "a token for each of the 256 bytes", f"{missing} missing")
+    numbers = {printable(bytes([byte])): bpe.NUM_SPECIAL_TOKENS + n for n, byte in enumerate(bpe.BYTES_IN_ID_ORDER)}
+    merges: list[bpe.Merge] = []
+    for rank, merge in enumerate(written):
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        if left not in numbers or right not in numbers or left + right in numbers or left + right in added:
+            _refuse(file, "merges of tokens made before, each made once", f"merge {rank} of {left!r} and {right!r}")
+        merges.append((numbers[left], numbers[right]))
+        numbers[left + right] = bpe.FIRST_MERGE_ID + rank
+    return merges
+
+
+def _check_ids(ids: Sequence[int], file: Path) -> None:
+    if sorted(ids) != list(range(len(ids))):
+        _refuse(file, "each id from 0 on to be one token", f"{len(ids):,} tokens with ids up to {max(ids):,}")
+    if len(ids) > MAX_VOCAB_SIZE:
+        _refuse(file, f"at most {MAX_VOCAB_SIZE:,} ids (16 bits)", f"{len(ids):,}")
+
+
+def _special_ids(names: Mapping[int, str], file: Path) -> tuple[int, int, int, int]:
+    id_of = {name: n for n, name in names.items()}
+    found: list[int | None] = []
+    for name in SPECIAL_TOKENS:
+        found.append(next((id_of[other] for other in (name, *_OTHER_NAMES[name]) if other in id_of), None))
+    missing = [name for name, n in zip(SPECIAL_TOKENS, found, strict=True) if n is None]
+    if missing:
+        _refuse(file, "the special tokens [PAD], [CLS], [SEP] and [MASK]", f"no {', '.join(missing)}")
+    pad, cls, sep, mask = (n for n in found if n is not None)
+    return pad, cls, sep, mask

@@ -1,0 +1,184 @@
+"""Learn byte-pair merges from counted chunks: all of them in a few arrays, one merge a step.
+
+Source: Sennrich et al. 2016; order and ties as in the `tokenizers` library's trainer.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from electra.ids import ID_BITS, ID_DTYPE, MAX_VOCAB_SIZE, Ids
+from electra.tokenizer.bpe import BYTE_TO_ID, FIRST_MERGE_ID, Merge
+
+Progress = Callable[[int, int], None]  # (done, total)
+
+MIN_COUNT = 2  # a pair seen once is not worth an id
+MAX_CHUNK_BYTES = 1024  # longer chunks (base64, rules of dashes) teach nothing and cost memory: not trained on
+_LOOP_BELOW = 64  # places: calling NumPy for fewer costs more than looping, a third of the training time
+
+
+class Learned(NamedTuple):
+    """What `learn` found: the merges, and how they cut the chunks they were learned from."""
+
+    merges: list[Merge]
+    chunks: list[str]
+    counts: npt.NDArray[np.int64]  # (chunks,)
+    ids: Ids  # the ids of all chunks, one after the other
+    ends: npt.NDArray[np.int64]  # (chunks,) where each chunk ends in `ids`
+    num_left_out: int  # occurrences of chunks longer than MAX_CHUNK_BYTES
+
+
+def learn_merges(
+    chunk_counts: Mapping[str, int], num_merges: int, *, min_count: int = MIN_COUNT, progress: Progress | None = None
+) -> list[Merge]:
+    """Learn up to `num_merges` merges: always the most frequent pair; of equals, the smaller (left id, right id).
+
+    Stops early when the best pair is rarer than `min_count`. The result does not depend on the order of
+    `chunk_counts`. Counts are 64 bits wide.
+    """
+    return learn(chunk_counts, num_merges, min_count=min_count, progress=progress).merges
+
+
+def learn(
+    chunk_counts: Mapping[str, int], num_merges: int, *, min_count: int = MIN_COUNT, progress: Progress | None = None
+) -> Learned:
+    """As `learn_merges`, with the chunks as the merges cut them."""
+    chunks = [chunk for chunk in chunk_counts if len(chunk.encode()) <= MAX_CHUNK_BYTES]
+    counts = np.fromiter(map(chunk_counts.__getitem__, chunks), np.int64, len(chunks))
+    text = _Symbols(chunks, counts, max(min_count, 1))
+    merges: list[Merge] = []
+    while len(merges) < num_merges and (best := text.most_frequent_pair()) is not None:
+        merges.append(best)
+        text.merge(*best, FIRST_MERGE_ID + len(merges) - 1)
+        if progress and (len(merges) % 256 == 0 or len(merges) == num_merges):
+            progress(len(merges), num_merges)
+    ids, ends = text.remaining()
+    num_left_out = sum(chunk_counts.values()) - int(counts.sum())
+    return Learned(merges, chunks, counts, ids, ends, num_left_out)
+
+
+class _Symbols:
+    """All distinct chunks in one array of ids, linked both ways, with counts and places of each pair of neighbours.
+
+    Chunks stand between zeros, which pair with nothing. After a merge the left place holds the new id and the right
+    one a zero that no link leads to. A pair is the number left << ID_BITS | right: numeric order is the tie's order.
+    A pair with a new id is born in the merge that makes the id and in no other: its count and places are set once,
+    and from then on its count only falls; so one born below `min_count` is not kept. Queue entries and places are
+    allowed to be out of date; both are checked when they are used.
+    """
+
+    def __init__(self, chunks: Sequence[str], counts: npt.NDArray[np.int64], min_count: int) -> None:
+        self._min_count = min_count
+        encoded = [chunk.encode() for chunk in chunks]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(chunks))
+        places = np.repeat(np.arange(1, len(chunks) + 1, dtype=np.int32), lengths)
+        places += np.arange(len(places), dtype=np.int32)
+        size = len(places) + len(chunks) + 1
+        self._ids = np.zeros(size, ID_DTYPE)
+        self._ids[places] = BYTE_TO_ID[np.frombuffer(b"".join(encoded), np.uint8)]
+        self._weights = np.zeros(size, np.int64)
+        self._weights[places] = np.repeat(counts, lengths)
+        del encoded, places  # a third of the memory
+        self._next = np.arange(1, size + 1, dtype=np.int32)
+        self._previous = np.arange(-1, size - 1, dtype=np.int32)
+        self._chunk_ends = np.cumsum(lengths + 1)  # the zero after each
+        self._counts: dict[int, int] = {}
+        self._places: dict[int, Any] = {}
+        self._queue: list[tuple[int, int]] = []
+        left = np.flatnonzero((self._ids[:-1] != 0) & (self._ids[1:] != 0)).astype(np.int32)
+        pairs = self._ids[left].astype(np.uint32) << ID_BITS | self._ids[left + 1]
+        for pair, count, where in _group(pairs, self._weights[left], left):
+            self._add(pair, count, where)
+
+    def _add(self, pair: int, count: int, places: Any) -> None:
+        if count < self._min_count:
+            return
+        self._counts[pair] = count
+        self._places[pair] = places
+        heapq.heappush(self._queue, (-count, pair))
+
+    def most_frequent_pair(self) -> Merge | None:
+        """The pair to merge next; None when all are rarer than `min_count`."""
+        while self._queue:
+            count, pair = -self._queue[0][0], self._queue[0][1]
+            current = self._counts[pair]
+            if current == count:
+                return divmod(pair, MAX_VOCAB_SIZE) if count >= self._min_count else None
+            heapq.heapreplace(self._queue, (-current, pair))
+        return None
+
+    def merge(self, left: int, right: int, new: int) -> None:
+        """Put `new` wherever `left` stands before `right`, from left to right, and keep all counts true."""
+        heapq.heappop(self._queue)
+        pair = left << ID_BITS | right
+        first, second = self._occurrences(pair, left, right)
+        del self._counts[pair]
+        ids, weights, after = self._ids, self._weights[first], self._next[second]
+        ids[first], ids[second] = new, 0
+        self._next[first], self._previous[after] = after, first
+        before = self._previous[first]
+        for neighbour, count, places in _group(ids[before], weights, before):
+            if neighbour:
+                old = right if neighbour == new else neighbour  # a merged pair before this one
+                self._subtract(old << ID_BITS | left, count)
+                self._add(neighbour << ID_BITS | new, count, places)
+        for neighbour, count, places in _group(ids[after], weights, first):
+            if neighbour and neighbour != new:  # the pair of two new ids is counted above
+                self._subtract(right << ID_BITS | neighbour, count)
+                self._add(new << ID_BITS | neighbour, count, places)
+
+    def _subtract(self, pair: int, count: int) -> None:
+        if pair in self._counts:  # all but the pair being merged and rare ones
+            self._counts[pair] -= count
+
+    def _occurrences(self, pair: int, left: int, right: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        first = np.asarray(self._places.pop(pair), np.int32)
+        first = first[self._ids[first] == left]
+        first = first[self._ids[self._next[first]] == right]
+        if left == right:
+            first = self._every_other(first)
+        return first, self._next[first]
+
+    def _every_other(self, places: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Of overlapping pairs, as in "aaa", those that merging from the left finds."""
+        kept, taken = [], -1
+        for place in np.sort(places).tolist():
+            if place != taken:
+                kept.append(place)
+                taken = int(self._next[place])
+        return np.array(kept, np.int32)
+
+    def remaining(self) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """The ids of all chunks one after the other, and where each chunk ends."""
+        alive = self._ids != 0
+        return self._ids[alive], np.cumsum(alive, dtype=np.int64)[self._chunk_ends]
+
+
+def _group(
+    keys: npt.NDArray[Any], weights: npt.NDArray[np.int64], places: npt.NDArray[np.int32]
+) -> Iterator[tuple[int, int, Any]]:
+    """Each distinct key with the sum of its weights and its places."""
+    if len(keys) < _LOOP_BELOW:
+        groups: dict[int, tuple[list[int], list[int]]] = {}
+        for key, weight, place in zip(keys.tolist(), weights.tolist(), places.tolist(), strict=True):
+            found = groups.get(key)
+            if found is None:
+                groups[key] = [weight], [place]
+            else:
+                found[0].append(weight)
+                found[1].append(place)
+        for key, (some_weights, some_places) in groups.items():
+            yield key, sum(some_weights), some_places
+        return
+    order = np.argsort(keys, kind="stable")
+    keys, places = keys[order], places[order]
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    sums = np.add.reduceat(weights[order], starts)
+    bounds = [*starts.tolist(), len(keys)]
+    for n, (key, weight) in enumerate(zip(keys[starts].tolist(), sums.tolist(), strict=True)):
+        yield key, weight, places[bounds[n] : bounds[n + 1]]

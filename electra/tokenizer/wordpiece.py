@@ -1,0 +1,193 @@
+"""The release's uncased WordPiece tokenizer, from a `vocab.txt`, so that released models can be used.
+
+Source: release model/tokenization.py. Departs: words longer than 100 characters are [UNK] (the release allows 200);
+100 is what the ecosystem's tokenizer of the released models does.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from electra.files import FormatError, atomic_write, read_json
+from electra.ids import ID_DTYPE, MAX_VOCAB_SIZE, Ids, SpecialIds
+from electra.tokenizer.byte_level import FILE_NAME, SPECIAL_TOKENS, Tokenizer
+
+VOCAB_NAME = "vocab.txt"
+UNKNOWN = "[UNK]"
+MAX_WORD_CHARS = 100
+_SPACES = re.compile("[ \t\n\r\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+_CJK_BLOCKS = (
+    range(0x3400, 0x4DC0),
+    range(0x4E00, 0xA000),
+    range(0xF900, 0xFB00),
+    range(0x20000, 0x2A6E0),
+    range(0x2A700, 0x2CEB0),
+    range(0x2F800, 0x2FA20),
+)
+_CACHED_PIECES = 1 << 18
+_UNCASED = {"do_lower_case": True, "strip_accents": True, "tokenize_chinese_chars": True}
+
+
+def _is_removed(char: str) -> bool:
+    """Control, format, private-use, unassigned and surrogate code points, and the replacement character."""
+    return char == "\ufffd" or unicodedata.category(char).startswith("C")
+
+
+def _is_cjk(char: str) -> bool:
+    return any(ord(char) in block for block in _CJK_BLOCKS)
+
+
+def _is_punctuation(char: str) -> bool:
+    """ASCII that is neither letter nor digit, and Unicode's punctuation."""
+    return (char.isascii() and char.isprintable() and not char.isalnum()) or unicodedata.category(char).startswith("P")
+
+
+def _without_accents(word: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFD", word) if unicodedata.category(c) != "Mn")
+
+
+def split_words(text: str) -> Iterator[str]:
+    """Words in lower case and without accents; each punctuation mark and each CJK character is a word.
+
+    Source: release tokenization.py, BasicTokenizer.
+    """
+    kept = "".join(f" {c} " if _is_cjk(c) else c for c in _SPACES.sub(" ", text) if not _is_removed(c))
+    for run in kept.split():
+        start = 0
+        run = _without_accents(run.lower())
+        for end, char in enumerate(run):
+            if _is_punctuation(char):
+                yield from filter(None, (run[start:end], char))
+                start = end + 1
+        yield from filter(None, (run[start:],))
+
+
+class WordPieceTokenizer:
+    """Text <-> ids with a WordPiece vocabulary. Lower case, accents and spacing are lost.
+
+    Attributes:
+        vocab_size: number of ids, special tokens included.
+        special_ids: the ids of [PAD], [CLS], [SEP] and [MASK].
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = list(words)
+        self._ids = {word: number for number, word in enumerate(words)}
+        self._encode_piece = functools.lru_cache(_CACHED_PIECES)(self._encode_run)
+        self.vocab_size = len(words)
+        self.special_ids = SpecialIds(*map(self._ids.__getitem__, SPECIAL_TOKENS))
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text: never [PAD], [CLS], [SEP] or [MASK], whatever the text says; [UNK] where no words fit."""
+        return self.encode_to_array(text).tolist()
+
+    def encode_to_array(self, text: str) -> Ids:
+        """The ids of a text as a read-only uint16 array."""
+        return np.frombuffer(self.encode_to_bytes(text), ID_DTYPE)
+
+    def encode_to_bytes(self, text: str) -> bytes:
+        """The ids of a text as little-endian 16-bit integers."""
+        return b"".join(map(self._encode_piece, _SPACES.split(text)))
+
+    def _encode_run(self, run: str) -> bytes:
+        ids = [number for word in split_words(run) for number in self._pieces(word)]
+        return np.array(ids, ID_DTYPE).tobytes()
+
+    def _pieces(self, word: str) -> list[int]:
+        """A word as the longest known pieces from left to right; [UNK] if one is missing or the word too long.
+
+        Source: release tokenization.py, WordpieceTokenizer.
+        """
+        unknown = [self._ids[UNKNOWN]]
+        if len(word) > MAX_WORD_CHARS:
+            return unknown
+        ids: list[int] = []
+        start = 0
+        while start < len(word):
+            prefix = "##" if start else ""
+            ends = range(len(word), start, -1)
+            end = next((end for end in ends if prefix + word[start:end] in self._ids), None)
+            if end is None:
+                return unknown
+            ids.append(self._ids[prefix + word[start:end]])
+            start = end
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The words that ids stand for, a space between two, without special tokens."""
+        words = (self._words[number] for number in ids if number not in self.special_ids)
+        return " ".join(words).replace(" ##", "")
+
+    def token(self, token_id: int) -> str:
+        """One id as the vocabulary writes it; "##" means that it continues a word."""
+        return self._words[token_id]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides ids: the words, and the version of Python's Unicode tables."""
+        content = ["wordpiece", MAX_WORD_CHARS, unicodedata.unidata_version, self._words]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write `vocab.txt` (to a folder, or under the name given), complete or not at all."""
+        with atomic_write(path / VOCAB_NAME if path.is_dir() else path) as file:
+            file.write("".join(f"{word}\n" for word in self._words).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> WordPieceTokenizer:
+        """Read a `vocab.txt`, or the one in a folder.
+
+        Raises:
+            FileNotFoundError: there is none.
+            FormatError: it is no vocabulary of the uncased kind.
+        """
+        file = path / VOCAB_NAME if path.is_dir() else path
+        _check_uncased(file.parent / "tokenizer_config.json")
+        try:
+            words = [line.strip() for line in file.read_bytes().decode().removesuffix("\n").split("\n")]
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{file}: expected UTF-8, found byte {error.start} undecodable; restore it") from None
+        missing = sorted({*SPECIAL_TOKENS, UNKNOWN} - set(words))
+        if missing:
+            raise FormatError(f"{file}: expected one word a line with {', '.join(missing)}, found none such; "
+                              "name a WordPiece vocabulary")  # fmt: skip
+        if len(words) > MAX_VOCAB_SIZE or len(set(words)) < len(words):
+            found = f"{len(words):,} lines, {len(set(words)):,} of them different"
+            raise FormatError(f"{file}: expected at most {MAX_VOCAB_SIZE:,} different words, found {found}; "
+                              "name another vocabulary")  # fmt: skip
+        return cls(words)
+
+
+def _check_uncased(config: Path) -> None:
+    """Refuse a vocabulary whose own settings, where it has some, say that it is not for lower-cased text."""
+    settings = read_json(config) if config.exists() else {}
+    for name, value in _UNCASED.items():
+        if settings.get(name, value) not in (value, None):
+            raise FormatError(f"{config}: expected {name} {value} (only the uncased tokenizer is here), "
+                              f"found {settings[name]}; convert the text and make a tokenizer of its own")  # fmt: skip
+
+
+def tokenizer_file(path: Path) -> Path:
+    """The file that holds the tokenizer: `path` itself, or a folder's vocab.txt, or its tokenizer.json."""
+    if not path.is_dir():
+        return path
+    return path / VOCAB_NAME if (path / VOCAB_NAME).exists() else path / FILE_NAME
+
+
+def load_tokenizer(path: Path) -> Tokenizer | WordPieceTokenizer:
+    """The tokenizer in a file or folder: WordPiece from a vocab.txt, byte-level BPE from a tokenizer.json.
+
+    Raises:
+        FileNotFoundError: there is none.
+        FormatError: it is damaged or of another kind.
+    """
+    file = tokenizer_file(path)
+    return WordPieceTokenizer.load(file) if file.suffix == ".txt" else Tokenizer.load(file)

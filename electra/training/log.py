@@ -1,0 +1,248 @@
+"""The log of a run: metrics.jsonl is the source of truth, provenance.json says where its numbers come from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from electra.files import FormatError, atomic_write
+
+HELD_OUT = "held-out"
+
+
+class DamagedLine(NamedTuple):
+    """A line of a JSONL file that holds no JSON object."""
+
+    number: int  # from 1
+    text: str  # its first characters
+    is_cut_short: bool  # the last line, without an end: a killed process left it
+
+
+def parse_lines(path: Path) -> tuple[list[dict[str, Any]], list[DamagedLine]]:
+    """The records of a JSONL file in order, and the lines that are none."""
+    records: list[dict[str, Any]] = []
+    damaged = []
+    lines = path.read_text(errors="replace").split("\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line) if line else None
+        except json.JSONDecodeError:
+            record = line
+        if isinstance(record, dict):
+            records.append(record)
+        elif line:
+            damaged.append(DamagedLine(number, line[:40], number == len(lines)))
+    return records, damaged
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics.jsonl, in order; a last line cut short by a kill is left out.
+
+    Raises:
+        FormatError: another line is not a JSON object; it is named.
+    """
+    records, damaged = parse_lines(path)
+    for line in damaged:
+        if not line.is_cut_short:
+            raise FormatError(f"{path}:{line.number}: expected a JSON object, found {line.text!r}; remove the line")
+    return records
+
+
+def metrics_until(run_dir: Path, step: int) -> list[dict[str, Any]]:
+    """What a run has logged up to a step, evaluations included; nothing if it is new."""
+    path = run_dir / "metrics.jsonl"
+    return [record for record in read_metrics(path) if record["step"] <= step] if path.exists() else []
+
+
+def evaluations(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The held-out records among some."""
+    return [record for record in records if record.get("split") == HELD_OUT]
+
+
+class RunLog:
+    """A run's metrics.jsonl, one JSON object a line, and what the person watching sees of it.
+
+    On resume, what came after the checkpoint is cut back first, so that each step stands there once.
+
+    Args:
+        run_dir: folder of the run.
+        step: of the checkpoint the run goes on from.
+        last_step: where the progress bar ends.
+        track: service to mirror the records to, or "".
+        enabled: False on all ranks but the first: nothing is written or shown.
+    """
+
+    def __init__(self, run_dir: Path, step: int, last_step: int, track: str = "", enabled: bool = True) -> None:
+        self._path, self._enabled = run_dir / "metrics.jsonl", enabled
+        kept = metrics_until(run_dir, step)
+        self.evaluations = evaluations(kept)
+        if enabled:
+            with atomic_write(self._path) as file:
+                file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
+        self._started, self._first, self._last = time.monotonic(), step, last_step
+        self._mirror = tracker(track if enabled else "", run_dir)
+        self._bar = tqdm(total=last_step, initial=step, unit="update", disable=None if enabled else True, smoothing=0.1)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+        with open(self._path, "a") as file:
+            file.write(json.dumps(plain) + "\n")
+        self._mirror(plain)
+
+    def training(self, step: int, record: dict[str, Any]) -> None:
+        """Append a training record and show it beside the progress bar; what is not finite is written as null."""
+        if self._enabled:
+            self._write({"step": step, **record})
+            self._bar.set_postfix_str(progress_line(record), refresh=False)
+            if self._bar.disable:  # no terminal: a line at a time for whoever reads the file
+                seconds_left = (time.monotonic() - self._started) / (step - self._first) * (self._last - step)
+                left = tqdm.format_interval(seconds_left)
+                self.say(f"update {step:,} of {self._last:,}: {progress_line(record)}, {left} left")
+
+    def advance(self, step: int) -> None:
+        """Move the progress bar to a step."""
+        self._bar.update(step - self._bar.n)
+
+    def held_out(self, step: int, metrics: dict[str, Any]) -> None:
+        """Append a held-out record and print its line."""
+        self._write({"step": step, "split": HELD_OUT, **metrics})
+        self.evaluations.append({"step": step, **metrics})
+        self.say(held_out_line(step, metrics))
+
+    def say(self, text: str) -> None:
+        """Print above the progress bar."""
+        if self._enabled:
+            tqdm.write(text)
+            sys.stdout.flush()
+
+
+def tracker(service: str, run_dir: Path) -> Callable[[dict[str, Any]], None]:
+    """A function that mirrors records to Weights & Biases or TensorBoard, or does nothing for "".
+
+    Raises:
+        FileNotFoundError: the service's package is not installed.
+    """
+    if not service:
+        return lambda record: None
+    try:
+        if service == "wandb":
+            import wandb
+
+            run = wandb.init(project="electra", name=run_dir.name, dir=run_dir, resume="allow")
+            return lambda record: run.log(_scalars(record), step=record["step"])
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise FileNotFoundError(f"--track {service}: expected the package {error.name}, found none; "
+                                "pip install -e '.[track]'") from None  # fmt: skip
+    writer = SummaryWriter(run_dir)
+
+    def write(record: dict[str, Any]) -> None:
+        for name, value in _scalars(record).items():
+            writer.add_scalar(name, value, record["step"])
+
+    return write
+
+
+def _scalars(record: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a record, held-out ones under their own prefix."""
+    prefix = f"{record['split']}/" if "split" in record else ""
+    return {prefix + name: value for name, value in record.items() if isinstance(value, int | float) and name != "step"}
+
+
+class Meter:
+    """Means an update of what is added, kept on the device and read only at logging time; and the speed."""
+
+    def __init__(self, step: int, tokens_per_update: int) -> None:
+        self._step, self._tokens_per_update = step, tokens_per_update
+        self._sums: dict[str, Tensor] = {}
+        self._started = time.monotonic()
+
+    def add(self, **values: Tensor) -> None:
+        """Add scalars to their sums; micro-batches add their shares."""
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach()
+
+    def read(self, step: int) -> dict[str, float]:
+        """Means an update since the last reading, with `tokens_per_second`; starts a new interval at `step`."""
+        num_updates, seconds = step - self._step, time.monotonic() - self._started
+        means = {name: total.item() / num_updates for name, total in self._sums.items()}
+        means["tokens_per_second"] = num_updates * self._tokens_per_update / seconds
+        self._step, self._sums, self._started = step, {}, time.monotonic()
+        return means
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave the time inside out of the speed: it is not training."""
+        paused = time.monotonic()
+        yield
+        self._started += time.monotonic() - paused
+
+
+def progress_line(record: Mapping[str, float]) -> str:
+    """What the progress bar shows of a training record: both losses apart, speed, memory and rate."""
+    return (
+        f"masked_lm_loss {record['masked_lm_loss']:.3f}, disc_loss {record['disc_loss']:.4f}, "
+        f"{record['tokens_per_second']:,.0f} tokens/s, {record['peak_memory_bytes'] / 2**30:.1f} GiB, "
+        f"lr {record['learning_rate']:.2e}"
+    )
+
+
+def held_out_line(step: int, metrics: Mapping[str, float]) -> str:
+    """The one line an evaluation prints; metrics.jsonl has every number."""
+    line = (
+        f"update {step:,}, held out: loss on [MASK] {metrics['masked_only_lm_loss']:.3f} "
+        f"(unigram entropy {metrics['unigram_entropy']:.3f})"
+    )
+    if "disc_loss" not in metrics:
+        return line
+    return (
+        f"{line}, disc_loss {metrics['disc_loss']:.4f} (base rate {metrics['disc_base_rate_entropy']:.4f}), disc_auc "
+        f"{metrics['disc_auc']:.3f} [{metrics['disc_auc_low']:.3f}, {metrics['disc_auc_high']:.3f}]"
+    )
+
+
+def commit() -> str:
+    """The commit of the running code, "-dirty" if files differ from it, "unknown" outside a git checkout."""
+    folder = Path(__file__).resolve().parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def processor() -> str:
+    """The processor's model, where Linux tells it, or its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def provenance(command: Sequence[str], device: torch.device) -> dict[str, str | int]:
+    """Commit, command, versions and hardware of this process, as plain JSON values."""
+    on_cuda = device.type == "cuda"
+    return {
+        "commit": commit(),
+        "command": " ".join(command),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": torch.cuda.get_device_name(device) if on_cuda else processor(),
+        "device_type": device.type,
+        "num_devices": torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1,
+        "num_threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,332 @@
+"""Documents out of files: `electra.data.corpus`, `electra.data.archives`."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import itertools
+import json
+import lzma
+import pickle
+import tarfile
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from electra.data import corpus
+from electra.data.archives import SKIP_REMEDY, BadDocument
+from electra.data.corpus import find_files, list_units, read_unit, text_size
+from electra.data.demo_text import standard_library_documents
+from electra.files import FormatError
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+TEXTS = ["One, with é.\n\nTwo lines.", "漢字", "third\n"]
+
+
+def tar_of(files: dict[str, bytes], format: int = tarfile.GNU_FORMAT) -> bytes:
+    """An uncompressed tar; a name that ends in "/" is a folder."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def inner_archive(texts: list[str], prefix: str = "") -> bytes:
+    """What OpenWebText keeps in one `urlsf_subsetNN-M_data.xz`."""
+    files = {f"{prefix}{n:07d}-{n:032x}.txt": text.encode() for n, text in enumerate(texts)}
+    return lzma.compress(tar_of(files))
+
+
+def read(
+    *sources: Path, skip_bad: bool = False, separator: str = "", text_field: str = "text"
+) -> tuple[list[str], Counter[str]]:
+    """All documents of some sources, and what was left out."""
+    skipped: Counter[str] = Counter()
+    units = list_units(sources, document_separator=separator)
+    read_one = partial(read_unit, skip_bad=skip_bad, document_separator=separator, text_field=text_field)
+    return [text for unit in units for text in read_one(unit, skipped)], skipped
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+# --- layouts ----------------------------------------------------------------------------------------------
+
+
+def test_the_original_archive_is_read_in_its_own_order(tmp_path: Path):
+    members = {
+        "openwebtext/": b"",
+        "openwebtext/urlsf_subset00-1000_data.xz": inner_archive(["a", "b"]),
+        "openwebtext/urlsf_subset00-1_data.xz": inner_archive(["c"], prefix="./"),
+        "openwebtext/urlsf_subset00-2_data.xz.lock": b"stray",
+        "openwebtext/README": b"no document",
+    }
+    path = write(tmp_path / "openwebtext.tar.xz", lzma.compress(tar_of(members)))
+    assert read(path) == (["a", "b", "c"], Counter())
+
+
+def test_the_extracted_folder_is_read_by_name(tmp_path: Path):
+    for name, texts in (("urlsf_subset01-1", ["d"]), ("urlsf_subset00-2", ["c"]), ("urlsf_subset00-10", ["a", "b"])):
+        write(tmp_path / "openwebtext" / f"{name}_data.xz", inner_archive(texts))
+    write(tmp_path / "openwebtext" / "urlsf_subset00-2_data.xz.lock", b"stray")
+    assert read(tmp_path)[0] == ["a", "b", "c", "d"]
+
+
+def test_the_newer_distribution_of_plain_tars_is_read(tmp_path: Path):
+    for n in range(3):
+        members = {f"openwebtext/urlsf_subset0{n}-1_data.xz": inner_archive([f"{n}a", f"{n}b"])}
+        write(tmp_path / "subsets" / f"urlsf_subset0{n}.tar", tar_of(members))
+    assert read(tmp_path / "subsets")[0] == ["0a", "0b", "1a", "1b", "2a", "2b"]
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_folder_of_text_holds_one_document_a_file(packing: str, tmp_path: Path):
+    for n, text in enumerate(TEXTS):
+        write(tmp_path / f"{n % 2}" / f"{n}.txt{packing}", PACKERS[packing](text.encode()))
+    write(tmp_path / "notes.md", b"not read")
+    assert read(tmp_path)[0] == [TEXTS[0], TEXTS[2], TEXTS[1]]
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_separators_stand_between_the_documents_of_a_file(packing: str, tmp_path: Path):
+    content = "\n<|end|>\n".join(TEXTS) + "\n<|end|>\n"
+    path = write(tmp_path / f"all.txt{packing}", PACKERS[packing](content.encode()))
+    documents, skipped = read(path, separator="<|end|>")
+    assert documents == [text.strip("\n") for text in TEXTS]
+    assert skipped == {"empty": 1}  # after the last separator
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+@pytest.mark.parametrize("suffix", [".jsonl", ".ndjson"])
+def test_jsonl_holds_one_document_a_line(packing: str, suffix: str, tmp_path: Path):
+    lines = [json.dumps({"body": text, "id": n}, ensure_ascii=n == 1) for n, text in enumerate(TEXTS)]
+    path = write(tmp_path / f"all{suffix}{packing}", PACKERS[packing]("\r\n".join([*lines, "", ""]).encode()))
+    assert read(path, text_field="body") == (TEXTS, Counter())
+
+
+@pytest.mark.parametrize("name", ["docs.tar", "docs.tar.gz", "docs.tgz", "docs.tar.bz2", "docs.tbz2", "docs.txz"])
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+def test_archives_of_text_are_read(name: str, format: int, tmp_path: Path):
+    long_name = ("a/" * 30 + "b" * 95 if format == tarfile.USTAR_FORMAT else "é" * 150) + ".txt"
+    members = {"./one.txt": b"one", long_name: b"two", "skip.md": b"three", "four.txt": b"x" * 512}
+    packing = next((packing for packing in (".gz", ".bz2", ".xz") if name.endswith(packing[1:])), "")
+    path = write(tmp_path / name, PACKERS[packing](tar_of(members, format)))
+    assert read(path)[0] == ["one", "two", "x" * 512]
+
+
+def test_the_real_layouts_are_read(real_data: Path):
+    documents = read(real_data / "openwebtext-real-documents")[0]
+    assert len(documents) == 4
+    units = list_units([real_data / "openwebtext-mini.tar.xz"])
+    first = next(units)
+    assert first.name.startswith(f"{real_data / 'openwebtext-mini.tar.xz'}:")
+    assert len(list(read_unit(first, Counter()))) == 100
+
+
+def test_long_files_are_cut_where_documents_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(corpus, "BLOCK_BYTES", 40)
+    monkeypatch.setattr(corpus, "_READ_BYTES", 7)
+    texts = [f"document {n} " + "x" * (n * 11 % 60) for n in range(20)]
+    lines = write(tmp_path / "a.jsonl", "".join(json.dumps({"text": text}) + "\n" for text in texts).encode())
+    plain = write(tmp_path / "b.txt", "<>".join(texts).encode())
+    assert len(list(list_units([lines]))) > 5
+    assert len(list(list_units([plain], document_separator="<>"))) > 5
+    assert read(lines)[0] == read(plain, separator="<>")[0] == texts
+    for path, separator in ((lines, ""), (plain, "<>")):
+        units = list(list_units([path], document_separator=separator))
+        whole = path.read_bytes()
+        assert all(whole[unit.offset :].startswith(unit.data) for unit in units)
+        assert all(unit.first_line == 1 + whole[: unit.offset].count(b"\n") for unit in units)
+
+
+def test_no_archive_is_unpacked_to_disk_and_units_can_be_sent_to_workers(tmp_path: Path):
+    path = write(tmp_path / "in" / "o.tar", tar_of({"u-1_data.xz": inner_archive(TEXTS)}))
+    units = [pickle.loads(pickle.dumps(unit)) for unit in list_units([path])]
+    assert [text for unit in units for text in read_unit(unit, Counter())] == TEXTS
+    assert [file.name for file in tmp_path.rglob("*")] == ["in", "o.tar"]
+
+
+def test_sizes_are_exact_for_plain_text_and_thrice_the_packed_bytes_else(tmp_path: Path):
+    plain = write(tmp_path / "a.txt", b"12345")
+    packed = write(tmp_path / "b_data.xz", inner_archive(TEXTS))
+    outer = write(tmp_path / "c.tar", tar_of({"u_data.xz": inner_archive(TEXTS)}))
+    texts = write(tmp_path / "d.tar", tar_of({"u.txt": b"12345"}))
+    assert text_size(plain) == 5
+    assert text_size(packed) == 3 * packed.stat().st_size
+    assert (text_size(outer), text_size(texts)) == (3 * outer.stat().st_size, texts.stat().st_size)
+
+
+# --- what is left out -------------------------------------------------------------------------------------
+
+
+def test_documents_without_a_visible_character_are_counted_and_left_out(tmp_path: Path):
+    path = write(tmp_path / "u_data.xz", inner_archive(["", " \n\t", "x", "\u3000"]))
+    assert read(path) == (["x"], {"empty": 3})
+
+
+def refused(tmp_path: Path, path: Path, message: str, reason: str, kept: list[str], separator: str = "") -> None:
+    """Reading stops with `message`; with `skip_bad` it counts `reason` once and keeps `kept`."""
+    with pytest.raises(BadDocument) as raised:
+        read(path, separator=separator)
+    assert str(raised.value).replace(str(tmp_path) + "/", "") == f"{message}; {SKIP_REMEDY}"
+    assert raised.value.reason == reason
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+    assert read(path, skip_bad=True, separator=separator) == (kept, {reason: 1})
+
+
+def test_a_truncated_xz_is_refused_by_size_or_counted(tmp_path: Path):
+    whole = lzma.compress(tar_of({"0.txt": b"kept", "1.txt": bytes(range(48, 122)) * 40}), check=lzma.CHECK_CRC32)
+    path = write(tmp_path / "u-1_data.xz", whole[:-40])
+    message = f"u-1_data.xz: expected a whole compressed file, found its end at byte {len(whole) - 40:,}"
+    with pytest.raises(BadDocument) as raised:
+        read(path)
+    assert str(raised.value) == f"{tmp_path}/{message}; {SKIP_REMEDY}"
+    assert read(path, skip_bad=True)[1] == {"damaged archive": 1}
+
+
+def test_a_truncated_inner_xz_is_named_with_its_archive(tmp_path: Path):
+    inner = inner_archive(TEXTS)
+    members = {"u-1_data.xz": inner[:-30], "u-2_data.xz": inner_archive(["good"])}
+    path = write(tmp_path / "o.tar", tar_of(members))
+    message = f"o.tar:u-1_data.xz: expected a whole compressed file, found its end at byte {len(inner) - 30}"
+    refused(tmp_path, path, message, "damaged archive", read(path, skip_bad=True)[0])
+    assert read(path, skip_bad=True)[0][-1] == "good"
+
+
+@pytest.mark.parametrize("packing", [".gz", ".bz2", ".xz"])
+def test_a_truncated_jsonl_keeps_the_lines_before_the_damage(
+    packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(corpus, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(corpus, "_READ_BYTES", 100)
+    lines = "".join(json.dumps({"text": f"{n} {n**40}"}) + "\n" for n in range(2000)).encode()
+    packed = PACKERS[packing](lines)
+    path = write(tmp_path / f"a.jsonl{packing}", packed[: len(packed) * 3 // 4])
+    with pytest.raises(BadDocument, match=f"a.jsonl{packing}: expected a whole compressed file, found its end at byte"):
+        read(path)
+    documents, skipped = read(path, skip_bad=True)
+    assert skipped == {"damaged archive": 1}
+    assert packing == ".bz2" or len(documents) > 500
+    assert documents == [f"{n} {n**40}" for n in range(len(documents))]
+
+
+@pytest.mark.parametrize("packing", [".gz", ".bz2", ".xz"])
+def test_damaged_packing_is_named(packing: str, tmp_path: Path):
+    packed = bytearray(PACKERS[packing](b"some text that is long enough " * 20))
+    packed[len(packed) // 2] ^= 0xFF
+    path = write(tmp_path / f"a.txt{packing}", bytes(packed))
+    with pytest.raises(BadDocument, match=rf"a.txt{packing}: expected a whole compressed file, found .*; repair it"):
+        read(path)
+    assert read(path, skip_bad=True) == ([], {"damaged archive": 1})
+
+
+def test_a_corrupt_inner_tar_is_named_with_its_offset(tmp_path: Path):
+    content = bytearray(tar_of({"0.txt": b"kept", "1.txt": b"lost", "2.txt": b"lost too"}))
+    content[1024 + 100] ^= 0x40  # in the second header, whose checksum no longer fits
+    path = write(tmp_path / "u-1_data.xz", lzma.compress(bytes(content)))
+    message = "u-1_data.xz: expected a tar header, found bad checksum at offset 1,024"
+    refused(tmp_path, path, message, "damaged archive", ["kept"])
+
+
+@pytest.mark.parametrize("cut", [512 + 100, 1024, 1024 + 512])
+def test_a_tar_that_ends_early_is_named_with_its_offset(cut: int, tmp_path: Path):
+    path = write(tmp_path / "u-1_data.xz", lzma.compress(tar_of({"0.txt": b"kept", "1.txt": b"lost"})[:cut]))
+    message = f"u-1_data.xz: expected a whole tar archive, found its end at offset {cut:,}"
+    refused(tmp_path, path, message, "damaged archive", ["kept"] if cut >= 1024 else [])
+
+
+def test_an_xz_that_is_no_tar_is_refused(tmp_path: Path):
+    path = write(tmp_path / "u-1_data.xz", lzma.compress(b"just text " * 100))
+    message = "u-1_data.xz: expected a tar header, found bad checksum at offset 0"
+    refused(tmp_path, path, message.replace("bad checksum", bad_header(path)), "damaged archive", [])
+
+
+def bad_header(path: Path) -> str:
+    """What `tarfile` says of the first header."""
+    with pytest.raises(tarfile.HeaderError) as raised:
+        tarfile.TarInfo.frombuf(lzma.decompress(path.read_bytes())[:512], "utf-8", "surrogateescape")
+    return str(raised.value)
+
+
+def test_invalid_utf8_is_named_by_file_and_byte(tmp_path: Path):
+    files = {"0.txt": b"good", "1.txt": "é".encode() + b"ab\xff", "2.txt": b"good too"}
+    path = write(tmp_path / "u-1_data.xz", lzma.compress(tar_of(files)))
+    message = "u-1_data.xz:1.txt: expected UTF-8, found byte 0xff at offset 4"
+    refused(tmp_path, path, message, "invalid UTF-8", ["good", "good too"])
+
+
+def test_invalid_utf8_in_a_cut_file_is_named_by_its_place_in_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(corpus, "BLOCK_BYTES", 8)
+    monkeypatch.setattr(corpus, "_READ_BYTES", 4)
+    path = write(tmp_path / "a.txt", b"one##\n\ntwo##three##f\xe9our##five")
+    message = f"a.txt: expected UTF-8, found byte 0xe9 at offset {path.read_bytes().index(0xE9)}"
+    refused(tmp_path, path, message, "invalid UTF-8", ["one", "two", "three", "five"], separator="##")
+    jsonl = write(tmp_path / "b.jsonl", b'{"text": "one"}\n\n{"text": "tw\xff"}\n')
+    message = f"b.jsonl, line 3: expected UTF-8, found byte 0xff at offset {jsonl.read_bytes().index(0xFF)}"
+    refused(tmp_path, jsonl, message, "invalid UTF-8", ["one"])
+
+
+@pytest.mark.parametrize(
+    ("line", "found", "reason"),
+    [
+        ('{"text": ', "found Expecting value: line 1 column 10 (char 9)", "bad JSON line"),
+        ('["text"]', "found list", "no text field"),
+        ('{"body": "x", "id": 3}', "found body, id", "no text field"),
+        ('{"text": 3}', "found text", "no text field"),
+        ("{}", "found no field", "no text field"),
+        ('{"text": "x", "id": ' + "9" * 5000 + "}", "found Exceeds the limit", "bad JSON line"),
+        ("[" * 100_000, "found maximum recursion depth exceeded", "bad JSON line"),
+    ],
+)
+def test_bad_json_lines_are_named(line: str, found: str, reason: str, tmp_path: Path):
+    path = write(tmp_path / "a.jsonl", f'{{"text": "good"}}\n{line}\n'.encode())
+    with pytest.raises(BadDocument) as raised:
+        read(path)
+    expected = f"{path}, line 2: expected a JSON object with its text in 'text', {found}"
+    assert str(raised.value).startswith(expected)
+    assert raised.value.reason == reason
+    assert read(path, skip_bad=True) == (["good"], {reason: 1})
+
+
+def test_lone_surrogates_in_json_are_named(tmp_path: Path):
+    path = write(tmp_path / "a.jsonl", rb'{"text": "ab\ud83d"}' + b"\n")
+    message = "a.jsonl, line 1: expected Unicode text, found the lone surrogate U+D83D at character 2"
+    refused(tmp_path, path, message, "lone surrogate", [])
+
+
+def test_missing_and_foreign_sources_are_refused(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/no: expected a file or a folder of text, found nothing"):
+        next(find_files(tmp_path / "no"))
+    with pytest.raises(
+        FormatError, match=r"a.pdf: expected a name that ends in .txt, .jsonl, .* found a.pdf; rename it"
+    ):
+        next(find_files(write(tmp_path / "a.pdf", b"")))
+    assert list(find_files(tmp_path)) == []
+
+
+# --- the demo's text --------------------------------------------------------------------------------------
+
+
+def test_the_demo_has_enough_english_in_many_documents():
+    documents = list(standard_library_documents())
+    assert 500 < len(documents) < 900
+    assert 1_500_000 < sum(map(len, documents)) < 4_000_000
+    assert all(text.strip() for text in documents)
+    assert documents[:90] == list(itertools.islice(standard_library_documents(), 90))
+    assert sum(" the " in text for text in documents) > 0.6 * len(documents)

@@ -1,0 +1,203 @@
+"""Text to tensors: what a row looks like, who is cut, who sits beside whom, and that nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from electra.glue.batches import (
+    PAD_MULTIPLE,
+    POOL_BATCHES,
+    Features,
+    collate,
+    encode,
+    evaluation_batches,
+    training_batches,
+    truncated_lengths,
+)
+from electra.glue.files import read_split
+from electra.glue.tasks import TASKS
+from electra.ids import SpecialIds
+
+PAD, CLS, SEP = 7, 11, 13  # unlike the real ones, so that no number is right by chance
+
+
+class LetterTokenizer:
+    """One id for each character: its code point plus 100."""
+
+    special_ids = SpecialIds(pad=PAD, cls=CLS, sep=SEP, mask=17)
+
+    def encode(self, text: str) -> list[int]:
+        return [100 + ord(letter) for letter in text]
+
+
+def ids(text: str) -> list[int]:
+    return LetterTokenizer().encode(text)
+
+
+def encoded(first: list[str], second: list[str] | None = None, max_seq_length: int = 31) -> Features:
+    return encode(first, second, LetterTokenizer(), max_seq_length)
+
+
+def row_of(features: Features, row: int) -> list[int]:
+    return features.ids[features.starts[row] : features.starts[row + 1]].tolist()
+
+
+def test_a_single_sentence_stands_between_cls_and_sep() -> None:
+    features = encoded(["ab", "cde"])
+    assert row_of(features, 0) == [CLS, *ids("ab"), SEP]
+    assert row_of(features, 1) == [CLS, *ids("cde"), SEP]
+    assert features.lengths.tolist() == [4, 5]
+
+
+def test_a_pair_has_a_second_sep_at_its_end() -> None:
+    features = encoded(["ab"], ["cde"])
+    assert row_of(features, 0) == [CLS, *ids("ab"), SEP, *ids("cde"), SEP]
+    assert features.second_starts.tolist() == [4]
+
+
+def test_an_empty_second_text_is_still_a_segment() -> None:
+    assert row_of(encoded(["ab"], [""]), 0) == [CLS, *ids("ab"), SEP, SEP]
+
+
+def test_a_single_sentence_keeps_its_first_tokens() -> None:
+    assert row_of(encoded(["abcdefgh"], max_seq_length=7), 0) == [CLS, *ids("abcde"), SEP]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "limit", "kept"),
+    [
+        ((7, 2), 6, (4, 2)),  # only the longer loses
+        ((2, 7), 6, (2, 4)),
+        ((5, 5), 7, (4, 3)),  # on a tie the second loses first
+        ((5, 5), 9, (5, 4)),
+        ((3, 2), 5, (3, 2)),
+        ((9, 3), 4, (2, 2)),
+    ],
+)
+def test_pairs_lose_one_token_at_a_time_from_the_longer_text(
+    lengths: tuple[int, int], limit: int, kept: tuple[int, int]
+) -> None:
+    assert truncated_lengths(*lengths, limit) == kept
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
+def test_truncation_fills_the_limit_and_never_leaves_a_text_shorter_than_it_need_be(
+    num_first: int, num_second: int, limit: int
+) -> None:
+    first, second = truncated_lengths(num_first, num_second, limit)
+    assert first + second == min(num_first + num_second, limit)
+    assert first in (num_first, second, second + 1) or first > second  # a text that lost is not the shorter
+    assert second in (num_second, first, first - 1) or second > first
+
+
+def test_a_cut_pair_keeps_the_start_of_both_texts_within_the_maximum() -> None:
+    row = row_of(encoded(["abcdefghij"], ["klm"], max_seq_length=11), 0)
+    assert row == [CLS, *ids("abcde"), SEP, *ids("klm"), SEP]
+    assert len(row) == 11
+
+
+def test_a_batch_is_padded_to_a_multiple_of_eight_with_types_and_mask() -> None:
+    features = encoded(["ab", "a", "abc"], ["cde", "f", "fgh"])
+    batch = collate(features, np.array([2, 1]))
+    assert PAD_MULTIPLE == 8
+    assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == dict.fromkeys(batch, (2, 16))
+    row = [CLS, *ids("abc"), SEP, *ids("fgh"), SEP]
+    assert batch["input_ids"].tolist() == [
+        row + [PAD] * 7,
+        [CLS, *ids("a"), SEP, *ids("f"), SEP] + [PAD] * 11,
+    ]
+    assert batch["attention_mask"].int().tolist() == [[1] * 9 + [0] * 7, [1] * 5 + [0] * 11]
+    assert batch["token_type_ids"].tolist() == [[0] * 5 + [1] * 4 + [0] * 7, [0] * 3 + [1] * 2 + [0] * 11]
+    assert [str(tensor.dtype) for tensor in batch.values()] == ["torch.int64", "torch.bool", "torch.int64"]
+
+
+def test_token_types_can_be_all_zero() -> None:
+    batch = collate(encoded(["ab"], ["cde"]), np.array([0]), token_types=False)
+    assert not batch["token_type_ids"].any()
+
+
+def test_single_sentences_have_type_zero_throughout() -> None:
+    assert not collate(encoded(["ab", "abcde"]), np.array([0, 1]))["token_type_ids"].any()
+
+
+def test_padding_never_passes_the_maximum() -> None:
+    assert collate(encoded(["a" * 40], max_seq_length=29), np.array([0]))["input_ids"].shape == (1, 29)
+
+
+@pytest.mark.parametrize("length_buckets", [True, False])
+@pytest.mark.parametrize(("num_rows", "batch_size"), [(8_551, 32), (71, 32), (64, 32), (5, 7), (1_100, 3)])
+def test_an_epoch_has_every_row_once_in_as_few_batches_as_possible(
+    num_rows: int, batch_size: int, length_buckets: bool
+) -> None:
+    lengths = np.random.default_rng(3).integers(4, 128, num_rows)
+    batches = training_batches(lengths, batch_size, 0, 0, length_buckets=length_buckets)
+    assert sorted(np.concatenate(batches)) == list(range(num_rows))
+    assert len(batches) == -(-num_rows // batch_size)  # 8,551 rows by 32: 268 updates, 804 in three epochs
+    assert sorted(map(len, batches))[1:] == [batch_size] * (len(batches) - 1)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    lengths = np.random.default_rng(5).integers(4, 128, 331)
+
+    def order(seed: int, epoch: int) -> list[int]:
+        return np.concatenate(training_batches(lengths, 16, seed, epoch)).tolist()
+
+    assert order(0, 1) == order(0, 1)
+    assert order(0, 1) != order(0, 2)
+    assert order(0, 1) != order(1, 1)
+
+
+def test_length_buckets_put_rows_of_like_length_together() -> None:
+    lengths = np.random.default_rng(7).integers(4, 128, 2_003)
+
+    def padded(length_buckets: bool) -> int:
+        batches = training_batches(lengths, 32, 0, 0, length_buckets=length_buckets)
+        return sum(len(batch) * int(lengths[batch].max()) for batch in batches)
+
+    # Uniform lengths of mean 66: a random batch pads to nearly 128, while the batches of a pool share out the
+    # range: padding is below (128 - 4) / 32 = 4 tokens a row.
+    assert padded(False) > 1.85 * lengths.sum()
+    assert padded(True) < 1.07 * lengths.sum()
+
+
+def test_batches_do_not_come_in_order_of_length() -> None:
+    lengths = np.random.default_rng(11).integers(4, 128, 32 * POOL_BATCHES)
+    means = [lengths[batch].mean() for batch in training_batches(lengths, 32, 0, 0)]
+    # The rank correlation of 32 shuffled places has a standard deviation of 0.18; 0.7 is four of them.
+    assert abs(np.corrcoef(np.arange(len(means)), means)[0, 1]) < 0.7
+
+
+@pytest.mark.parametrize("length_buckets", [True, False])
+def test_evaluation_covers_every_row_once_and_predictions_go_back_in_order(length_buckets: bool) -> None:
+    lengths = np.random.default_rng(13).integers(4, 128, 1_043)
+    outputs = np.full(1_043, -1)
+    for rows in evaluation_batches(lengths, 64, length_buckets=length_buckets):
+        assert (outputs[rows] == -1).all()
+        outputs[rows] = 3 * rows
+    assert outputs.tolist() == [3 * row for row in range(1_043)]
+
+
+def test_evaluation_in_buckets_goes_by_length_and_without_in_file_order() -> None:
+    lengths = np.array([9, 5, 7, 5])
+    assert np.concatenate(evaluation_batches(lengths, 3)).tolist() == [1, 3, 2, 0]
+    assert np.concatenate(evaluation_batches(lengths, 3, length_buckets=False)).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "num_dev"), [("cola", 1_043), ("mrpc", 408), ("stsb", 1_500), ("rte", 277), ("wnli", 71)]
+)
+def test_every_official_dev_row_reaches_a_batch_exactly_once(real_data: Path, name: str, num_dev: int) -> None:
+    rows = read_split(TASKS[name], real_data / "glue_data", "dev")
+    features = encoded(rows.first, rows.second, max_seq_length=128)
+    seen = np.zeros(num_dev, int)
+    for batch_rows in evaluation_batches(features.lengths, 32):
+        batch = collate(features, batch_rows)
+        assert batch["attention_mask"].sum(dim=1).tolist() == features.lengths[batch_rows].tolist()
+        seen[batch_rows] += 1
+    assert (seen == 1).all()
+    assert int(features.lengths.max()) <= 128

@@ -1,0 +1,236 @@
+"""Records on disk, and what they add up to."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from electra.config import FinetuneConfig
+from electra.glue.files import Rows
+from electra.glue.finetune import Start, open_start
+from electra.glue.results import (
+    append_result,
+    describe,
+    describe_protocol,
+    identify,
+    is_finished,
+    read_results,
+    result_line,
+    results_table,
+    scores_by_seed,
+    summarize_results,
+)
+from electra.scores.metrics import AVERAGES
+from tests.helpers.glue_files import checkpoint
+
+__all__ = ["checkpoint"]
+
+
+def record(task: str, seed: int, failed: bool = False, **metrics: float) -> dict[str, Any]:
+    """A record as far as tables read it."""
+    return {
+        "run_id": f"{task}-{seed}", "task": task, "seed": seed, "metrics": metrics, "failed": failed,
+        "main_metric": next(iter(metrics)), "predictions": {"dev": "x.tsv"}, "train_seconds": 12.3,
+        "evaluate_seconds": 1.2, "num_updates": 60, "num_skipped": 0, "model": None,
+    }  # fmt: skip
+
+
+def rows(sha256: str) -> Rows:
+    labels = np.array([0, 1])
+    return Rows(
+        path=Path("d.tsv"), first=["a", "b"], second=None, labels=labels, sha256=sha256, num_damaged=3, num_empty=1
+    )
+
+
+@pytest.fixture
+def start(checkpoint: Path) -> Start:
+    return open_start(checkpoint)
+
+
+def protocol(start: Start, config: FinetuneConfig | None = None, **changes: Any) -> dict[str, Any]:
+    return describe_protocol(
+        start, config or FinetuneConfig(), **{"precision": "fp32", "from_scratch": False, "mnli": None, **changes}
+    )
+
+
+def test_records_come_back_in_order_and_a_repeated_run_counts_once(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    for seed, value in ((0, 0.5), (1, 0.6), (0, 0.7)):
+        append_result(folder, record("rte", seed, accuracy=value))
+    assert [(r["seed"], r["metrics"]["accuracy"]) for r in read_results(folder)] == [(0, 0.7), (1, 0.6)]
+
+
+def test_a_folder_without_records_has_none(tmp_path: Path) -> None:
+    assert read_results(tmp_path) == []
+
+
+def test_a_line_cut_by_a_kill_is_dropped_and_never_glued_to_the_next(tmp_path: Path) -> None:
+    append_result(tmp_path, record("rte", 0, accuracy=0.5))
+    with open(tmp_path / "results.jsonl", "a") as file:
+        file.write('{"run_id": "rte-1", "ta')
+    assert [r["run_id"] for r in read_results(tmp_path)] == ["rte-0"]
+    append_result(tmp_path, record("rte", 2, accuracy=0.5))
+    assert [r["run_id"] for r in read_results(tmp_path)] == ["rte-0", "rte-2"]
+    assert all(json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
+
+
+def append_many(folder: Path, first: int) -> None:
+    for seed in range(first, first + 60):
+        append_result(folder, {**record("rte", seed, accuracy=0.5), "padding": "x" * 9_000})
+
+
+def test_processes_that_share_a_folder_lose_no_record_and_break_no_line(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("fork")) as pool:
+        list(pool.map(functools.partial(append_many, tmp_path), (0, 60, 120, 180)))
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["seed"] for line in lines) == [*range(240)]
+
+
+def test_the_protocol_is_named_by_all_that_decides_the_numbers_and_nothing_else(start: Start) -> None:
+    same = [
+        protocol(start),
+        protocol(start, FinetuneConfig(micro_batch_size=4, device="cpu")),
+        protocol(start, FinetuneConfig(precision="fp32")),  # what "auto" is here
+        protocol(start._replace(folder=Path("elsewhere"))),
+    ]
+    assert len({p["protocol_id"] for p in same}) == 1
+    other = [
+        protocol(start, FinetuneConfig(learning_rate=1e-4)),
+        protocol(start, from_scratch=True),
+        protocol(start._replace(sha256="other")),
+        protocol(start, mnli=start),
+        protocol(start, precision="bf16"),
+        protocol(start._replace(shape=dataclasses.replace(start.shape, num_heads=1))),
+    ]
+    assert len({p["protocol_id"] for p in [same[0], *other]}) == 7
+
+
+def test_the_protocol_says_what_is_not_as_in_the_recipe(start: Start) -> None:
+    official = FinetuneConfig(recipe="official", learning_rate=1e-4)
+    overrides = protocol(start, official)["overrides"]
+    assert overrides["learning_rate"] == 1e-4
+    assert overrides["pair_swap"] is False  # the recipe has it on, this config was built without the recipe
+    assert protocol(start)["overrides"] == {}
+
+
+def test_every_number_carries_its_protocol_in_words(start: Start) -> None:
+    text = describe(protocol(start, FinetuneConfig(pair_swap=True, num_epochs=2), mnli=start))
+    assert "(update 7, " in text
+    assert f"mrpc, stsb, rte from MNLI model {start.folder}" in text
+    assert "recipe mercier but num_epochs 2, pair_swap True; pair swap on; fp32; dev files" in text
+    assert "dev files, model of the last update, every seed counted" in text
+    assert describe(protocol(start, from_scratch=True)).startswith("random weights in the shape of ")
+    assert "no task from another task's model" in describe(protocol(start))
+
+
+def test_a_run_is_named_by_protocol_task_seed_and_data(start: Start) -> None:
+    def run_id(
+        task: str = "cola", seed: int = 0, train: str = "t", dev: str = "d", scratch: bool = False, **more: Rows
+    ) -> str:
+        data = {"train": rows(train), "dev": rows(dev), **more}
+        name: str = identify(protocol(start, from_scratch=scratch), task, seed, data)["run_id"]
+        return name
+
+    assert run_id() == run_id(test=rows("x"))  # what is predicted besides does not change the run
+    others = [run_id(task="rte"), run_id(seed=1), run_id(train="u"), run_id(dev="u"), run_id(scratch=True)]
+    assert len({run_id(), *others}) == 6
+
+
+def test_the_identity_records_digests_and_what_was_left_out_of_each_file(start: Start) -> None:
+    data = identify(protocol(start), "cola", 0, {"train": rows("t")})["data"]
+    assert data == {"train": {"path": "d.tsv", "sha256": "t", "num_rows": 2, "num_damaged": 3, "num_empty": 1}}
+
+
+def test_a_run_is_finished_when_every_split_asked_for_was_predicted(start: Start, tmp_path: Path) -> None:
+    identity = identify(protocol(start), "cola", 0, {"train": rows("t"), "dev": rows("d")})
+    assert not is_finished(tmp_path, identity)
+    append_result(tmp_path, {**record("cola", 0, matthews=0.1), **identity})
+    assert is_finished(tmp_path, identity)
+    with_test = identify(protocol(start), "cola", 0, {"train": rows("t"), "dev": rows("d"), "test": rows("x")})
+    assert not is_finished(tmp_path, with_test)
+
+
+def test_a_run_whose_model_is_asked_for_is_finished_when_that_is_there_too(start: Start, tmp_path: Path) -> None:
+    identity = identify(protocol(start), "cola", 0, {"train": rows("t"), "dev": rows("d")})
+    append_result(tmp_path, {**record("cola", 0, matthews=0.1), **identity})
+    assert not is_finished(tmp_path, identity, with_model=True)
+    append_result(tmp_path, {**record("cola", 0, matthews=0.1), **identity, "model": "models/x"})
+    assert not is_finished(tmp_path, identity, with_model=True)
+    (tmp_path / "models" / "x").mkdir(parents=True)
+    assert is_finished(tmp_path, identity, with_model=True)
+
+
+def test_the_line_of_a_run_warns_of_failure_and_skipped_updates() -> None:
+    assert result_line(record("rte", 3, accuracy=0.527, f1=0.5)) == "rte seed 3: accuracy 52.70, f1 50.00 (12 s)"
+    assert "WARNING: failed, it answers the same" in result_line(record("rte", 3, failed=True, accuracy=0.5))
+    skipped = {**record("rte", 3, accuracy=0.5), "num_skipped": 7}
+    assert "WARNING: 7 of 60 updates skipped" in result_line(skipped)
+
+
+def test_failed_runs_are_counted_and_reported_with_and_without() -> None:
+    runs = [record("rte", 0, accuracy=0.5, failed=True), record("rte", 1, accuracy=0.6), record("rte", 2, accuracy=0.7)]
+    result = summarize_results(runs)["tasks"]["rte"]
+    assert result["failed_seeds"] == [0]
+    assert (result["metrics"]["accuracy"]["n"], result["metrics"]["accuracy"]["mean"]) == (3, pytest.approx(0.6))
+    without = result["metrics_without_failed"]["accuracy"]
+    assert (without["n"], without["mean"]) == (2, pytest.approx(0.65))
+    table = results_table(summarize_results(runs))
+    assert "rte accuracy*                 3   60.00   10.00   60.00   70.00" in table
+    assert "  without failed runs         2   65.00    7.07   65.00   70.00" in table
+    assert "]  0.2 min\n" in table  # (12.3 + 1.2) / 60
+
+
+def test_a_task_whose_runs_all_failed_has_no_score_without_them() -> None:
+    result = summarize_results([record("rte", 0, accuracy=0.5, failed=True)])
+    assert result["tasks"]["rte"]["metrics_without_failed"] is None
+    assert "without failed" not in results_table(result)
+
+
+def eight_tasks(seed: int, shift: float) -> list[dict[str, Any]]:
+    """Runs of the eight tasks of AVG; every metric is 0.5 + shift."""
+    names: dict[str, list[str]] = {}
+    for term in AVERAGES["GLUE*"].terms:
+        for entry in term:
+            names.setdefault(entry.split(".")[0], []).append(entry.split(".")[1])
+    return [record(task, seed, False, **dict.fromkeys(metrics, 0.5 + shift)) for task, metrics in names.items()]
+
+
+def test_averages_pair_seed_k_of_every_task_and_spread_over_seeds() -> None:
+    runs = [run for seed, shift in ((0, 0.0), (1, 0.1), (2, 0.2)) for run in eight_tasks(seed, shift)]
+    average = summarize_results(runs)["averages"]["AVG"]
+    assert average["by_seed"] == {0: pytest.approx(0.5), 1: pytest.approx(0.6), 2: pytest.approx(0.7)}
+    assert (average["n"], average["mean"], average["sd"]) == (3, pytest.approx(0.6), pytest.approx(0.1))
+    assert average["formula"].startswith("mean of 8: cola.matthews")
+    star = summarize_results(runs)["averages"]["GLUE*"]["by_seed"][0]
+    assert star == pytest.approx((8 * 0.5 + 40 / 71) / 9)
+
+
+def test_a_seed_that_lacks_a_task_is_in_no_average() -> None:
+    runs = eight_tasks(0, 0.0) + [run for run in eight_tasks(1, 0.1) if run["task"] != "rte"]
+    averages = summarize_results(runs)["averages"]
+    assert [*averages["AVG"]["by_seed"]] == [0]
+    assert averages["GLUE"]["by_seed"] == {}
+    assert averages["GLUE"]["missing"] == ["wnli"]
+    table = results_table(summarize_results(runs))
+    assert "GLUE                        not measured: no wnli" in table
+    assert "AVG = mean of 8" in table
+
+
+def test_averages_are_not_spoken_of_where_none_of_their_tasks_was_run() -> None:
+    own = results_table(summarize_results([record("moods", 0, f1=0.5)]))
+    assert "AVG" not in own
+    assert "not measured" not in own
+    wnli = results_table(summarize_results([record("wnli", 0, accuracy=0.5)]))
+    assert [line.split()[0] for line in wnli.splitlines() if "not measured" in line] == ["GLUE"]
+
+
+def test_scores_are_named_by_task_and_metric() -> None:
+    assert scores_by_seed([record("cola", 4, matthews=0.5)]) == {4: {"cola.matthews": 0.5}}

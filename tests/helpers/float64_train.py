@@ -1,0 +1,30 @@
+"""train_pretrain.py with float64 weights, for tests under torchrun; one rank can be told to die."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import torch
+
+import train_pretrain
+from electra import cli
+from electra.training.state import TrainingState
+
+
+def main() -> int:
+    """Run the script with the rest of the command line."""
+    torch.set_default_dtype(torch.float64)
+    count_update = TrainingState.count_update
+
+    def dying(self: TrainingState, skipped: torch.Tensor, elapsed_seconds: float) -> None:
+        count_update(self, skipped, elapsed_seconds)
+        if os.environ.get("RANK") == "1" and self.step == int(os.environ.get("DIE_AT_STEP", "-1")):
+            raise RuntimeError("rank 1 was told to die")
+
+    TrainingState.count_update = dying  # type: ignore[method-assign]
+    return train_pretrain.main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    cli.run(main)

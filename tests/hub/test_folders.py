@@ -1,0 +1,667 @@
+"""Hugging Face folders: what is written there, what is read back, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
+from electra.files import FormatError, read_json
+from electra.hub import folders as hub
+from electra.hub.names import empty_module, to_theirs
+from electra.model.networks import Electra, MaskedLM, SequenceClassifier
+from electra.tokenizer.byte_level import Tokenizer
+from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer
+from electra.training.checkpoint import (
+    json_bytes,
+    load_encoder_weights,
+    load_weights,
+    save_checkpoint,
+    torch_bytes,
+    verify,
+)
+from tests.conftest import ROOT, tiny_shape, word_salad
+
+TEXTS = [*word_salad(20, 20), "It's 3 o'clock.\n\n  Déjà vu — 日本!", "[MASK] isn't special here"]
+TOKENIZER = Tokenizer.train(TEXTS, 331)
+SHAPE = tiny_shape(vocab_size=331, hidden_dropout_prob=0.1)
+LABELS = ["entailment", "neutral", "contradiction"]
+
+
+def randomize(model: nn.Module) -> nn.Module:
+    draws = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, float(parameter.ndim == 1), 0.2, draws)
+    return model.eval()
+
+
+def write_checkpoint(folder: Path, model: nn.Module, tokenizer: bytes, **settings: Any) -> Path:
+    """A checkpoint as the training scripts leave it."""
+    contents = {
+        "config.json": json_bytes({"encoder": dataclasses.asdict(SHAPE), **settings}),
+        "tokenizer.json": tokenizer,
+        "model.pt": torch_bytes(model.state_dict()),
+    }
+    save_checkpoint(folder, contents, {"step": 7})
+    return folder
+
+
+@pytest.fixture
+def tokenizer_json(tmp_path: Path) -> bytes:
+    TOKENIZER.save(tmp_path / "saved.json")
+    return (tmp_path / "saved.json").read_bytes()
+
+
+@pytest.fixture
+def pair(tmp_path: Path, tokenizer_json: bytes) -> Path:
+    """A pre-training checkpoint."""
+    pretrain = dataclasses.asdict(PretrainConfig(generator_size=0.5))
+    return write_checkpoint(
+        tmp_path / "step-0000007", randomize(Electra(SHAPE, 0.5)), tokenizer_json, pretrain=pretrain
+    )
+
+
+def classifier_checkpoint(
+    folder: Path, tokenizer_json: bytes, labels: list[str], pooling: str = "first", head: str = "mlp"
+) -> Path:
+    model = randomize(SequenceClassifier(SHAPE, len(labels) or 1, pooling=pooling, head=head))
+    finetune = dataclasses.asdict(FinetuneConfig(pooling=pooling, head=head))
+    facts = {"task": "mnli", "labels": labels, "score_range": [0.0, 5.0]}
+    return write_checkpoint(folder, model, tokenizer_json, finetune=finetune, **facts)
+
+
+@pytest.fixture
+def classifier(tmp_path: Path, tokenizer_json: bytes) -> Path:
+    return classifier_checkpoint(tmp_path / "classifier", tokenizer_json, LABELS)
+
+
+def tensors(file: Path) -> dict[str, Tensor]:
+    return torch.load(file, weights_only=True)
+
+
+def assert_same_bytes(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert list(first) == list(second)
+    for name, tensor in first.items():
+        assert tensor.dtype == second[name].dtype == torch.float32
+        assert tensor.shape == second[name].shape
+        assert tensor.numpy().tobytes() == second[name].numpy().tobytes(), name
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    """Change the tensors of a folder of theirs."""
+    weights = tensors(folder / "pytorch_model.bin")
+    change(weights)
+    torch.save(weights, folder / "pytorch_model.bin")
+
+
+def rewrite_config(folder: Path, **changes: Any) -> None:
+    config = {**read_json(folder / "config.json"), **changes}
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
+
+
+# --- round trips -------------------------------------------------------------------------------------------------
+
+
+def test_a_pre_training_checkpoint_comes_back_byte_for_byte(pair: Path, tmp_path: Path):
+    hub.main_export(["--checkpoint", str(pair), "--out", str(tmp_path / "out")])
+    hub.main_import([str(tmp_path / "out"), "--out", str(tmp_path / "back")])
+    verify(tmp_path / "back")
+    assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
+    settings = read_json(tmp_path / "back" / "config.json")
+    assert settings == {"encoder": dataclasses.asdict(SHAPE), "pretrain": {"generator_size": 0.5},
+                        "tokenizer": TOKENIZER.fingerprint}  # fmt: skip
+    assert (tmp_path / "back" / "tokenizer.json").read_bytes() == (pair / "tokenizer.json").read_bytes()
+
+
+def test_an_imported_pair_loads_into_the_model_and_stays_tied(pair: Path, tmp_path: Path):
+    hub.export(pair, tmp_path / "out")
+    hub.import_folders([tmp_path / "out" / "generator", tmp_path / "out" / "discriminator"], tmp_path / "back")
+    ours, again = Electra(SHAPE, 0.5), Electra(SHAPE, 0.5)
+    load_weights(pair, ours)
+    load_weights(tmp_path / "back", again)
+    again.generator.encoder.embeddings.word.weight.data[0, 0] = 5.0
+    assert again.discriminator.encoder.embeddings.word.weight[0, 0] == 5.0
+    for (name, expected), tensor in zip(ours.named_parameters(), again.parameters(), strict=True):
+        assert name.endswith("word.weight") or torch.equal(expected, tensor)
+
+
+def test_a_classifier_comes_back_byte_for_byte_with_its_labels(classifier: Path, tmp_path: Path):
+    hub.export(classifier, tmp_path / "out")
+    hub.import_folders([tmp_path / "out" / "classifier"], tmp_path / "back")
+    assert_same_bytes(tensors(classifier / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
+    settings = read_json(tmp_path / "back" / "config.json")
+    assert (settings["labels"], settings["task"]) == (LABELS, "mnli")
+    assert (settings["finetune"]["pooling"], settings["finetune"]["head"]) == ("first", "mlp")
+    model = SequenceClassifier(EncoderConfig(**settings["encoder"]), 3, pooling="first", head="mlp")
+    load_weights(tmp_path / "back", model)
+
+
+def test_a_regression_comes_back_without_labels(tmp_path: Path, tokenizer_json: bytes):
+    hub.export(classifier_checkpoint(tmp_path / "score", tokenizer_json, []), tmp_path / "out")
+    config = read_json(tmp_path / "out" / "classifier" / "config.json")
+    assert (config["id2label"], config["problem_type"]) == ({"0": "score"}, "regression")
+    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    settings = read_json(tmp_path / "back" / "config.json")
+    assert (settings["labels"], settings["score_range"]) == ([], [0.0, 5.0])
+
+
+def test_a_discriminator_alone_is_imported_and_exported_alone(
+    pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    hub.export(pair, tmp_path / "out")
+    hub.main_import([str(tmp_path / "out" / "discriminator"), "--out", str(tmp_path / "back")])
+    assert "there is no generator" in capsys.readouterr().out
+    assert read_json(tmp_path / "back" / "config.json")["pretrain"] == {}
+    folders, reason = hub.export(tmp_path / "back", tmp_path / "again")
+    assert ([*folders], reason) == (["discriminator"], "")
+    again = tensors(tmp_path / "again" / "discriminator" / "pytorch_model.bin")
+    assert_same_bytes(tensors(tmp_path / "out" / "discriminator" / "pytorch_model.bin"), again)
+
+
+def test_the_masked_lm_control_is_a_generator_of_full_size_both_ways(tmp_path: Path, tokenizer_json: bytes):
+    pretrain = dataclasses.asdict(PretrainConfig(objective="mlm", generator_size=0.5))
+    control = write_checkpoint(tmp_path / "mlm", randomize(MaskedLM(SHAPE)), tokenizer_json, pretrain=pretrain)
+    hub.export(control, tmp_path / "out")
+    assert read_json(tmp_path / "out" / "generator" / "config.json")["hidden_size"] == SHAPE.hidden_size
+    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    assert_same_bytes(tensors(control / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
+    assert read_json(tmp_path / "back" / "config.json")["pretrain"] == {"objective": "mlm"}
+    load_weights(tmp_path / "back", MaskedLM(SHAPE))
+
+
+@pytest.mark.parametrize(("pooling", "head"), [("mean", "mlp"), ("first", "linear"), ("mean", "linear")])
+def test_a_classifier_that_has_no_name_there_leaves_its_encoder_and_says_why(
+    tmp_path: Path, tokenizer_json: bytes, capsys: pytest.CaptureFixture[str], pooling: str, head: str
+):
+    checkpoint = classifier_checkpoint(tmp_path / "ours", tokenizer_json, LABELS, pooling, head)
+    hub.main_export(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert f"pooling {pooling} and head {head} cannot be expressed" in printed
+    assert "ElectraModel" in printed
+    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    model = SequenceClassifier(SHAPE, 2, pooling="mean", head="mlp")
+    load_encoder_weights(tmp_path / "back", model.encoder)
+    for name, tensor in model.encoder.state_dict().items():
+        assert torch.equal(tensor, tensors(checkpoint / "model.pt")[f"encoder.{name}"])
+    folders, _ = hub.export(tmp_path / "back", tmp_path / "again")
+    assert [*folders] == ["encoder"]
+
+
+def test_the_commands_run_and_end_in_one_line_on_a_mistake(pair: Path, tmp_path: Path):
+    def electra(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "electra", *map(str, arguments)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    done = electra("export", "--checkpoint", pair, "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("exported: ") == 2
+    done = electra("import", tmp_path / "out" / "nothing", "--out", tmp_path / "back")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("error: ")
+    assert "expected a config.json" in done.stderr
+
+
+# --- the layout --------------------------------------------------------------------------------------------------
+
+ENCODER = """
+embeddings.word_embeddings.weight embeddings.position_embeddings.weight embeddings.token_type_embeddings.weight
+embeddings.LayerNorm.weight embeddings.LayerNorm.bias embeddings_project.weight embeddings_project.bias
+""".split()
+LAYER = """
+attention.self.query.weight attention.self.query.bias attention.self.key.weight attention.self.key.bias
+attention.self.value.weight attention.self.value.bias attention.output.dense.weight attention.output.dense.bias
+attention.output.LayerNorm.weight attention.output.LayerNorm.bias intermediate.dense.weight intermediate.dense.bias
+output.dense.weight output.dense.bias output.LayerNorm.weight output.LayerNorm.bias
+""".split()
+HEADS = {
+    "discriminator": "discriminator_predictions.dense.weight discriminator_predictions.dense.bias "
+    "discriminator_predictions.dense_prediction.weight discriminator_predictions.dense_prediction.bias",
+    "generator": "generator_predictions.LayerNorm.weight generator_predictions.LayerNorm.bias "
+    "generator_predictions.dense.weight generator_predictions.dense.bias generator_lm_head.weight "
+    "generator_lm_head.bias",
+    "classifier": "classifier.dense.weight classifier.dense.bias classifier.out_proj.weight classifier.out_proj.bias",
+}
+
+
+def their_names(part: str) -> set[str]:
+    layers = [f"encoder.layer.{number}.{name}" for number in range(SHAPE.num_layers) for name in LAYER]
+    return {*HEADS[part].split(), *(f"electra.{name}" for name in [*ENCODER, *layers])}
+
+
+def test_the_files_hold_the_librarys_names(pair: Path, classifier: Path, tmp_path: Path):
+    hub.export(pair, tmp_path / "out")
+    hub.export(classifier, tmp_path / "out")
+    for part in HEADS:
+        assert set(tensors(tmp_path / "out" / part / "pytorch_model.bin")) == their_names(part)
+
+
+def test_fused_queries_keys_and_values_are_three_tensors_in_that_order(pair: Path, tmp_path: Path):
+    hub.export(pair, tmp_path / "out")
+    ours = tensors(pair / "model.pt")["discriminator.encoder.layers.1.attention.qkv.weight"]
+    theirs = tensors(tmp_path / "out" / "discriminator" / "pytorch_model.bin")
+    for number, piece in enumerate(("query", "key", "value")):
+        part = theirs[f"electra.encoder.layer.1.attention.self.{piece}.weight"]
+        assert torch.equal(part, ours[26 * number : 26 * (number + 1)])
+        assert part.untyped_storage().nbytes() == 4 * 26 * 26  # and does not drag the fused one along
+
+
+def test_the_generators_softmax_is_the_word_table_and_stored_once(pair: Path, tmp_path: Path):
+    hub.export(pair, tmp_path / "out")
+    theirs = tensors(tmp_path / "out" / "generator" / "pytorch_model.bin")
+    softmax, words = theirs["generator_lm_head.weight"], theirs["electra.embeddings.word_embeddings.weight"]
+    assert softmax.data_ptr() == words.data_ptr()
+
+
+def test_the_configs_say_what_the_models_are(pair: Path, classifier: Path, tmp_path: Path):
+    hub.export(pair, tmp_path / "out")
+    hub.export(classifier, tmp_path / "out")
+    common = {"model_type": "electra", "hidden_act": "gelu", "layer_norm_eps": 1e-12, "vocab_size": 331,
+              "embedding_size": 11, "num_hidden_layers": 2, "hidden_dropout_prob": 0.1, "type_vocab_size": 2,
+              "attention_probs_dropout_prob": 0.0, "max_position_embeddings": 31, "initializer_range": 0.2,
+              "pad_token_id": 0}  # fmt: skip
+    sizes = {"hidden_size": 26, "num_attention_heads": 2, "intermediate_size": 37}
+    halves = {"hidden_size": 13, "num_attention_heads": 1, "intermediate_size": 18}
+    names = {"id2label": {"0": LABELS[0], "1": LABELS[1], "2": LABELS[2]}, "finetuning_task": "mnli",
+             "label2id": {LABELS[0]: 0, LABELS[1]: 1, LABELS[2]: 2}, "score_range": [0.0, 5.0],
+             "problem_type": "single_label_classification"}  # fmt: skip
+    found = {part: read_json(tmp_path / "out" / part / "config.json") for part in HEADS}
+    assert found == {
+        "discriminator": {"architectures": ["ElectraForPreTraining"], **common, **sizes},
+        "generator": {"architectures": ["ElectraForMaskedLM"], **common, **halves},
+        "classifier": {"architectures": ["ElectraForSequenceClassification"], **common, **sizes, **names},
+    }
+
+
+def test_the_tokenizers_config_names_a_class_that_needs_no_unknown_token_and_the_token_types(
+    pair: Path, tmp_path: Path
+):
+    hub.export(pair, tmp_path / "out")
+    config = read_json(tmp_path / "out" / "generator" / "tokenizer_config.json")
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert "token_type_ids" in config["model_input_names"]
+    assert (config["pad_token"], config["mask_token"], config["model_max_length"]) == ("[PAD]", "[MASK]", 31)
+
+
+# --- folders as others have them ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(pair: Path, tmp_path: Path) -> Path:
+    """A folder with `discriminator` and `generator`."""
+    hub.export(pair, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_old_files_half_precision_position_buffers_and_a_missing_tied_copy_are_read(
+    pair: Path, exported: Path, tmp_path: Path
+):
+    for part in ("discriminator", "generator"):
+        weights = tensors(exported / part / "pytorch_model.bin")
+        weights["electra.embeddings.position_ids"] = torch.arange(31)[None]
+        weights.pop("generator_lm_head.weight", None)
+        weights = {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}
+        torch.save(weights, exported / part / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    hub.import_folders([exported], tmp_path / "back")
+    expected = {name: tensor.half().float() for name, tensor in tensors(pair / "model.pt").items()}
+    assert_same_bytes(expected, tensors(tmp_path / "back" / "model.pt"))
+
+
+def test_a_wordpiece_model_keeps_its_vocabulary_both_ways(exported: Path, tmp_path: Path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(str, range(326))]
+    for part in ("discriminator", "generator"):
+        WordPieceTokenizer(words).save(exported / part)
+    hub.import_folders([exported], tmp_path / "back")
+    assert sorted(file.name for file in (tmp_path / "back").iterdir()) == [
+        "config.json", "manifest.json", "model.pt", "vocab.txt"]  # fmt: skip
+    hub.export(tmp_path / "back", tmp_path / "again")
+    config = read_json(tmp_path / "again" / "generator" / "tokenizer_config.json")
+    assert (config["tokenizer_class"], config["do_lower_case"]) == ("BertTokenizer", True)
+    assert (config["unk_token"], "token_type_ids" in config["model_input_names"]) == ("[UNK]", True)
+    assert load_tokenizer(tmp_path / "again" / "generator").fingerprint == WordPieceTokenizer(words).fingerprint
+
+
+def test_unnamed_labels_are_the_librarys_own(classifier: Path, tmp_path: Path, tokenizer_json: bytes):
+    hub.export(classifier_checkpoint(tmp_path / "two", tokenizer_json, ["no", "yes"]), tmp_path / "out")
+    changes = dict.fromkeys(("id2label", "label2id", "finetuning_task", "score_range"), ...)
+    rewrite_config(tmp_path / "out" / "classifier", **changes)
+    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    settings = read_json(tmp_path / "back" / "config.json")
+    assert (settings["labels"], settings["task"]) == (["LABEL_0", "LABEL_1"], "")
+    assert settings["score_range"] == [0.0, 1.0]  # outputs as they are
+
+
+def test_labels_are_in_the_order_of_their_numbers(tmp_path: Path, tokenizer_json: bytes):
+    labels = [f"class {number}" for number in range(11)]
+    hub.export(classifier_checkpoint(tmp_path / "eleven", tokenizer_json, labels), tmp_path / "out")
+    names = {str(number): labels[number] for number in reversed(range(11))}
+    rewrite_config(tmp_path / "out" / "classifier", id2label=names)
+    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    assert read_json(tmp_path / "back" / "config.json")["labels"] == labels
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------
+
+
+def refused(folders: Path | list[Path], out: Path, error: type[Exception] = FormatError) -> str:
+    """The message of an import that is refused and leaves nothing behind."""
+    with pytest.raises(error, match=r": expected .*, found .*;") as caught:
+        hub.import_folders(folders if isinstance(folders, list) else [folders], out)
+    assert not out.exists()
+    assert not [*out.parent.glob(f".{out.name}*")]
+    return str(caught.value)
+
+
+def test_every_missing_unexpected_and_misshapen_tensor_is_named(exported: Path, tmp_path: Path):
+    def damage(weights: dict[str, Tensor]) -> None:
+        del weights["electra.encoder.layer.0.attention.self.key.bias"]
+        del weights["discriminator_predictions.dense.weight"]
+        weights["electra.encoder.layer.2.output.dense.bias"] = torch.zeros(26)
+        weights["pooler.weight"] = torch.zeros(1)
+        weights["electra.embeddings_project.weight"] = torch.zeros(11, 26)
+
+    rewrite(exported / "discriminator", damage)
+    message = refused(exported, tmp_path / "back")
+    assert "pytorch_model.bin" in message
+    for part in (
+        "no electra.encoder.layer.0.attention.self.key.bias",
+        "no discriminator_predictions.dense.weight",
+        "an unexpected electra.encoder.layer.2.output.dense.bias",
+        "an unexpected pooler.weight",
+        "electra.embeddings_project.weight of shape [11, 26] instead of [26, 11]",
+    ):
+        assert part in message
+
+
+def test_a_softmax_that_is_not_the_word_table_is_refused(exported: Path, tmp_path: Path):
+    def untie(weights: dict[str, Tensor]) -> None:
+        weights["generator_lm_head.weight"] = weights["generator_lm_head.weight"] + 1
+
+    rewrite(exported / "generator", untie)
+    assert "generator_lm_head.weight unlike electra.embeddings.word_embeddings" in refused(exported, tmp_path / "back")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"hidden_act": "relu"}, "hidden_act relu"),
+        ({"hidden_act": "gelu_new"}, "hidden_act gelu_new"),
+        ({"layer_norm_eps": 1e-5}, "layer_norm_eps 1e-05"),
+        ({"model_type": "bert"}, "model_type bert"),
+        ({"embedding_size": ...}, "no embedding_size"),
+        ({"hidden_act": ...}, "hidden_act None"),
+        ({"architectures": ["BertForMaskedLM"]}, "found BertForMaskedLM"),
+        ({"architectures": None}, "found none"),
+    ],
+)
+def test_another_model_is_refused(exported: Path, tmp_path: Path, changes: dict[str, Any], words: str):
+    rewrite_config(exported / "discriminator", **changes)
+    assert words in refused(exported / "discriminator", tmp_path / "back")
+
+
+def test_impossible_sizes_are_refused(exported: Path, tmp_path: Path):
+    rewrite_config(exported / "discriminator", num_attention_heads=3)
+    with pytest.raises(ValueError, match="num-heads"):
+        hub.import_folders([exported / "discriminator"], tmp_path / "back")
+
+
+def test_a_vocabulary_of_another_size_is_refused(exported: Path, tmp_path: Path):
+    Tokenizer.train(TEXTS, 330).save(exported / "discriminator")
+    assert "the model's 331 words, found one of 330" in refused(exported / "discriminator", tmp_path / "back")
+
+
+def test_parts_that_do_not_belong_together_are_refused(exported: Path, tmp_path: Path):
+    def move(weights: dict[str, Tensor]) -> None:
+        weights["electra.embeddings.LayerNorm.bias"] += 1e-3
+        weights["electra.embeddings.token_type_embeddings.weight"] += 1e-3
+
+    rewrite(exported / "generator", move)
+    Tokenizer.train([*TEXTS, "xyxyxyxyxyxy" * 9], 331).save(exported / "generator")
+    rewrite_config(exported / "generator", attention_probs_dropout_prob=0.2)
+    message = refused(exported, tmp_path / "back")
+    for part in ("embeddings.norm.bias differs", "embeddings.token_type.weight differs", "the tokenizer differs",
+                 "attention_dropout_prob is 0.2"):  # fmt: skip
+        assert part in message
+    assert "word.weight" not in message
+
+
+def test_two_folders_of_one_kind_and_a_classifier_beside_another_part_are_refused(
+    exported: Path, classifier: Path, tmp_path: Path
+):
+    hub.export(classifier, tmp_path / "out")
+    assert "found classifier, discriminator, generator" in refused(exported, tmp_path / "back")
+    twice = [exported / "discriminator", exported / "discriminator"]
+    assert "found discriminator, discriminator" in refused(twice, tmp_path / "back")
+
+
+class Malicious:
+    """Creates a file when unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_code_in_a_weights_file_is_refused_and_not_run(exported: Path, tmp_path: Path, new_format: bool):
+    weights = {**tensors(exported / "generator" / "pytorch_model.bin"), "code": Malicious(tmp_path / "ran")}
+    file = exported / "generator" / "pytorch_model.bin"
+    torch.save(weights, file, _use_new_zipfile_serialization=new_format)
+    assert "pytorch_model.bin: expected tensors, found code that it would run" in refused(exported, tmp_path / "back")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_plain_pickle_is_refused_and_not_run(exported: Path, tmp_path: Path, protocol: int):
+    content = pickle.dumps(Malicious(tmp_path / "ran"), protocol)
+    (exported / "generator" / "pytorch_model.bin").write_bytes(content)
+    assert "pytorch_model.bin: expected tensors, found" in refused(exported, tmp_path / "back")
+    assert not (tmp_path / "ran").exists()
+    pickle.loads(content)
+    assert (tmp_path / "ran").exists()  # as it would have, read the careless way
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(pair: Path, tmp_path: Path):
+    contents = {name: (pair / name).read_bytes() for name in ("config.json", "tokenizer.json")}
+    save_checkpoint(tmp_path / "evil", {**contents, "model.pt": torch_bytes(Malicious(tmp_path / "ran"))}, {"step": 7})
+    with pytest.raises(FormatError, match="found code that it would run"):
+        hub.export(tmp_path / "evil", tmp_path / "out")
+    with pytest.raises(FormatError, match="found code that it would run"):
+        load_weights(tmp_path / "evil", Electra(SHAPE, 0.5))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "text", "list"])
+def test_a_damaged_weights_file_is_refused(exported: Path, tmp_path: Path, damage: str):
+    file = exported / "discriminator" / "pytorch_model.bin"
+    whole = file.read_bytes()
+    changed = bytearray(whole)
+    changed[64:4096] = bytes(range(256)) * 16
+    contents = {"empty": b"", "cut": whole[: len(whole) // 2], "noise": bytes(changed[:4160]), "text": b"<html>",
+                "list": torch_bytes([torch.zeros(2)])}  # fmt: skip
+    file.write_bytes(contents[damage])
+    assert "pytorch_model.bin: expected" in refused(exported, tmp_path / "back")
+
+
+@pytest.mark.parametrize("name", ["config.json", "pytorch_model.bin", "tokenizer.json"])
+def test_a_folder_without_one_of_its_files_is_refused(exported: Path, tmp_path: Path, name: str):
+    (exported / "discriminator" / name).unlink()
+    with pytest.raises(FileNotFoundError):
+        hub.import_folders([exported / "discriminator"], tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_nothing_that_exists_is_overwritten(pair: Path, exported: Path, tmp_path: Path):
+    with pytest.raises(FormatError, match=r"discriminator: expected nothing there yet, found something; .* --out"):
+        hub.export(pair, exported)
+    (tmp_path / "back").mkdir()
+    with pytest.raises(FormatError, match=r"back: expected nothing there yet"):
+        hub.import_folders([exported], tmp_path / "back")
+
+
+def test_safetensors_are_named_where_the_package_is_missing(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (exported / "discriminator" / "pytorch_model.bin").rename(exported / "discriminator" / "model.safetensors")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    assert "pip install safetensors" in refused(exported, tmp_path / "back")
+
+
+# --- against the library -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.oracle
+def test_safetensors_are_read_where_the_package_is_installed(pair: Path, exported: Path, tmp_path: Path):
+    library = pytest.importorskip("safetensors.torch")
+    for part in ("discriminator", "generator"):
+        weights = tensors(exported / part / "pytorch_model.bin")
+        weights.pop("generator_lm_head.weight", None)
+        library.save_file(weights, exported / part / "model.safetensors")
+        (exported / part / "pytorch_model.bin").unlink()
+    hub.import_folders([exported], tmp_path / "back")
+    assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
+    (exported / "generator" / "model.safetensors").write_bytes(b"noise")
+    assert "found a damaged file" in refused(exported, tmp_path / "again")
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """transformers, unable to reach a network."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return pytest.importorskip("transformers")
+
+
+def opened(library: Any, kind: str, folder: Path) -> Any:
+    """A model as a user opens it; any weight left over or made up is an error."""
+    model, info = getattr(library, kind).from_pretrained(folder, output_loading_info=True, local_files_only=True)
+    assert not any(info.values()), info
+    return model.eval()
+
+
+def encoded_pairs(library: Any, folder: Path) -> dict[str, Tensor]:
+    """Pairs of texts through their tokenizer, padded, the second text of type 1."""
+    tokenizer = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    rows = tokenizer(TEXTS[:7], TEXTS[7:14], return_tensors="pt", padding=True, truncation=True, max_length=31)
+    assert set(rows["token_type_ids"].unique().tolist()) == {0, 1}
+    return dict(rows)
+
+
+@pytest.mark.oracle
+@torch.no_grad()
+def test_the_library_opens_the_pair_and_gives_our_logits(pair: Path, exported: Path, library: Any):
+    ours = Electra(SHAPE, 0.5).eval()
+    load_weights(pair, ours)
+    rows = encoded_pairs(library, exported / "discriminator")
+    ids, types, mask = rows["input_ids"], rows["token_type_ids"], rows["attention_mask"].bool()
+    model = opened(library, "AutoModelForPreTraining", exported / "discriminator")
+    assert type(model).__name__ == "ElectraForPreTraining"
+    hidden = ours.discriminator.encoder(ids, mask, types)
+    logits = ours.discriminator.output(nn.functional.gelu(ours.discriminator.dense(hidden))).squeeze(-1)
+    torch.testing.assert_close(model(**rows).logits[mask], logits[mask], rtol=0, atol=1e-5)
+    plain = model(ids, attention_mask=rows["attention_mask"]).logits
+    torch.testing.assert_close(plain[mask], ours.discriminator(ids, mask)[mask], rtol=0, atol=1e-5)
+
+    model = opened(library, "AutoModelForMaskedLM", exported / "generator")
+    everywhere = torch.arange(ids.shape[1]).expand(len(ids), -1)
+    theirs = model(ids, attention_mask=rows["attention_mask"]).logits
+    torch.testing.assert_close(theirs[mask], ours.generator(ids, everywhere, mask)[mask], rtol=0, atol=1e-5)
+    assert model.generator_lm_head.weight is model.electra.embeddings.word_embeddings.weight
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("labels", [LABELS, ["no", "yes"], []])
+@torch.no_grad()
+def test_the_library_opens_the_classifier_and_gives_our_logits_for_pairs(
+    tmp_path: Path, tokenizer_json: bytes, labels: list[str], library: Any
+):
+    checkpoint = classifier_checkpoint(tmp_path / "ours", tokenizer_json, labels)
+    hub.export(checkpoint, tmp_path / "out")
+    ours = SequenceClassifier(SHAPE, len(labels) or 1, pooling="first", head="mlp").eval()
+    load_weights(checkpoint, ours)
+    model = opened(library, "AutoModelForSequenceClassification", tmp_path / "out" / "classifier")
+    rows = encoded_pairs(library, tmp_path / "out" / "classifier")
+    expected = ours(rows["input_ids"], rows["attention_mask"].bool(), rows["token_type_ids"])
+    torch.testing.assert_close(model(**rows).logits, expected, rtol=0, atol=1e-5)
+    assert (model(**{**rows, "token_type_ids": None}).logits - expected).abs().max() > 1e-3  # types matter
+    assert [model.config.id2label[number] for number in range(len(labels))] == labels
+
+
+@pytest.mark.oracle
+@torch.no_grad()
+def test_the_library_opens_an_encoder_alone(tmp_path: Path, tokenizer_json: bytes, library: Any):
+    checkpoint = classifier_checkpoint(tmp_path / "ours", tokenizer_json, LABELS, "mean")
+    hub.export(checkpoint, tmp_path / "out")
+    ours = SequenceClassifier(SHAPE, 3, pooling="mean", head="mlp").eval()
+    load_weights(checkpoint, ours)
+    rows = encoded_pairs(library, tmp_path / "out" / "encoder")
+    mask = rows["attention_mask"].bool()
+    hidden = opened(library, "AutoModel", tmp_path / "out" / "encoder")(**rows).last_hidden_state
+    expected = ours.encoder(rows["input_ids"], mask, rows["token_type_ids"])
+    torch.testing.assert_close(hidden[mask], expected[mask], rtol=0, atol=1e-5)
+
+
+@pytest.mark.oracle
+def test_the_librarys_tokenizer_gives_our_ids(exported: Path, library: Any):
+    tokenizer = library.AutoTokenizer.from_pretrained(exported / "generator", local_files_only=True)
+    special = TOKENIZER.special_ids
+    assert tokenizer.is_fast
+    assert (tokenizer.pad_token_id, tokenizer.mask_token_id) == (special.pad, special.mask)
+    for text in TEXTS[:-1]:  # the last spells a special token, which only the library reads as one
+        assert tokenizer(text)["input_ids"] == [special.cls, *TOKENIZER.encode(text), special.sep]
+        assert tokenizer.decode(TOKENIZER.encode(text)) == text
+
+
+@pytest.mark.oracle
+def test_the_library_opens_an_exported_wordpiece_vocabulary(real_data: Path, exported: Path, library: Any):
+    words = load_tokenizer(real_data / "tokenizers" / "bert-base-uncased-vocab.txt")
+    for part in ("discriminator", "generator"):
+        words.save(exported / part)
+        (exported / part / "tokenizer_config.json").write_bytes(
+            hub.tokenizer_contents(exported / part, 31)["tokenizer_config.json"]
+        )
+        (exported / part / "tokenizer.json").unlink()
+    tokenizer = library.AutoTokenizer.from_pretrained(exported / "generator", local_files_only=True)
+    for text in ("Déjà vu, unaffable!", "日本 and ÅNGSTRÖM"):
+        assert tokenizer(text)["input_ids"] == [101, *words.encode(text), 102]
+    assert tokenizer("a", "b")["token_type_ids"] == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.oracle
+@torch.no_grad()
+def test_what_the_library_saves_is_imported_and_gives_its_logits(tmp_path: Path, library: Any):
+    sizes = {"vocab_size": 331, "embedding_size": 11, "hidden_size": 26, "num_hidden_layers": 2,
+             "num_attention_heads": 2, "intermediate_size": 37, "max_position_embeddings": 31}  # fmt: skip
+    model = library.ElectraForSequenceClassification(library.ElectraConfig(**sizes, num_labels=3)).eval()
+    model.save_pretrained(tmp_path / "theirs")  # safetensors
+    TOKENIZER.save(tmp_path / "theirs")
+    hub.import_folders([tmp_path / "theirs"], tmp_path / "ours")
+    settings = read_json(tmp_path / "ours" / "config.json")
+    assert settings["labels"] == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    ours = SequenceClassifier(EncoderConfig(**settings["encoder"]), 3, pooling="first", head="mlp").eval()
+    load_weights(tmp_path / "ours", ours)
+    ids = torch.arange(4, 4 + 60).view(2, 30)
+    mask = torch.ones_like(ids).bool()
+    types = (ids > 30).long()
+    torch.testing.assert_close(ours(ids, mask, types), model(ids, token_type_ids=types).logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.oracle
+def test_the_names_of_every_part_are_the_librarys(library: Any):
+    kinds = {"discriminator": "ElectraForPreTraining", "generator": "ElectraForMaskedLM",
+             "classifier": "ElectraForSequenceClassification", "encoder": "ElectraModel"}  # fmt: skip
+    for part, kind in kinds.items():
+        with torch.device("meta"):
+            theirs = getattr(library, kind)(library.ElectraConfig(num_labels=3)).state_dict()
+        ours = to_theirs(part, empty_module(part, EncoderConfig(), 3).state_dict())
+        assert {name: t.shape for name, t in ours.items()} == {name: t.shape for name, t in theirs.items()}

@@ -1,0 +1,221 @@
+"""Generator, discriminator and their ties; initial values; parameter counts from an independent count."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from electra.config import EncoderConfig
+from electra.model.networks import Electra, SequenceClassifier, count_parameters, initialize_weights
+from electra.seeding import generator
+from tests.conftest import tiny_batch, tiny_electra, tiny_shape
+
+
+def encoder_parameters(V: int, E: int, D: int, inner: int, layers: int) -> tuple[int, int]:
+    """(embedding stack, everything above it), counted from the shapes alone."""
+    stack = V * E + 512 * E + 2 * E + 2 * E  # words, positions, types, LayerNorm
+    projection = E * D + D if E != D else 0
+    layer = 4 * (D * D + D) + (D * inner + inner) + (inner * D + D) + 2 * 2 * D
+    return stack, projection + layers * layer
+
+
+def test_the_small_size_has_the_papers_parameters():
+    stack, above = encoder_parameters(30522, 128, 256, 1024, 12)
+    _, generator_above = encoder_parameters(30522, 128, 64, 256, 12)
+    discriminator = stack + above + (256 * 256 + 256) + (256 + 1)
+    generator_only = generator_above + (64 * 128 + 128) + 2 * 128 + 30522
+    assert (discriminator, discriminator + generator_only) == (13_549_057, 14_196_219)
+    with torch.device("meta"):
+        model = Electra(EncoderConfig(), 0.25)
+    assert count_parameters(model.discriminator) == discriminator
+    assert count_parameters(model) == discriminator + generator_only
+
+
+@pytest.mark.parametrize(
+    ("size", "hidden", "heads", "inner"),
+    [(0.125, 32, 1, 128), (0.25, 64, 1, 256), (0.5, 128, 2, 512), (0.75, 192, 3, 768), (1.0, 256, 4, 1024)],
+)
+def test_the_generator_scales_in_width_and_not_in_depth(size, hidden, heads, inner):
+    scaled = EncoderConfig().generator(size)
+    assert (scaled.hidden_size, scaled.num_heads, scaled.intermediate_size) == (hidden, heads, inner)
+    assert (scaled.num_layers, scaled.embedding_size) == (12, 128)
+
+
+def test_the_half_size_generator_has_no_projection():
+    with torch.device("meta"):
+        model = Electra(EncoderConfig(), 0.5)
+    assert not list(model.generator.encoder.projection.parameters())
+    assert list(model.discriminator.encoder.projection.parameters())
+
+
+def storages(model: Electra) -> set[tuple[int, ...]]:
+    """Data pointers of both networks' four shared tensors: one set of four if tied."""
+    stacks = (model.generator.encoder.embeddings, model.discriminator.encoder.embeddings)
+    tensors = ("word.weight", "position.weight", "token_type.weight", "norm.weight", "norm.bias")
+    return {tuple(stack.get_parameter(name).data_ptr() for name in tensors) for stack in stacks}
+
+
+def test_ties_are_one_storage_after_construction_conversion_copy_and_load():
+    model = tiny_electra()
+    assert len(storages(model)) == 1
+    assert len(storages(model.to(torch.float32))) == 1
+    assert len(storages(copy.deepcopy(model))) == 1
+    other = tiny_electra(seed=1).float()
+    other.load_state_dict(model.state_dict())
+    assert len(storages(other)) == 1
+    assert torch.equal(
+        other.generator.encoder.embeddings.word.weight, model.discriminator.encoder.embeddings.word.weight
+    )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+def test_ties_are_one_storage_after_compiling_and_get_gradients_through_it():
+    model, batch = tiny_electra(), tiny_batch([13, 9], 13)
+    names = list(model.state_dict())
+    model.compile(backend="eager")
+    model.generator.compile(backend="eager")
+    model.generator(batch.masked, batch.positions, batch.attention_mask).sum().backward()
+    assert len(storages(model)) == 1
+    assert list(model.state_dict()) == names  # no prefix of the compiler's
+    gradient = model.discriminator.encoder.embeddings.word.weight.grad
+    assert gradient is not None
+    assert gradient.any()
+
+
+def test_shared_tables_appear_once_among_the_parameters():
+    model = tiny_electra()
+    names = [name for name, _ in model.named_parameters() if "embeddings" in name]
+    assert len(names) == 5
+    assert len({p.data_ptr() for p in model.parameters()}) == len(list(model.parameters()))
+
+
+def test_the_generators_softmax_is_the_word_table():
+    model = tiny_electra()
+    batch = tiny_batch([13, 9], 13)
+    before = model.generator(batch.masked, batch.positions)
+    unused = next(i for i in range(4, 89) if i not in batch.masked)
+    with torch.no_grad():
+        model.discriminator.encoder.embeddings.word.weight[unused] += 1
+    after = model.generator(batch.masked, batch.positions)
+    changed = (after != before).any(dim=1).any(dim=0)
+    assert changed.nonzero().flatten().tolist() == [unused]
+
+
+def test_the_generator_adds_a_free_bias_a_word():
+    model = tiny_electra()
+    batch = tiny_batch([13], 13)
+    before = model.generator(batch.masked, batch.positions)
+    with torch.no_grad():
+        model.generator.bias[7] += 2.5
+    difference = model.generator(batch.masked, batch.positions) - before
+    torch.testing.assert_close(difference[..., 7], torch.full_like(difference[..., 7], 2.5))
+    assert torch.count_nonzero(difference) == difference[..., 7].numel()
+
+
+def test_generator_logits_at_a_position_do_not_depend_on_which_others_are_asked_for():
+    model = tiny_electra()
+    ids = tiny_batch([13], 13).masked
+    every = model.generator(ids, torch.arange(13)[None])
+    some = model.generator(ids, torch.tensor([[11, 2]]))
+    torch.testing.assert_close(some, every[:, [11, 2]])
+
+
+def by_kind(model: nn.Module) -> dict[str, list[tuple[str, nn.Module]]]:
+    kinds: dict[str, list[tuple[str, nn.Module]]] = {"glorot": [], "normal": [], "norm": []}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.LayerNorm):
+            kinds["norm"].append((name, module))
+        elif isinstance(module, nn.Linear | nn.Embedding):
+            kinds["glorot" if name.endswith(("projection", "output")) else "normal"].append((name, module))
+    return kinds
+
+
+def test_initial_values_are_truncated_normal_glorot_zero_and_one():
+    shape = EncoderConfig(vocab_size=2003, num_layers=2)
+    model = Electra(shape, 0.25)
+    initialize_weights(model, generator(0, "init"), 0.02)
+    kinds = by_kind(model)
+    assert [name for name, _ in kinds["glorot"]] == [
+        "discriminator.encoder.projection",
+        "discriminator.output",
+        "generator.encoder.projection",
+    ]
+    for name, module in kinds["normal"]:
+        weight = module.weight.detach().numpy().astype(np.float64)
+        assert np.abs(weight).max() <= 0.04 + 1e-9, name
+        # sd of a normal cut at 2 sd is 0.8796 of it; 6 standard errors, chance of a false alarm < 1e-7 in all
+        assert abs(weight.std() / (0.02 * 0.87963) - 1) < 6 / math.sqrt(2 * weight.size), name
+    for name, module in kinds["glorot"]:
+        weight = module.weight.detach().numpy().astype(np.float64)
+        bound = math.sqrt(6 / sum(weight.shape))
+        assert np.abs(weight).max() <= bound, name
+        assert np.abs(weight).max() > 0.97 * bound, name  # 256 draws or more: missed with chance < 5e-4
+    for name, module in kinds["norm"]:
+        assert torch.all(module.weight == 1), name
+    biases = [p for name, p in model.named_parameters() if name.endswith("bias")]
+    assert len(biases) > 20
+    assert all(torch.all(bias == 0) for bias in biases)
+
+
+def test_initial_values_depend_on_the_seed_alone():
+    one, same, other = tiny_electra(seed=5), tiny_electra(seed=5), tiny_electra(seed=6)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(one.generator.dense.weight, other.generator.dense.weight)
+
+
+def test_the_discriminator_starts_the_same_whatever_the_generators_size():
+    quarter, half = tiny_electra(generator_size=0.25), tiny_electra(generator_size=0.5)
+    for a, b in zip(quarter.discriminator.parameters(), half.discriminator.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def classifier(pooling: str, head: str, **changes: float) -> SequenceClassifier:
+    model = SequenceClassifier(tiny_shape(**changes), 3, pooling, head)
+    initialize_weights(model, generator(0, "init"), 0.2)
+    return model.double()
+
+
+@pytest.mark.parametrize(
+    ("pooling", "head"), [("mean", "mlp"), ("first", "linear"), ("first", "mlp"), ("mean", "linear")]
+)
+def test_the_classifier_pools_and_projects_as_named(pooling, head):
+    model = classifier(pooling, head)
+    ids = torch.tensor([[1, 44, 7, 2, 0, 0], [1, 9, 8, 7, 6, 2]])
+    mask, types = ids != 0, torch.zeros_like(ids)
+    hidden = model.encoder(ids, mask, types)
+    pooled = torch.stack([hidden[0, :4].mean(dim=0), hidden[1].mean(dim=0)]) if pooling == "mean" else hidden[:, 0]
+    if head == "mlp":
+        pooled = nn.functional.gelu(pooled @ model.dense.weight.T + model.dense.bias)
+    torch.testing.assert_close(model(ids, mask, types), pooled @ model.output.weight.T + model.output.bias)
+
+
+def test_a_linear_head_has_no_hidden_layer_and_two_classes_cost_514_parameters():
+    with torch.device("meta"):
+        model = SequenceClassifier(EncoderConfig(), 2, "first", "linear")
+    assert count_parameters(model) == 13_483_008 + 514
+
+
+def test_padding_never_changes_a_classification():
+    for pooling in ("mean", "first"):
+        model = classifier(pooling, "mlp")
+        short = torch.tensor([[1, 44, 7, 2]])
+        padded = torch.tensor([[1, 44, 7, 2, 0, 0, 0]])
+        zeros = torch.zeros_like
+        torch.testing.assert_close(
+            model(padded, padded != 0, zeros(padded)),
+            model(short, short != 0, zeros(short)),
+            rtol=1e-12,
+            atol=1e-12,
+        )
+
+
+def test_token_types_reach_the_classifier():
+    model = classifier("mean", "mlp")
+    ids = torch.tensor([[1, 44, 2, 7, 2]])
+    types = torch.tensor([[0, 0, 0, 1, 1]])
+    assert not torch.allclose(model(ids, ids != 0, types), model(ids, ids != 0, torch.zeros_like(ids)))

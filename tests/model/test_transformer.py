@@ -1,0 +1,145 @@
+"""The encoder does what the release's does, product by product."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from electra.model.dropout import Dropout
+from electra.model.networks import make_embeddings
+from electra.model.transformer import LAYER_NORM_EPS, Encoder, TransformerLayer, attend, gather_positions
+from tests.conftest import tiny_electra, tiny_shape
+from tests.helpers.oracles import transformer_layer_by_hand
+
+
+def randomised(module: torch.nn.Module) -> torch.nn.Module:
+    """In float64, every parameter away from the values that hide mistakes (0 and 1)."""
+    draws = torch.Generator().manual_seed(3)
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=draws, dtype=torch.float64) * 0.3
+    return module.double()
+
+
+@pytest.mark.parametrize("num_real", [7, 5])
+def test_a_layer_equals_one_written_out_by_hand(num_real):
+    layer = randomised(TransformerLayer(26, num_heads=2, inner_width=37, dropout=0.0, attention_dropout=0.0))
+    hidden = torch.randn(1, 7, 26, dtype=torch.float64)
+    is_real = [position < num_real for position in range(7)]
+    mask = None if num_real == 7 else torch.tensor(is_real)[None, None, None, :]
+    weights = {name: tensor.tolist() for name, tensor in layer.state_dict().items()}
+    expected = transformer_layer_by_hand(hidden[0].tolist(), weights, num_heads=2, is_real=is_real)
+    torch.testing.assert_close(layer(hidden, mask)[0], torch.tensor(expected, dtype=torch.float64))
+
+
+def test_layer_norms_use_the_releases_epsilon():
+    epsilons = {m.eps for m in tiny_electra().modules() if isinstance(m, torch.nn.LayerNorm)}
+    assert epsilons == {LAYER_NORM_EPS} == {1e-12}
+
+
+def test_embeddings_add_word_position_and_type_then_normalise_before_any_projection():
+    encoder = randomised(Encoder(tiny_shape(), make_embeddings(tiny_shape())))
+    ids, types = torch.tensor([[5, 17, 5]]), torch.tensor([[0, 1, 1]])
+    tables = encoder.embeddings
+    summed = tables.word.weight[ids] + tables.position.weight[None, :3] + tables.token_type.weight[types]
+    normed = torch.nn.functional.layer_norm(summed, (11,), tables.norm.weight, tables.norm.bias, 1e-12)
+    torch.testing.assert_close(tables(ids, types), normed)
+    for layer in encoder.layers:
+        layer.forward = lambda hidden, mask: hidden
+    torch.testing.assert_close(encoder(ids, token_type_ids=types), encoder.projection(normed))
+
+
+def test_no_token_types_means_type_zero():
+    encoder = randomised(Encoder(tiny_shape(), make_embeddings(tiny_shape())))
+    ids = torch.tensor([[4, 8, 15, 16, 23]])
+    torch.testing.assert_close(encoder(ids), encoder(ids, token_type_ids=torch.zeros_like(ids)), rtol=0, atol=0)
+
+
+def test_equal_widths_leave_no_projection():
+    shape = tiny_shape(embedding_size=26)
+    assert not list(Encoder(shape, make_embeddings(shape)).projection.parameters())
+
+
+def test_padding_never_changes_a_real_token():
+    encoder = randomised(Encoder(tiny_shape(), make_embeddings(tiny_shape())))
+    short = torch.tensor([[1, 44, 7, 61, 2]])
+    padded = torch.tensor([[1, 44, 7, 61, 2, 0, 0, 0], [1, 5, 6, 7, 8, 9, 10, 2]])
+    together = encoder(padded, padded != 0)[0, :5]
+    torch.testing.assert_close(together, encoder(short)[0], rtol=1e-12, atol=1e-12)
+
+
+def test_what_padding_holds_does_not_matter():
+    encoder = randomised(Encoder(tiny_shape(), make_embeddings(tiny_shape())))
+    mask = torch.tensor([[True, True, True, False, False]])
+    one, other = torch.tensor([[1, 44, 2, 0, 0]]), torch.tensor([[1, 44, 2, 70, 71]])
+    torch.testing.assert_close(encoder(one, mask)[:, :3], encoder(other, mask)[:, :3], rtol=0, atol=0)
+
+
+def test_every_token_sees_every_real_token_on_both_sides():
+    encoder = randomised(Encoder(tiny_shape(num_layers=1), make_embeddings(tiny_shape())))
+    ids = torch.tensor([[1, 44, 7, 61, 2]])
+    before = encoder(ids)
+    for changed in range(5):
+        other = ids.clone()
+        other[0, changed] = 80
+        assert ((encoder(other) - before).abs().amax(dim=-1) > 1e-9).all()
+
+
+def test_rows_longer_than_the_position_table_are_refused():
+    encoder = Encoder(tiny_shape(), make_embeddings(tiny_shape()))
+    with pytest.raises(ValueError, match=r"expected rows of at most 31 tokens, found 32; shorten"):
+        encoder(torch.ones(1, 32, dtype=torch.int64))
+
+
+def test_a_row_as_long_as_the_position_table_is_taken():
+    encoder = Encoder(tiny_shape(), make_embeddings(tiny_shape()))
+    assert encoder(torch.ones(1, 31, dtype=torch.int64)).shape == (1, 31, 26)
+
+
+def test_each_dropout_has_its_own_setting():
+    shape = tiny_shape(hidden_dropout_prob=0.3, attention_dropout_prob=0.5)
+    encoder = Encoder(shape, make_embeddings(shape))
+    rates = [m.p for m in encoder.modules() if isinstance(m, Dropout)]
+    assert rates == [0.3] * (1 + shape.num_layers)  # embeddings; one module serves both parts of a layer
+    assert [layer.attention.dropout for layer in encoder.layers] == [0.5, 0.5]
+
+
+def is_random(function) -> bool:
+    return not torch.equal(function(), function())
+
+
+@pytest.mark.parametrize("silenced", ["attention.out", "feed_forward.outer"])
+def test_dropout_acts_on_both_parts_of_a_layer_in_training_only(silenced):
+    layer = randomised(TransformerLayer(26, num_heads=2, inner_width=37, dropout=0.5, attention_dropout=0.0))
+    for parameter in layer.get_submodule(silenced).parameters():
+        torch.nn.init.zeros_(parameter)  # this part adds nothing, so only the other one can drop out
+    hidden = torch.randn(1, 7, 26, dtype=torch.float64)
+    assert is_random(lambda: layer(hidden, None))
+    layer.eval()
+    assert not is_random(lambda: layer(hidden, None))
+
+
+def test_dropout_acts_on_attention_in_training_only():
+    layer = randomised(TransformerLayer(26, num_heads=2, inner_width=37, dropout=0.0, attention_dropout=0.5))
+    hidden = torch.randn(1, 7, 26, dtype=torch.float64)
+    assert is_random(lambda: layer(hidden, None))
+    layer.eval()
+    assert not is_random(lambda: layer(hidden, None))
+
+
+def test_dropout_comes_after_the_embeddings_layer_norm():
+    tables = randomised(make_embeddings(tiny_shape(hidden_dropout_prob=0.5)))
+    zeros = (tables(torch.arange(4, 35)[None]) == 0).double().mean().item()
+    assert abs(zeros - 0.5) < 5 * (0.25 / (31 * 11)) ** 0.5  # chance of a false alarm 6e-7
+
+
+def test_gathering_picks_each_rows_own_positions_in_order():
+    hidden = torch.arange(2 * 5 * 3).view(2, 5, 3)
+    picked = gather_positions(hidden, torch.tensor([[4, 0], [1, 1]]))
+    assert picked.tolist() == [[[12, 13, 14], [0, 1, 2]], [[18, 19, 20], [18, 19, 20]]]
+
+
+@pytest.mark.parametrize("mask", [None, torch.tensor([[True] * 7, [True] * 4 + [False] * 3])[:, None, None, :]])
+def test_attention_written_out_equals_torchs_fused_kernel(mask):
+    query, key, value = torch.randn(3, 2, 5, 7, 3, dtype=torch.float64)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    torch.testing.assert_close(attend(query, key, value, mask, 0.0), expected)

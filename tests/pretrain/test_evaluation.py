@@ -1,0 +1,205 @@
+"""Held-out metrics equal an independent computation, and do not move."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from electra.model.networks import MaskedLM, initialize_weights
+from electra.pretrain.collapse import is_collapsed
+from electra.pretrain.evaluation import (
+    ROWS_AT_A_TIME,
+    HeldOut,
+    auc_interval,
+    base_rate_entropy,
+    compute_outputs,
+    held_out_metrics,
+    unigram_entropy,
+)
+from electra.pretrain.objective import count, masked_language_modeling, replaced_token_detection
+from electra.scores.metrics import roc_auc
+from electra.seeding import generator
+from tests.conftest import SPECIAL_IDS, tiny_batch, tiny_electra, tiny_shape
+
+CPU = torch.device("cpu")
+LENGTHS = [23, 11, 5, 17, 23, 3, 19] * 11  # 77 rows: more than one piece
+
+
+def metrics_by_hand(model, batch):
+    """Row by row, token by token, in Python floats."""
+    seen = replaced_token_detection(model.eval(), batch, count(batch), 1.0, 1.0)
+    log_probs = seen.generator_logits.log_softmax(dim=-1).detach()
+    sums = dict.fromkeys(("n", "nats", "right", "sampled", "hidden", "hidden_nats", "hidden_right"), 0.0)
+    disc = dict.fromkeys(("n", "nats", "right", "called", "caught", "fake"), 0.0)
+    scores, labels = [], []
+    for row, length in enumerate(LENGTHS):
+        for slot in range(batch.positions.shape[1]):
+            if not batch.is_target[row, slot]:
+                continue
+            original = batch.input_ids[row, batch.positions[row, slot]].item()
+            nats = -log_probs[row, slot, original].item()
+            right = float(log_probs[row, slot].argmax().item() == original)
+            sums["n"] += 1
+            sums["nats"] += nats
+            sums["right"] += right
+            sums["sampled"] += seen.sampled_ids[row, slot].item() == original
+            if batch.is_masked[row, slot]:
+                sums["hidden"] += 1
+                sums["hidden_nats"] += nats
+                sums["hidden_right"] += right
+        for position in range(length):
+            logit = seen.detection.logits[row, position].item()
+            fake = seen.detection.corrupted[row, position].item() != batch.input_ids[row, position].item()
+            disc["n"] += 1
+            disc["nats"] += math.log1p(math.exp(-logit if fake else logit))
+            disc["right"] += (logit > 0) == fake
+            disc["called"] += logit > 0
+            disc["caught"] += logit > 0 and fake
+            disc["fake"] += fake
+            scores.append(logit)
+            labels.append(fake)
+    pairs = wins = 0.0
+    for s, fake in zip(scores, labels, strict=True):
+        for t, other in zip(scores, labels, strict=True):
+            if fake and not other:
+                pairs += 1
+                wins += (s > t) + 0.5 * (s == t)
+    rate = disc["fake"] / disc["n"]
+    return {
+        "masked_lm_loss": sums["nats"] / sums["n"],
+        "masked_lm_accuracy": sums["right"] / sums["n"],
+        "sampled_masked_lm_accuracy": sums["sampled"] / sums["n"],
+        "masked_only_lm_loss": sums["hidden_nats"] / sums["hidden"],
+        "masked_only_lm_accuracy": sums["hidden_right"] / sums["hidden"],
+        "disc_loss": disc["nats"] / disc["n"],
+        "disc_base_rate_entropy": -rate * math.log(rate) - (1 - rate) * math.log(1 - rate),
+        "disc_accuracy": disc["right"] / disc["n"],
+        "disc_precision": disc["caught"] / disc["called"],
+        "disc_recall": disc["caught"] / disc["fake"],
+        "disc_auc": wins / pairs,
+        "replaced_fraction": rate,
+    }
+
+
+def test_every_metric_equals_a_count_by_hand():
+    model, batch = tiny_electra(), tiny_batch(LENGTHS, 23)
+    assert len(LENGTHS) > ROWS_AT_A_TIME
+    found = held_out_metrics(compute_outputs(model, replaced_token_detection, batch, CPU, torch.float32), batch)
+    assert found == pytest.approx(metrics_by_hand(model, batch), abs=1e-6)
+
+
+@pytest.mark.parametrize("rows_at_a_time", [1, 13, 77, 1000])
+def test_metrics_do_not_move_with_the_number_of_rows_at_a_time(rows_at_a_time, monkeypatch):
+    model, batch = tiny_electra(), tiny_batch(LENGTHS, 23)
+    expected = held_out_metrics(compute_outputs(model, replaced_token_detection, batch, CPU, torch.float32), batch)
+    monkeypatch.setattr("electra.pretrain.evaluation.ROWS_AT_A_TIME", rows_at_a_time)
+    found = held_out_metrics(compute_outputs(model, replaced_token_detection, batch, CPU, torch.float32), batch)
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_control_has_the_generators_metrics_alone():
+    model = MaskedLM(tiny_shape())
+    initialize_weights(model, generator(0, "init"), 0.2)
+    batch = tiny_batch(LENGTHS, 23)
+    held_out = HeldOut(batch, list(range(len(LENGTHS))), SPECIAL_IDS)
+    predictions, found = held_out.evaluate(model.double(), masked_language_modeling, CPU, torch.float32)
+    assert predictions.verdicts is None
+    assert "masked_lm_loss" in found
+    assert not [name for name in found if name.startswith("disc")]
+    assert not is_collapsed([{"step": step, **found} for step in (1, 2, 3)], 0)
+
+
+def test_evaluation_switches_dropout_off_and_training_back_on():
+    shape = tiny_shape(hidden_dropout_prob=0.5)
+    model, batch = tiny_electra(shape), tiny_batch(LENGTHS, 23)
+    first = held_out_metrics(compute_outputs(model, replaced_token_detection, batch, CPU, torch.float32), batch)
+    assert model.training
+    assert held_out_metrics(compute_outputs(model, replaced_token_detection, batch, CPU, torch.float32), batch) == first
+
+
+def test_evaluation_leaves_no_gradient():
+    model = tiny_electra()
+    compute_outputs(model, replaced_token_detection, tiny_batch([23] * 3, 23), CPU, torch.float32)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("rate", "nats"), [(0.08, 0.279), (0.10, 0.325), (0.12, 0.367)])
+def test_the_base_rate_entropy_is_what_always_original_scores(rate, nats):
+    assert base_rate_entropy(rate) == pytest.approx(nats, abs=5e-4)
+
+
+def test_the_base_rate_entropy_of_certainty_is_zero():
+    assert base_rate_entropy(0.0) == base_rate_entropy(1.0) == 0.0
+
+
+def test_the_unigram_entropy_is_that_of_the_frequencies():
+    ids = np.array([5, 5, 5, 5, 9, 9, 11, 70_000])
+    assert unigram_entropy(ids) == pytest.approx(0.5 * math.log(2) + 0.25 * math.log(4) + 0.25 * math.log(8))
+
+
+def test_the_interval_of_the_auc_covers_it_and_is_the_same_every_time():
+    draws = np.random.default_rng(0)
+    labels = draws.random(3000) < 0.15
+    scores = draws.normal(size=3000).round(1) + labels  # many ties
+    units = np.repeat(np.arange(60), 50)
+    low, high = auc_interval(scores, labels, units)
+    assert low < roc_auc(scores, labels) < high
+    assert (low, high) == auc_interval(scores, labels, units)
+    assert 0.02 < high - low < 0.10  # one binormal AUC of 450 against 2,550: standard error about 0.012
+
+
+def test_one_resample_of_the_units_themselves_gives_the_plain_auc(monkeypatch):
+    draws = np.random.default_rng(0)
+    labels, scores = draws.random(101) < 0.3, draws.normal(size=101).round(1)
+    found = []
+    monkeypatch.setattr(
+        "electra.pretrain.evaluation.bootstrap_interval",
+        lambda statistic, num_units, num_resamples: found.append(statistic(np.arange(num_units))) or (0.0, 0.0),
+    )
+    auc_interval(scores, labels, np.arange(101))
+    assert found == [pytest.approx(roc_auc(scores, labels), abs=1e-12)]
+
+
+def test_the_interval_resamples_documents_and_not_tokens():
+    # each document is wholly right or wholly wrong: over tokens the interval would be five times narrower
+    draws = np.random.default_rng(1)
+    labels = np.tile(np.arange(50) < 10, 40)
+    right = np.repeat(draws.random(40) < 0.5, 50)
+    scores = np.where(right, labels, ~labels).astype(float)
+    low, high = auc_interval(scores, labels, np.repeat(np.arange(40), 50))
+    assert high - low > 0.2
+
+
+def test_held_out_numbers_hold_the_interval_and_the_unigram_entropy():
+    batch = tiny_batch(LENGTHS, 23)
+    held_out = HeldOut(batch, list(range(100, 100 + len(LENGTHS))), SPECIAL_IDS)
+    _, found = held_out.evaluate(tiny_electra(), replaced_token_detection, CPU, torch.float32)
+    text = batch.input_ids[batch.input_ids > 3].numpy()
+    assert found["unigram_entropy"] == pytest.approx(unigram_entropy(text))
+    assert found["disc_auc_low"] < found["disc_auc"] < found["disc_auc_high"]
+
+
+def evaluations(*rows: tuple[int, float, float]) -> list[dict[str, float]]:
+    """Records of (step, upper end of the AUC's interval, disc_loss over the base-rate entropy)."""
+    return [
+        {"step": step, "disc_auc_high": high, "disc_loss": 0.4 * share, "disc_base_rate_entropy": 0.4}
+        for step, high, share in rows
+    ]
+
+
+def test_three_blind_evaluations_in_a_row_after_warm_up_are_a_collapse():
+    blind = [(step, 0.52, 1.0) for step in (30, 40, 50)]
+    assert is_collapsed(evaluations((20, 0.8, 0.7), *blind), num_warmup_steps=10)
+    assert not is_collapsed(evaluations(*blind[:2]), num_warmup_steps=10)
+    assert not is_collapsed(evaluations(*blind), num_warmup_steps=30)  # one of them is not past warm-up
+    assert not is_collapsed(evaluations(*blind, (60, 0.54, 1.0)), num_warmup_steps=10)
+    assert not is_collapsed(evaluations(*blind[:2], (50, 0.52, 0.97)), num_warmup_steps=10)
+
+
+def test_the_dip_of_the_official_run_is_no_collapse():
+    # the shape of the official curve: AUC spikes to 0.88, dips to 0.85, rises; the loss jumps from 0.24 to 0.26
+    dip = [(5_000, 0.88, 0.75), (12_000, 0.85, 0.82), (20_000, 0.85, 0.81), (50_000, 0.87, 0.74)]
+    assert not any(is_collapsed(evaluations(*dip[:n]), 1_000) for n in range(1, 5))

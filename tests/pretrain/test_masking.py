@@ -1,0 +1,234 @@
+"""Masking and sampling: counts, choice, distribution, labels."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from electra.pretrain.masking import (
+    corrupt,
+    count_targets,
+    cumulative_softmax,
+    make_batch,
+    mask_tokens,
+    sample_replacements,
+)
+from electra.pretrain.objective import count
+from tests.conftest import SPECIAL_IDS, random_rows, tiny_batch
+
+
+def half_even(value: Fraction) -> int:
+    """Round to the nearest integer, halves to the even one, by its definition."""
+    floor = value.numerator // value.denominator
+    rest = value - floor
+    if rest == Fraction(1, 2):
+        return floor + floor % 2
+    return floor + (rest > Fraction(1, 2))
+
+
+@pytest.mark.parametrize("n", range(3, 129))
+def test_the_number_of_targets_is_the_rounded_share_at_every_length(n):
+    assert count_targets(n, 0.15) == min(max(1, half_even(Fraction(15, 100) * n)), n - 2)
+
+
+def test_the_number_of_targets_at_the_known_lengths():
+    known = {3: 1, 9: 1, 10: 2, 30: 4, 64: 10, 70: 10, 110: 16, 128: 19}
+    assert {n: count_targets(n, 0.15) for n in known} == known
+
+
+def test_a_row_without_candidates_has_no_target():
+    assert [count_targets(n, 0.15) for n in (0, 1, 2)] == [0, 0, 0]
+    assert count_targets(4, 0.9) == 2
+
+
+@pytest.mark.parametrize("n", range(3, 129))
+def test_each_length_gets_exactly_its_count_of_distinct_targets(n):
+    batch = tiny_batch([n, 128, n], 128, n)
+    for row, length in enumerate((n, 128, n)):
+        chosen = batch.positions[row][batch.is_target[row]].tolist()
+        assert len(chosen) == len(set(chosen)) == count_targets(length, 0.15)
+
+
+def test_specials_and_padding_are_never_chosen():
+    for step in range(50):
+        batch = tiny_batch([3, 5, 17, 23], 23, step)
+        chosen = batch.input_ids.gather(1, batch.positions)[batch.is_target]
+        assert (chosen > max(SPECIAL_IDS)).all()
+
+
+def test_specials_inside_the_text_are_never_chosen_either():
+    ids = torch.from_numpy(random_rows([19] * 8, 19))
+    ids[:, 4:17] = SPECIAL_IDS.mask  # leaves three candidates for three targets
+    scores = torch.rand(8, 19, dtype=torch.float64)
+    _, positions, is_target, _ = mask_tokens(ids, scores, torch.rand(8, 3), SPECIAL_IDS, 0.15, 0.85)
+    assert is_target.all()
+    assert positions.sort(dim=1).values.tolist() == [[1, 2, 3]] * 8 or set(positions.flatten().tolist()) <= {
+        1,
+        2,
+        3,
+        17,
+    }
+
+
+def test_targets_are_the_candidates_with_the_lowest_scores():
+    ids = torch.from_numpy(random_rows([13], 13))
+    scores = torch.linspace(0.9, 0.1, 13, dtype=torch.float64)[None]
+    _, positions, is_target, _ = mask_tokens(ids, scores, torch.zeros(1, 2), SPECIAL_IDS, 0.15, 0.85)
+    assert positions.tolist() == [[11, 10]]  # 12 is [SEP]
+    assert is_target.all()
+
+
+def test_every_candidate_is_chosen_equally_often():
+    # 4,000 rows of 23 tokens, 3 of 21 candidates each; chi-square with 20 degrees of freedom. Drawing without
+    # replacement makes the counts' variance smaller than a multinomial's: the bound 45.3 (chance 0.001) holds.
+    batch = tiny_batch([23] * 4000, 23)
+    counts = np.bincount(batch.positions[batch.is_target].numpy(), minlength=23)[1:22]
+    expected = 4000 * 3 / 21
+    assert ((counts - expected) ** 2 / expected).sum() < stats.chi2.ppf(0.999, 20)
+    assert counts.sum() == 4000 * 3
+
+
+def test_85_percent_of_targets_are_hidden_and_the_rest_are_left_as_they_were():
+    batch = tiny_batch([128] * 600, 128)
+    num_targets = int(batch.is_target.sum())
+    assert num_targets == 600 * 19
+    hidden = batch.is_masked.sum().item() / num_targets
+    assert abs(hidden - 0.85) < 5 * (0.85 * 0.15 / num_targets) ** 0.5  # chance of a false alarm 6e-7
+    shown = batch.masked.gather(1, batch.positions)
+    original = batch.input_ids.gather(1, batch.positions)
+    assert (shown[batch.is_masked] == SPECIAL_IDS.mask).all()
+    assert torch.equal(shown[~batch.is_masked], original[~batch.is_masked])
+
+
+def test_only_hidden_targets_differ_between_the_rows_and_what_the_generator_sees():
+    batch = tiny_batch([23, 11, 3], 23)
+    hidden = torch.zeros_like(batch.input_ids, dtype=torch.bool)
+    hidden.scatter_(1, batch.positions, batch.is_masked)
+    assert torch.equal(batch.masked != batch.input_ids, hidden)
+
+
+def test_the_share_of_hidden_targets_is_a_setting():
+    rows = random_rows([41] * 5, 41)
+    masked = partial(make_batch, rows, 0, special_ids=SPECIAL_IDS, mask_prob=0.15, seed=0)
+    assert masked(mask_token_prob=0.0).is_masked.sum() == 0
+    everything = masked(mask_token_prob=1.0)
+    assert torch.equal(everything.is_masked, everything.is_target)
+
+
+def test_masks_are_a_function_of_seed_and_step():
+    one, same = tiny_batch([23, 23], 23, 7), tiny_batch([23, 23], 23, 7)
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True) if a is not None and b is not None)
+    assert not torch.equal(one.positions, tiny_batch([23, 23], 23, 8).positions)
+    reseeded = make_batch(
+        one.input_ids.numpy(), 7, special_ids=SPECIAL_IDS, mask_prob=0.15, mask_token_prob=0.85, seed=1
+    )
+    assert not torch.equal(one.positions, reseeded.positions)
+
+
+def test_a_full_batch_needs_no_attention_mask_and_a_padded_one_has_it():
+    assert tiny_batch([7, 7], 7).attention_mask is None
+    mask = tiny_batch([7, 5], 7).attention_mask
+    assert mask is not None
+    assert mask.sum(dim=1).tolist() == [7, 5]
+
+
+def test_counting_a_batch_counts_targets_and_real_tokens():
+    assert count(tiny_batch([23, 11, 3], 23)) == (3 + 2 + 1, 23 + 11 + 3)
+    assert count(tiny_batch([23, 23], 23)) == (6, 46)
+
+
+def test_rows_of_a_batch_are_its_slices():
+    batch = tiny_batch([23, 11, 3, 17], 23)
+    part = batch.rows(1, 3, torch.device("cpu"))
+    assert all(torch.equal(a, b[1:3]) for a, b in zip(part, batch, strict=True) if a is not None and b is not None)
+    assert tiny_batch([5, 5], 5).rows(0, 1, torch.device("cpu")).attention_mask is None
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_samples_follow_the_softmax(dtype, deterministic):
+    torch.use_deterministic_algorithms(deterministic)
+    # 200,000 draws over 31 words, 30 degrees of freedom: chance of a false alarm 1e-4
+    draws = np.random.default_rng(0)
+    logits = torch.from_numpy(draws.normal(0, 1.5, 31)).to(dtype)
+    uniforms = torch.from_numpy(draws.random((1, 200_000)))
+    sampled = sample_replacements(logits.expand(1, 200_000, 31), uniforms)
+    exact = logits.double().softmax(dim=0).numpy()
+    observed = np.bincount(sampled.flatten().numpy(), minlength=31)
+    assert stats.chisquare(observed, exact * 200_000).pvalue > 1e-4
+
+
+def test_sampling_is_in_float32_under_autocast():
+    # In bfloat16 a cumulative sum over 30,522 equal words stalls at 2^8 terms: late words would never be drawn.
+    uniforms = torch.linspace(0, 1 - 1e-9, 997, dtype=torch.float64)[None]
+    logits = torch.zeros(1, 997, 30_522, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        sampled = sample_replacements(logits, uniforms)
+    expected = (uniforms * 30_522).long()
+    assert (sampled - expected).abs().max() <= 10  # 3e-4 of 30,522
+    assert sampled.unique().numel() == 997
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_the_sampled_distribution_is_within_3e_4_of_the_softmax(deterministic):
+    logits = torch.from_numpy(np.random.default_rng(1).normal(0, 2.0, (5, 30_522))).float()
+    torch.use_deterministic_algorithms(deterministic)
+    cumulative = cumulative_softmax(logits).double()
+    steps = torch.diff(cumulative, dim=-1, prepend=torch.zeros(5, 1)) / cumulative[:, -1:]
+    total_variation = (steps - logits.double().softmax(dim=-1)).abs().sum(dim=-1) / 2
+    assert total_variation.max() < 3e-4
+    assert cumulative_softmax(logits).dtype == (torch.int64 if deterministic else torch.float32)
+
+
+def test_a_uniform_of_zero_never_picks_a_word_of_probability_zero():
+    logits = torch.tensor([[[-torch.inf, -torch.inf, 0.0, 1.0]]])
+    assert sample_replacements(logits, torch.zeros(1, 1)).item() == 2
+
+
+def test_a_uniform_just_below_one_picks_a_word_that_exists():
+    logits = torch.zeros(1, 1, 7)
+    assert sample_replacements(logits, torch.tensor([[np.nextafter(1.0, 0.0)]])).item() == 6
+
+
+def test_samples_carry_no_gradient():
+    logits = torch.randn(1, 2, 5, requires_grad=True)
+    assert not sample_replacements(logits, torch.rand(1, 2)).requires_grad
+
+
+def test_every_target_is_resampled_the_visible_ones_too():
+    batch = tiny_batch([43] * 7, 43)
+    assert (batch.is_target & ~batch.is_masked).any()
+    sampled = torch.full_like(batch.positions, 88)
+    corrupted, _ = corrupt(batch, sampled)
+    assert (corrupted.gather(1, batch.positions) == 88).all()
+
+
+def test_a_sample_equal_to_the_original_is_labelled_original():
+    batch = tiny_batch([23] * 3, 23)
+    original = batch.input_ids.gather(1, batch.positions)
+    corrupted, is_replaced = corrupt(batch, original)
+    assert torch.equal(corrupted, batch.input_ids)
+    assert not is_replaced.any()
+    one_wrong = original.clone()
+    one_wrong[1, 0] = 4 + (original[1, 0] - 3) % 85
+    _, is_replaced = corrupt(batch, one_wrong)
+    assert is_replaced.nonzero().tolist() == [[1, batch.positions[1, 0].item()]]
+
+
+def test_unused_slots_write_nothing():
+    batch = tiny_batch([23, 5, 3], 23)
+    assert (~batch.is_target).any()
+    corrupted, is_replaced = corrupt(batch, torch.full_like(batch.positions, 88))
+    assert is_replaced.sum(dim=1).tolist() == [3, 1, 1]
+    assert (corrupted[1, 5:] == SPECIAL_IDS.pad).all()
+
+
+def test_the_discriminator_never_sees_a_mask():
+    batch = tiny_batch([43] * 7, 43)
+    corrupted, _ = corrupt(batch, torch.full_like(batch.positions, 50))
+    assert not (corrupted == SPECIAL_IDS.mask).any()

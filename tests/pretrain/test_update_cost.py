@@ -1,0 +1,99 @@
+"""What one update costs, in counts and not in seconds: a slower path shows here without a clock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import train_pretrain
+from electra import cli
+from electra.config import EncoderConfig
+from electra.pretrain.masking import count_targets
+from electra.training.log import Meter
+from electra.training.ranks import Ranks
+
+CPU = torch.device("cpu")
+ROWS, LENGTH, MICRO_BATCHES = 6, 23, 2
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}
+
+
+class Counting(TorchDispatchMode):
+    """Every operator that runs, with the shapes it makes and the random numbers it draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+        self.made: list[tuple[str, tuple[int, ...]]] = []
+        self.num_drawn = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out, name = func(*args, **(kwargs or {})), func.overloadpacket.__name__
+        self.calls[name] += 1
+        if isinstance(out, torch.Tensor) and not func.is_view:
+            self.made.append((name, tuple(out.shape)))
+        if name in ("random_", "bernoulli_", "exponential_", "uniform_", "normal_"):
+            self.num_drawn += out.numel()
+        return out
+
+
+@pytest.fixture(scope="module")
+def counted(tiny_data, tmp_path_factory) -> tuple[Counting, EncoderConfig, EncoderConfig]:
+    """The second update of two micro-batches, counted; and the shapes of discriminator and generator."""
+    flags = (
+        "--num-layers 3 --hidden-size 26 --num-heads 2 --intermediate-size 37 --embedding-size 11 --generator-size 0.5 "
+        f"--batch-size {ROWS} --seq-length {LENGTH} --micro-batch-size {ROWS // MICRO_BATCHES} --precision fp32 "
+        f"--num-train-steps 8 --num-warmup-steps 2 --data {tiny_data} --run-dir {tmp_path_factory.mktemp('counted')}"
+    )
+    config, shape, _ = train_pretrain.parse(flags.split())
+    run = train_pretrain.open_run(config, shape, Ranks(0, 1, CPU))
+    backward = train_pretrain.make_backward(config, run.state, CPU)
+    counting = Counting()
+    for context in (contextlib.nullcontext(), counting):
+        batch = next(run.batches)
+        with context:
+            update = train_pretrain.make_update(config, run.state, backward, batch, Ranks(0, 1, CPU), Meter(0, 1))
+        run.state.count_update(update.skipped, 0.0)
+    shape = cli.build(EncoderConfig, run.state.settings["encoder"])
+    return counting, shape, shape.generator(config.generator_size)
+
+
+def test_an_update_makes_the_matrix_products_of_its_layers_and_no_other(counted):
+    counting, shape, _ = counted
+    dense = 2 * (4 * shape.num_layers + 1) + 2 + 2  # qkv, out, inner, outer; projection; two heads of two products
+    attention = 2 * 2 * shape.num_layers  # scores and mixing, both networks
+    expected = MICRO_BATCHES * 3 * (dense + attention)  # forward, and two products backward for each
+    assert sum(counting.calls[name] for name in PRODUCTS) == expected
+
+
+def test_only_targets_pass_the_language_model_head(counted):
+    counting, shape, _ = counted
+    slots = ROWS // MICRO_BATCHES * count_targets(LENGTH, 0.15)
+    heads = [made for name, made in counting.made if name in PRODUCTS and made[-1] == shape.vocab_size]
+    assert heads == [(slots, shape.vocab_size)] * MICRO_BATCHES
+
+
+def test_a_micro_batch_allocates_seven_tensors_as_wide_as_the_vocabulary(counted):
+    counting, shape, _ = counted
+    slots = ROWS // MICRO_BATCHES * count_targets(LENGTH, 0.15)
+    wide = [n for n, made in counting.made if made and torch.Size(made).numel() == slots * shape.vocab_size]
+    assert len(wide) <= 7 * MICRO_BATCHES, wide  # logits, softmax, its sums, log-softmax, and their gradients
+
+
+def test_nothing_waits_for_the_device_within_an_update(counted):
+    counting, _, _ = counted
+    assert counting.calls["_local_scalar_dense"] == 0  # every .item(), int(), float(), bool() of a tensor
+    assert counting.calls["nonzero"] == 0  # boolean indexing
+
+
+def test_dropout_draws_a_quarter_of_a_number_a_value_and_sampling_none(counted):
+    counting, shape, small = counted
+    rows = ROWS // MICRO_BATCHES
+    values = [rows * LENGTH * shape.embedding_size] * 2
+    for encoder in (shape, small):
+        values += [rows * encoder.num_heads * LENGTH * LENGTH, *[rows * LENGTH * encoder.hidden_size] * 2] * 3
+    assert counting.num_drawn == MICRO_BATCHES * sum((count + 3) // 4 for count in values)

@@ -1,0 +1,145 @@
+"""Devices, precisions, ranks' shares, work ahead, stop signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from electra.training import devices as runtime
+from electra.training.devices import StopRequests, ahead, autocast, micro_batches, resolve_precision, seed_dropout
+from electra.training.ranks import Ranks, started
+from tests.conftest import ROOT
+
+CPU = torch.device("cpu")
+
+
+def test_a_named_precision_is_what_it_says():
+    found = {name: resolve_precision(name, CPU) for name in ("fp32", "bf16", "fp16")}
+    assert found == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_on_a_cpu_is_bf16_only_where_the_hardware_multiplies_it(monkeypatch, has, dtype):
+    monkeypatch.setattr(runtime, "has_bf16", lambda device: has)
+    assert resolve_precision("auto", CPU) == dtype
+
+
+def test_auto_on_an_older_cuda_device_is_fp16(monkeypatch):
+    monkeypatch.setattr(runtime, "has_bf16", lambda device: False)
+    assert resolve_precision("auto", torch.device("cuda")) == torch.float16
+
+
+def test_autocast_changes_products_and_float32_leaves_them():
+    layer, x = nn.Linear(3, 5), torch.ones(2, 3)
+    with autocast(CPU, torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    with autocast(CPU, torch.float32):
+        assert layer(x).dtype == torch.float32
+
+
+def test_asking_for_cuda_where_there_is_none_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with (
+        pytest.raises(ValueError, match="--device: expected a CUDA device, found none; pass --device cpu"),
+        started("cuda"),
+    ):
+        pass
+
+
+def test_without_torchrun_there_is_one_rank(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with started("cpu") as ranks:
+        assert ranks == Ranks(0, 1, CPU)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+def test_ranks_share_all_rows_once(world_size):
+    rows = [row for rank in range(world_size) for row in range(*Ranks(rank, world_size, CPU).share(13))]
+    assert rows == list(range(13))
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 100])
+def test_micro_batches_cover_the_rows_once_and_in_order(size):
+    pieces = list(micro_batches(2, 9, size))
+    assert [row for start, end in pieces for row in range(start, end)] == list(range(2, 9))
+    assert all(end - start <= (size or 7) for start, end in pieces)
+    assert size or pieces == [(2, 9)]
+
+
+def test_dropout_is_a_function_of_its_place():
+    dropout, x = nn.Dropout(0.5), torch.ones(31)
+
+    def draw(*indices: int) -> torch.Tensor:
+        seed_dropout(0, *indices)
+        return dropout(x)
+
+    assert torch.equal(draw(3, 0, 1), draw(3, 0, 1))
+    assert len({tuple(draw(*indices).tolist()) for indices in ((3, 0, 1), (4, 0, 1), (3, 1, 1), (3, 0, 2))}) == 4
+
+
+def test_work_ahead_keeps_the_order_and_runs_one_item_early():
+    made, began = [], threading.Event()
+
+    def make(item: int) -> int:
+        made.append(item)
+        if item == 1:
+            began.set()
+        return item * item
+
+    results = ahead(make, range(4))
+    assert next(results) == 0
+    assert began.wait(5)  # item 1 is being made while the caller holds item 0
+    assert list(results) == [1, 4, 9]
+    assert made == [0, 1, 2, 3]
+
+
+def test_an_error_in_work_ahead_reaches_the_caller():
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(lambda item: 1 // item, [1, 0]))
+
+
+def test_nothing_ahead_of_nothing():
+    assert list(ahead(str, [])) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_a_request_and_a_second_exits_at_once(number, code, monkeypatch, capfd):
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    stop = StopRequests(max_hours=0)
+    assert stop.exit_code == 0
+    os.kill(os.getpid(), number)
+    assert (stop.exit_code, exits) == (code, [])
+    assert "a second signal exits at once" in capfd.readouterr().err
+    os.kill(os.getpid(), number)
+    assert exits == [code]
+
+
+def test_hours_that_are_over_are_a_request_too():
+    assert StopRequests(max_hours=1).exit_code == 0
+    assert StopRequests(max_hours=1e-12).exit_code == 75
+
+
+PEAKS = """import numpy, torch
+from electra.training.devices import peak_memory_bytes
+cpu = torch.device("cpu")
+before = peak_memory_bytes(cpu)
+numpy.ones(100_000_000)  # 0.8 GB, freed at once
+print(before, peak_memory_bytes(cpu))"""
+
+
+def test_memory_on_a_cpu_is_the_peak_of_the_process_and_not_of_the_one_that_started_it():
+    parents = np.ones(150_000_000)  # 1.2 GB
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True, cwd=ROOT)
+    before, after = map(int, done.stdout.split())
+    assert 0 < before < parents.nbytes
+    assert after - before == pytest.approx(800_000_000, rel=0.05)

@@ -1,0 +1,127 @@
+"""metrics.jsonl is whole, holds each step once, and says what a number is."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import types
+
+import pytest
+import torch
+
+from electra.files import FormatError
+from electra.training.log import Meter, RunLog, held_out_line, progress_line, provenance, read_metrics
+
+TRAINING = {
+    "masked_lm_loss": 5.25,
+    "disc_loss": 0.3125,
+    "tokens_per_second": 12345.6,
+    "peak_memory_bytes": 3 * 2**30,
+    "learning_rate": 0.0005,
+}
+HELD_OUT_NAMES = "masked_only_lm_loss unigram_entropy disc_loss disc_base_rate_entropy disc_auc disc_auc_low"
+HELD_OUT = dict.fromkeys([*HELD_OUT_NAMES.split(), "disc_auc_high"], 0.5)
+
+
+def test_records_come_back_as_written(tmp_path):
+    log = RunLog(tmp_path, step=0, last_step=9)
+    log.training(1, TRAINING)
+    log.held_out(2, HELD_OUT)
+    expected = [{"step": 1, **TRAINING}, {"step": 2, "split": "held-out", **HELD_OUT}]
+    assert read_metrics(tmp_path / "metrics.jsonl") == expected
+
+
+def test_on_resume_what_came_after_the_checkpoint_is_cut(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = RunLog(tmp_path, step=0, last_step=9)
+    for step in (1, 2, 3):
+        log.training(step, TRAINING)
+        log.held_out(step, HELD_OUT)
+    path.write_text(path.read_text() + '{"step": 4, "lo')  # a kill in the middle of a line
+    resumed = RunLog(tmp_path, step=2, last_step=9)
+    assert [record["step"] for record in resumed.evaluations] == [1, 2]
+    resumed.training(3, TRAINING)
+    assert [record["step"] for record in read_metrics(path)] == [1, 1, 2, 2, 3]
+
+
+def test_without_a_terminal_each_record_is_a_line_with_the_time_left(tmp_path, capsys):
+    RunLog(tmp_path, step=10, last_step=30).training(20, TRAINING)
+    out = capsys.readouterr().out
+    assert out.startswith("update 20 of 30: masked_lm_loss 5.250")
+    assert out.endswith("00:00 left\n")
+
+
+def test_other_ranks_write_and_say_nothing(tmp_path, capsys):
+    log = RunLog(tmp_path, step=0, last_step=9, enabled=False)
+    log.training(1, TRAINING)
+    log.say("hello")
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out == ""
+
+
+def test_a_service_that_is_not_installed_is_named_with_its_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(FileNotFoundError, match=r"--track wandb: expected the package wandb, found none; pip install"):
+        RunLog(tmp_path, step=0, last_step=9, track="wandb")
+
+
+def test_records_are_mirrored_as_plain_scalars(tmp_path, monkeypatch):
+    mirrored = []
+    run = types.SimpleNamespace(log=lambda scalars, step: mirrored.append((step, scalars)))
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=lambda **settings: run))
+    log = RunLog(tmp_path, step=0, last_step=9, track="wandb")
+    log.training(1, TRAINING)
+    log.held_out(2, HELD_OUT)
+    assert mirrored == [(1, TRAINING), (2, {f"held-out/{name}": 0.5 for name in HELD_OUT})]
+
+
+def test_a_damaged_line_that_is_not_the_last_is_named(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
+    with pytest.raises(FormatError, match=r"m.jsonl:2: expected a JSON object, found '\{\"ste'; remove the line"):
+        read_metrics(path)
+
+
+def test_a_number_that_is_not_finite_is_null(tmp_path):
+    RunLog(tmp_path, step=0, last_step=9).training(1, {**TRAINING, "masked_lm_loss": math.nan, "grad_norm": math.inf})
+    record = read_metrics(tmp_path / "metrics.jsonl")[0]
+    assert (record["masked_lm_loss"], record["grad_norm"]) == (None, None)
+
+
+def test_the_meter_reads_means_an_update_however_many_micro_batches():
+    meter = Meter(step=10, tokens_per_update=7)
+    for value in (1.0, 2.0, 3.0, 6.0):  # two updates of two micro-batches
+        meter.add(loss=torch.tensor(value))
+    meter.add(grad_norm=torch.tensor(5.0))
+    means = meter.read(12)
+    assert (means["loss"], means["grad_norm"]) == (6.0, 2.5)
+    meter.add(loss=torch.tensor(4.0))
+    assert meter.read(13)["loss"] == 4.0
+
+
+def test_speed_leaves_out_what_was_not_training():
+    meter = Meter(step=0, tokens_per_update=1000)
+    time.sleep(0.01)
+    with meter.pause():
+        time.sleep(0.5)
+    assert 1000 / 0.3 < meter.read(1)["tokens_per_second"] < 1000 / 0.01
+
+
+def test_the_progress_line_shows_losses_apart_speed_memory_and_rate():
+    expected = "masked_lm_loss 5.250, disc_loss 0.3125, 12,346 tokens/s, 3.0 GiB, lr 5.00e-04"
+    assert progress_line(TRAINING) == expected
+
+
+def test_the_held_out_line_puts_each_number_beside_what_it_must_beat():
+    names = "masked_only_lm_loss unigram_entropy disc_loss disc_base_rate_entropy disc_auc disc_auc_low disc_auc_high"
+    line = held_out_line(7, dict(zip(names.split(), (5.5, 5.8, 0.37, 0.38, 0.6, 0.58, 0.62), strict=True)))
+    assert "[MASK] 5.500 (unigram entropy 5.800)" in line
+    assert "disc_loss 0.3700 (base rate 0.3800), disc_auc 0.600 [0.580, 0.620]" in line
+
+
+def test_provenance_names_commit_versions_and_command():
+    facts = provenance(["train_pretrain.py", "--seed", "3"], torch.device("cpu"))
+    assert facts["command"] == "train_pretrain.py --seed 3"
+    assert facts["torch"] == torch.__version__
+    assert len(str(facts["commit"])) >= 7
