@@ -10,7 +10,7 @@ import torch
 from electra.config import EncoderConfig
 from electra.report import cost
 from electra.report.cost import main
-from tests.report.test_runs import FIXTURES
+from tests.helpers.records import FIXTURES
 
 
 def test_the_small_size_has_its_parameters_and_its_flops_by_every_convention(capsys):

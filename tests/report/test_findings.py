@@ -10,7 +10,7 @@ import pytest
 from electra.report import findings as find
 from electra.report.claims import claims
 from electra.report.runs import Inputs, PretrainRun, Protocol, read_inputs
-from tests.report.test_runs import FIXTURES
+from tests.helpers.records import FIXTURES
 from tests.report.test_scores import protocol
 
 

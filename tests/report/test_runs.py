@@ -12,8 +12,8 @@ import pytest
 from electra.files import FormatError
 from electra.report.runs import one_protocol, read_inputs
 from tests.conftest import ROOT
+from tests.helpers.records import FIXTURES
 
-FIXTURES = ROOT / "tests" / "fixtures" / "records"
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from electra.report.scores import (
     table_2,
     table_4,
 )
-from tests.report.test_runs import FIXTURES
+from tests.helpers.records import FIXTURES
 
 
 def protocol(name: str, scores: dict[str, list[float]], run: PretrainRun | None = None, **settings: Any) -> Protocol:
