@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from electra.tokenizer.batch_merge import MAX_CHUNK_BYTES, BatchMerger
 from electra.tokenizer.train import learn_merges
+from tests.helpers.merges import BYTE_IDS, random_merges
 from tests.helpers.oracles import encode_pair_by_pair
-from tests.tokenizer.test_bpe import BYTE_IDS, random_merges
 
 
 def rows_of(merger: BatchMerger, chunks: list[bytes]) -> list[list[int]]:

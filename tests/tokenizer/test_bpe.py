@@ -9,29 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electra.tokenizer import bpe
+from tests.helpers.merges import BYTE_IDS, A, B, C, random_merges
 from tests.helpers.oracles import encode_pair_by_pair
 
-BYTE_IDS = {byte: 4 + n for n, byte in enumerate(bpe.BYTES_IN_ID_ORDER)}
-A, B, C, D = (BYTE_IDS[byte] for byte in b"abcd")
 SPACES = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2003\u2028\u2029\u202f\u205f\u3000"
 MIXED = st.text(alphabet="ab'sdtlmrev1 \n" + SPACES + "é漢٣.!-\x1c\x1f\u200b\u180e\U0001f600", max_size=40)
-
-
-def random_merges(draw: random.Random, letters: bytes, num_merges: int) -> list[tuple[int, int]]:
-    """Merges that could have been learned, though not as training would choose them: each makes a new token, and
-    merging its bytes ends in that token."""
-    merges: list[tuple[int, int]] = []
-    ids, made = [BYTE_IDS[byte] for byte in letters], {bytes([byte]) for byte in letters}
-    for _ in range(20 * num_merges):
-        pair = draw.choice(ids), draw.choice(ids)
-        token = bpe.token_bytes([*merges, pair])[-1]
-        if token in made or len(token) > 11 or len(merges) == num_merges:
-            continue
-        if encode_pair_by_pair(token, BYTE_IDS, [*merges, pair], 260) == [260 + len(merges)]:
-            ids.append(bpe.FIRST_MERGE_ID + len(merges))
-            made.add(token)
-            merges.append(pair)
-    return merges
 
 
 def test_stand_ins_are_256_printable_characters_and_ids_follow_their_order():

@@ -12,8 +12,8 @@ from electra.tokenizer import bpe
 from electra.tokenizer.encode import TextEncoder
 from electra.tokenizer.train import learn_merges
 from tests.conftest import word_salad
+from tests.helpers.merges import BYTE_IDS
 from tests.helpers.oracles import encode_pair_by_pair
-from tests.tokenizer.test_bpe import BYTE_IDS
 
 TEXTS = [*word_salad(40, 60), "L'été, 50 °C — 漢字 and 🙂🙂!\n\n\tdef f(x):\n        return x\n" * 3]
 MERGES = learn_merges({chunk: 2 for text in TEXTS for chunk in bpe.split_text(text)}, 150)

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from electra.tokenizer import bpe
 from electra.tokenizer.train import MAX_CHUNK_BYTES, learn, learn_merges
+from tests.helpers.merges import BYTE_IDS, A, B, C, D
 from tests.helpers.oracles import merges_by_recounting
-from tests.tokenizer.test_bpe import BYTE_IDS, A, B, C
-
-D = BYTE_IDS[ord("d")]
 
 
 def recounted(counts: dict[str, int], num_merges: int, min_count: int = 2) -> list[tuple[int, int]]:
