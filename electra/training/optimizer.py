@@ -95,7 +95,7 @@ def set_update(optimizer: torch.optim.AdamW, learning_rate: float, bias_correcti
     Without bias correction the step must be p -= lr x (m / (sqrt(v) + eps) + decay x p). AdamW, which corrects,
     does just that when its rate is lr x f, its epsilon eps / sqrt(1 - b2^t) and its decay decay / f, where
     f = (1 - b1^t) / sqrt(1 - b2^t) and t counts this update.
-    Source: release model/optimization.py:114-133; the algebra is tested against a hand-written Adam.
+    Source: release model/optimization.py:114-133; the algebra is tested on the release's own updates.
     """
     rate_factor, root = 1.0, 1.0
     t = 0 if bias_correction else updates_made(optimizer) + 1
