@@ -35,7 +35,7 @@ def rates_by_name(model: SequenceClassifier, names: list[str]) -> np.ndarray:
     return CONFIG.learning_rate * np.array([views[name].flatten()[0].item() for name in names])
 
 
-def norm_as_run(dense_norm: float, table: torch.nn.Parameter, rows: torch.Tensor) -> float:
+def norm_as_run(dense_norm: float, table: torch.Tensor, rows: torch.Tensor) -> float:
     """The release's gradient norm off a TPU: the word table's gradient a row a token, repeated ids not summed."""
     assert table.grad is not None
     return float((dense_norm**2 - table.grad.norm() ** 2 + rows.norm() ** 2) ** 0.5)
@@ -44,13 +44,8 @@ def norm_as_run(dense_norm: float, table: torch.nn.Parameter, rows: torch.Tensor
 @pytest.mark.parametrize(("task", "num_outputs"), [("rte", 2), ("sts", 1)])
 def test_outputs_losses_gradients_and_ten_updates_are_the_releases(task: str, num_outputs: int):
     numbers = released(f"finetune-{task}.npz")
-    shape = EncoderConfig(
-        vocab_size=200,
-        num_layers=3,
-        max_position_embeddings=64,
-        hidden_dropout_prob=0.0,
-        attention_dropout_prob=0.0,
-    )
+    no_dropout: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0}
+    shape = EncoderConfig(vocab_size=200, num_layers=3, max_position_embeddings=64, **no_dropout)
     model = SequenceClassifier(shape, num_outputs, CONFIG.pooling, CONFIG.head).double()
     load_release_weights(model, numbers, 0.05)
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}

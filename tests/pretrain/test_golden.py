@@ -66,13 +66,8 @@ def test_rows_are_masked_as_the_release_masks_them():
 def test_losses_logits_gradients_and_six_updates_are_the_releases():
     """In two micro-batches of unequal rows, whose losses and gradients must add up."""
     numbers = released("pretrain.npz")
-    shape = EncoderConfig(
-        vocab_size=200,
-        num_layers=2,
-        max_position_embeddings=64,
-        hidden_dropout_prob=0.0,
-        attention_dropout_prob=0.0,
-    )
+    no_dropout: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0}
+    shape = EncoderConfig(vocab_size=200, num_layers=2, max_position_embeddings=64, **no_dropout)
     model = Electra(shape, CONFIG.generator_size).double()
     load_release_weights(model, numbers, 0.1)
     groups = parameter_groups(model.named_parameters(), CONFIG.weight_decay)
@@ -91,8 +86,8 @@ def test_losses_logits_gradients_and_six_updates_are_the_releases():
         ]
         for part in parts:
             part.loss.backward()
-        is_replaced = torch.cat([part.detection.is_replaced for part in parts])  # type: ignore[union-attr]
-        logits = torch.cat([part.detection.logits for part in parts])  # type: ignore[union-attr]
+        is_replaced = torch.cat([part.detection.is_replaced for part in parts])
+        logits = torch.cat([part.detection.logits for part in parts])
         is_real = told["input_mask"] == 1
         assert np.array_equal(is_replaced, told["disc_labels"])
         np.testing.assert_allclose(logits[is_real], told["disc_logits"][is_real], rtol=0, atol=1e-11)
