@@ -200,6 +200,8 @@ PRETRAIN_RECIPES: Mapping[str, Mapping[str, Any]] = {
 FINETUNE_RECIPES: Mapping[str, Mapping[str, Any]] = {
     "mercier": {},
     "official": {
+        "learning_rate": 1e-4,  # with the decay below: defaults of the release's code; the paper prints 3e-4 and 0
+        "weight_decay": 0.01,
         "schedule": "warmup_times_linear",
         "bias_correction": False,
         "pooling": "first",

@@ -42,7 +42,7 @@ def test_the_official_recipe_differs_in_just_what_the_register_says():
     preset = cli.build(FinetuneConfig, FINETUNE_RECIPES["official"])
     changed = {d.split(" is ")[0] for d in cli.differences(FinetuneConfig(), preset)}
     heads = {"pooling", "head", "loss_reduction", "layerwise_lr_top_exponent", "pair_swap"}
-    assert changed == {"schedule", "bias_correction"} | heads
+    assert changed == {"schedule", "bias_correction", "learning_rate", "weight_decay"} | heads
 
 
 @pytest.mark.parametrize("layers", [*SIZES.values(), *PRETRAIN_RECIPES.values(), *FINETUNE_RECIPES.values(), DEMO])

@@ -375,6 +375,8 @@ def test_the_official_recipe_is_the_releases_fine_tuning(capsys: pytest.CaptureF
     }
     assert differing == {
         "recipe": ("mercier", "official"),
+        "learning_rate": (3e-4, 1e-4),
+        "weight_decay": (0.0, 0.01),
         "schedule": ("warmup_then_linear", "warmup_times_linear"),
         "bias_correction": (True, False),
         "pooling": ("mean", "first"),

@@ -1,7 +1,7 @@
 """Masking, sampling and replacing tokens: pure functions of ids, logits and pre-drawn noise.
 
-Source: release pretrain/pretrain_helpers.py:130-229. Departs: targets are drawn without replacement (the
-release's repeated draws average token ids, its issue 41).
+Source: release pretrain/pretrain_helpers.py:130-229. Departures (`electra/DEPARTURES.md`, entries 8, 9 and 11): targets
+are drawn without replacement, their number is exact, and samples come from the inverse CDF.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from electra.seeding import generator
 
 
 class Batch(NamedTuple):
-    """Rows, their targets and their noise: a whole update, or some rows of one. Everything is made on the CPU."""
+    """Rows, their targets and their noise: a whole update, or some rows of one. All tensors are made on the CPU."""
 
     input_ids: Tensor  # (B, L) int64: [CLS] text [SEP] and padding
     attention_mask: Tensor | None  # (B, L) bool, True at real tokens; None if no row of the update is padded
-    masked: Tensor  # (B, L) int64: the ids with [MASK] at most targets, what the generator sees
+    masked: Tensor  # (B, L) int64: the ids with most targets replaced by [MASK]; the generator's input
     positions: Tensor  # (B, P) int64: distinct positions, in order of score
     is_target: Tensor  # (B, P) bool: which of the P slots a row uses
     is_masked: Tensor  # (B, P) bool: target slots shown as [MASK]
     sample_uniforms: Tensor  # (B, P) float64 in [0, 1): picks the generated token by inverse CDF
 
     def pinned(self) -> Batch:
-        """The same, in memory that a CUDA device copies from while the CPU goes on."""
+        """A copy in pinned memory, which a CUDA device can read while the CPU continues."""
         return Batch(*(None if tensor is None else tensor.pin_memory() for tensor in self))  # type: ignore[arg-type]
 
     def rows(self, start: int, stop: int, device: torch.device) -> Batch:
-        """Rows [start, stop) on a device."""
+        """Rows [start, stop), copied to a device."""
         parts = (None if tensor is None else tensor[start:stop].to(device, non_blocking=True) for tensor in self)
         return Batch(*parts)  # type: ignore[arg-type]
 
 
 def count_targets(num_tokens: int, mask_prob: float) -> int:
-    """Targets of a row of `num_tokens` real tokens, [CLS] and [SEP] included.
+    """Number of targets of a row of n = `num_tokens` real tokens, [CLS] and [SEP] included.
 
-    max(1, round(mask_prob x n)) with exact round-half-even (30 -> 4, 70 -> 10, 110 -> 16), never more than the
-    n - 2 candidates. Source: release pretrain_helpers.py:160-165.
+    max(1, round(mask_prob x n)), exact, halves to even (30 -> 4, 70 -> 10, 110 -> 16), at most the n - 2 candidates.
+    Source: release pretrain_helpers.py:173-175, which gives one target less or more at some row lengths, never at 128.
     """
     wanted = round(Fraction(str(mask_prob)) * num_tokens)
     return max(0, min(max(1, wanted), num_tokens - 2))
@@ -63,15 +63,15 @@ def mask_tokens(
     mask_prob: float,
     mask_token_prob: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Choose each row's targets and hide most of them behind [MASK].
+    """Choose each row's targets and show most of them as [MASK].
 
     Args:
         input_ids: (B, L) int64, [CLS] text [SEP] and padding.
         scores: (B, L) in [0, 1): the candidates with the lowest scores are the targets.
-        uniforms: (B, P) in [0, 1): a target whose uniform is not below `mask_token_prob` stays visible.
+        uniforms: (B, P) in [0, 1): a target becomes [MASK] if its uniform is below `mask_token_prob`.
         special_ids: [CLS], [SEP], [MASK] and [PAD] are never chosen.
-        mask_prob: targets over real tokens.
-        mask_token_prob: share of targets shown as [MASK]; all are predicted, all are resampled.
+        mask_prob: number of targets over number of real tokens.
+        mask_token_prob: chance that a target is shown as [MASK]. All targets are predicted and resampled.
 
     Returns:
         masked, positions, is_target, is_masked, as in `Batch`.
@@ -94,7 +94,7 @@ def make_batch(
     mask_token_prob: float,
     seed: int,
 ) -> Batch:
-    """Mask the rows of one update: (B, L) int64 ids -> `Batch`, a function of the ids, the seed and the indices."""
+    """Mask the rows of one update: (B, L) int64 ids -> `Batch`. It depends on ids, seed and indices alone."""
     rows, seq_length = input_ids.shape
     num_slots = count_targets(seq_length, mask_prob)
     masking = generator(seed, "masking", *indices)
@@ -109,9 +109,9 @@ def make_batch(
 
 
 def cumulative_softmax(logits: Tensor) -> Tensor:
-    """(..., V) logits -> running sums of softmax(logits), up to a factor, in float32 or wider.
+    """(..., V) logits -> cumulative sums of softmax(logits), up to a constant factor, in float32 or wider.
 
-    In deterministic mode in int64, since a float cumulative sum on CUDA has no fixed order.
+    In deterministic mode they are int64, because a float cumulative sum on CUDA has no fixed order.
     Total variation from the exact softmax: below 3e-4 over 30,522 words in float32 (tested).
     """
     probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=-1)
@@ -122,10 +122,10 @@ def cumulative_softmax(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample_replacements(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw one token a slot from softmax(logits), at temperature 1, with no gradient back.
+    """Draw one token per slot from softmax(logits), at temperature 1, without a gradient.
 
-    Inverse CDF: one uniform a slot, where a Gumbel draw would need V of them. Scaling the uniform by the row's
-    last sum keeps rounding from inventing mass; `right=True` keeps u = 0 from picking a token of probability 0.
+    Inverse CDF: one uniform per slot, where a Gumbel draw needs V of them. The uniform is scaled by the row's last
+    sum, which rounding may leave unequal to 1; with `right=True` u = 0 never picks a token of probability 0.
 
     Args:
         logits: (B, P, V).
@@ -141,11 +141,11 @@ def sample_replacements(logits: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def corrupt(batch: Batch, sampled_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Write the samples over all targets of the original rows, the visible ones too.
+    """Write the samples over all targets of the original rows, also over the visible ones.
 
     Returns:
-        corrupted: (B, L) int64, what the discriminator sees.
-        is_replaced: (B, L) bool; a sample equal to the original token is original.
+        corrupted: (B, L) int64, the discriminator's input.
+        is_replaced: (B, L) bool, False where the sample equals the original token.
     """
     original_ids = batch.input_ids.gather(1, batch.positions)
     written = torch.where(batch.is_target, sampled_ids, original_ids)

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from electra.config import SCHEDULES
 
 
-def schedule_factor(schedule: str, step: int, num_train_steps: int, num_warmup_steps: int) -> float:
-    """The share of the peak rate at update `step`, counted from 0; the first update of a warm-up has rate 0.
+def schedule_factor(schedule: str, step: int, num_train_steps: int, num_warmup_steps: float) -> float:
+    """The learning rate at update `step` (from 0) over the peak rate. The first update of a warm-up has rate 0.
 
-    "warmup_then_linear": up to 1 at the end of warm-up, then in a line to 0 at `num_train_steps`.
-    "warmup_times_linear": the line from 1 to 0 over all steps, times the warm-up.
-    Source: release model/optimization.py:36-45 for the product form.
+    "warmup_then_linear": up to 1 at the end of warm-up, then linearly down to 0 at `num_train_steps`.
+    "warmup_times_linear": linearly from 1 to 0 over all steps, times the warm-up (release model/optimization.py:36-45).
+    A warm-up need not be a whole number: 10 % of 804 updates are 80.4.
     """
     warmup = min(1.0, step / num_warmup_steps) if num_warmup_steps else 1.0
     if schedule == "warmup_times_linear":
@@ -28,7 +28,7 @@ def schedule_factor(schedule: str, step: int, num_train_steps: int, num_warmup_s
 
 
 def takes_decay(parameter: Tensor) -> bool:
-    """Weight matrices and embedding tables decay; biases and LayerNorm gains, the vectors, do not.
+    """Weight matrices and embedding tables decay; vectors (biases and LayerNorm gains) do not.
 
     Source: release model/optimization.py:56 (excludes by the names LayerNorm, layer_norm, bias).
     """
@@ -40,12 +40,12 @@ def parameter_groups(
     weight_decay: float,
     rates: dict[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Partition parameters by decay and by rate.
+    """Group parameters by weight decay and by rate.
 
     Args:
         named_parameters: each distinct parameter once.
-        weight_decay: of the decayed groups.
-        rates: rate multiplier of each name; 1 for all when None.
+        weight_decay: of the groups that decay.
+        rates: rate multiplier of each name; None: 1 for all.
 
     Returns:
         Groups with `params`, `decay` and `lr_scale`; none is empty.
@@ -63,8 +63,8 @@ def layerwise_rates(names: Iterable[str], num_layers: int, decay: float, top_exp
     """Rate multiplier of each parameter of a `SequenceClassifier`.
 
     The head has 1; layer i of n (from 1, the top is n) has decay ** (n - i + top_exponent); the embeddings and
-    their projection have decay ** (n + top_exponent). `top_exponent` is 1 in the paper's intent and 2 in the
-    release as run (optimization.py:181-193, its issue 51).
+    their projection have decay ** (n + top_exponent). The paper intends `top_exponent` 1; the release runs 2
+    (optimization.py:181-193, its issue 51).
     """
     rates = {}
     for name in names:
@@ -77,13 +77,13 @@ def layerwise_rates(names: Iterable[str], num_layers: int, decay: float, top_exp
 def make_optimizer(
     groups: list[dict[str, Any]], adam_beta1: float, adam_beta2: float, adam_epsilon: float
 ) -> torch.optim.AdamW:
-    """torch's fused AdamW; `set_update` gives rate, epsilon and decay before each step."""
+    """torch's fused AdamW; `set_update` sets rate, epsilon and decay before each step."""
     groups = [{**group, "adam_epsilon": adam_epsilon} for group in groups]
     return torch.optim.AdamW(groups, lr=0.0, betas=(adam_beta1, adam_beta2), eps=adam_epsilon, fused=True)
 
 
 def updates_made(optimizer: torch.optim.AdamW) -> int:
-    """The optimizer's own count: updates applied so far, skipped ones left out."""
+    """The optimizer's own count of applied updates, without skipped ones."""
     state = next(iter(optimizer.state.values()), None)
     return 0 if state is None else int(state["step"].item())
 
@@ -91,10 +91,10 @@ def updates_made(optimizer: torch.optim.AdamW) -> int:
 def set_update(optimizer: torch.optim.AdamW, learning_rate: float, bias_correction: bool) -> None:
     """Prepare the next `optimizer.step()`.
 
-    Without bias correction the step must be p -= lr x (m / (sqrt(v) + eps) + decay x p). AdamW, which corrects,
-    does just that when its rate is lr x f, its epsilon eps / sqrt(1 - b2^t) and its decay decay / f, where
-    f = (1 - b1^t) / sqrt(1 - b2^t) and t counts this update.
-    Source: release model/optimization.py:114-133; the algebra is tested against a hand-written Adam.
+    Without bias correction the step must be p -= lr x (m / (sqrt(v) + eps) + decay x p). torch's AdamW always
+    corrects; it makes this step if its rate is lr x f, its epsilon eps / sqrt(1 - b2^t) and its decay decay / f,
+    where f = (1 - b1^t) / sqrt(1 - b2^t) and t is the number of this update, from 1.
+    Source: release model/optimization.py:114-133; the algebra is tested on the release's own updates.
     """
     rate_factor, root = 1.0, 1.0
     t = 0 if bias_correction else updates_made(optimizer) + 1
@@ -109,7 +109,7 @@ def set_update(optimizer: torch.optim.AdamW, learning_rate: float, bias_correcti
 
 
 def gradient_norms(model: nn.Module) -> dict[str, float]:
-    """Norm of each network's gradients before clipping, the shared tables counted in both; waits for the device."""
+    """Norm of each network's gradients before clipping; shared tables count in both. Waits for the device."""
     return {
         f"{name}_grad_norm": nn.utils.get_total_norm(
             [p.grad for p in network.parameters() if p.grad is not None]
@@ -126,7 +126,7 @@ def apply_update(
 ) -> tuple[Tensor, Tensor]:
     """Clip the joint norm of unscaled gradients, step, and clear the gradients.
 
-    An update whose gradient norm is not finite is skipped inside the fused kernel, without a wait for the device.
+    The fused kernel skips an update whose gradient norm is not finite, without a wait for the device.
 
     Returns:
         grad_norm: scalar, before clipping.

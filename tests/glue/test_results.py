@@ -114,9 +114,9 @@ def test_the_protocol_is_named_by_all_that_decides_the_numbers_and_nothing_else(
 
 
 def test_the_protocol_says_what_is_not_as_in_the_recipe(start: Start) -> None:
-    official = FinetuneConfig(recipe="official", learning_rate=1e-4)
+    official = FinetuneConfig(recipe="official", learning_rate=2e-4)
     overrides = protocol(start, official)["overrides"]
-    assert overrides["learning_rate"] == 1e-4
+    assert overrides["learning_rate"] == 2e-4
     assert overrides["pair_swap"] is False  # the recipe has it on, this config was built without the recipe
     assert protocol(start)["overrides"] == {}
 

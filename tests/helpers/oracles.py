@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 # --- metrics and GLUE -------------------------------------------------------------------------------------
 
 
@@ -104,24 +102,6 @@ def transformer_layer_by_hand(
         summed = [a + b for a, b in zip(x, outer, strict=True)]
         out.append(layer_norm_by_hand(summed, weights["feed_forward_norm.weight"], weights["feed_forward_norm.bias"]))
     return out
-
-
-def adam_without_correction(
-    weight: np.ndarray,
-    gradients: list[np.ndarray],
-    rates: list[float],
-    beta1: float,
-    beta2: float,
-    eps: float,
-    decay: float,
-) -> np.ndarray:
-    """The release's AdamWeightDecayOptimizer: no bias correction, epsilon outside the root, decoupled decay."""
-    m, v = np.zeros_like(weight), np.zeros_like(weight)
-    for gradient, rate in zip(gradients, rates, strict=True):
-        m = beta1 * m + (1 - beta1) * gradient
-        v = beta2 * v + (1 - beta2) * gradient**2
-        weight = weight - rate * (m / (np.sqrt(v) + eps) + decay * weight)
-    return weight
 
 
 # --- tokenizer and data -----------------------------------------------------------------------------------
