@@ -13,11 +13,11 @@ from typing import Any
 
 from electra.cli import build
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
+from electra.files import read_records
 from electra.glue.files import Rows
 from electra.glue.finetune import Start
 from electra.scores.metrics import AVERAGES
 from electra.scores.statistics import Summary, summarize
-from electra.training.log import read_metrics
 
 FILE_NAME = "results.jsonl"
 FROM_MNLI = ("mrpc", "stsb", "rte")
@@ -116,7 +116,7 @@ def result_line(record: Record) -> str:
 def read_results(folder: Path) -> list[Record]:
     """The records of a results folder, the last of each run; none if there is no file yet."""
     path = folder / FILE_NAME
-    records = read_metrics(path) if path.exists() else []
+    records = read_records(path) if path.exists() else []
     return list({record["run_id"]: record for record in map(with_current_names, records)}.values())
 
 

@@ -17,9 +17,9 @@ from electra.config import (EncoderConfig, PretrainConfig)
 from electra.pretrain.masking import count_targets
 from electra.model.flops import (release_update_flops, update_flops)
 from electra.pretrain.collapse import is_collapsed
-from electra.files import (FormatError, read_json)
+from electra.files import FormatError, read_json, read_lines
 from electra.glue.results import (FILE_NAME, Record, describe, summarize_results, with_current_names)
-from electra.training.log import (HELD_OUT, parse_lines)
+from electra.training.log import HELD_OUT
 from electra.training.state import MILESTONES
 
 METRICS = "metrics.jsonl"
@@ -235,7 +235,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
 
 
 def _read_lines(path: Path, note: Note) -> list[Record]:
-    records, damaged = parse_lines(path)
+    records, damaged = read_lines(path)
     for line in damaged:
         cut = "cut short by a kill" if line.is_cut_short else f"no JSON object, found {line.text!r}"
         note(f"{path}:{line.number}: left out, {cut}; the other {len(records):,} lines are used")
