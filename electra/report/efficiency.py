@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from electra.config import (EncoderConfig, PretrainConfig)
-from electra.model.flops import (PFS_DAY_FLOPS, UTILIZATION, device_tflops, hardware_pfs_days, parameter_blocks, pfs_days)
-from electra.report.literature import (MERCIER, efficiency, mean_of_eight, printed_cost, table, usd)
-from electra.report.runs import (Inputs, PretrainRun, Protocol)
-from electra.report.scores import (reproductions, sweep_protocols, sweeps, without_variants)
+from electra.config import EncoderConfig, PretrainConfig
+from electra.model.flops import PFS_DAY_FLOPS, UTILIZATION, device_tflops, hardware_pfs_days, parameter_blocks, pfs_days
+from electra.report.literature import MERCIER, efficiency, mean_of_eight, printed_cost, table, usd
+from electra.report.runs import Inputs, PretrainRun, Protocol
+from electra.report.scores import reproductions, sweep_protocols, sweeps, without_variants
 from electra.scores.statistics import summarize
-from electra.scores.tables import (DIFFERS, NOT_MEASURED, beside, markdown, printed_and_ours)
+from electra.scores.tables import DIFFERS, NOT_MEASURED, beside, markdown, printed_and_ours
 
 
 class Spent(NamedTuple):
@@ -30,12 +30,12 @@ class Spent(NamedTuple):
 
 def _pretraining(experiment: str, runs: Sequence[PretrainRun], step: int | None) -> Spent:
     days: dict[object, float] = {run.name: (run.elapsed_days(step) or 0.0) * run.num_devices for run in runs}
-    return Spent(experiment, "pre-training", days, {str(run.provenance.get("device")) for run in runs})
+    return Spent(experiment, "pre-training", days, {run.device for run in runs})
 
 
 def _finetuning(experiment: str, protocols: Sequence[Protocol]) -> Spent:
     devices = {str(record["provenance"]["device"]) for protocol in protocols for record in protocol.records}
-    return Spent(experiment, "fine-tuning", {p.facts["protocol_id"]: p.days for p in protocols}, devices)
+    return Spent(experiment, "fine-tuning", {p: p.days for p in protocols}, devices)
 
 
 def spent(inputs: Inputs) -> list[Spent]:
@@ -49,7 +49,7 @@ def spent(inputs: Inputs) -> list[Spent]:
         rows += [_pretraining("generator size (4.2)", sweep, step), _finetuning("generator size (4.2)", protocols)]
     counted = {part for row in rows for part in row.parts}
     rows.append(_pretraining("controls", [run for run in inputs.runs if run.name not in counted], None))
-    others = [p for p in inputs.protocols if p.facts["protocol_id"] not in counted]
+    others = [p for p in inputs.protocols if p not in counted]
     rows.append(_finetuning("controls and ablations", others))
     return [row for row in rows if row.parts]
 
@@ -67,14 +67,14 @@ def table_1(inputs: Inputs, usd_per_hour: float) -> str:
     """Device-days of each experiment, printed and ours, with what the printed arithmetic comes to."""
     overall, cost = table("1")["overall"], printed_cost()
     rows = [
-        [f"report: {name}", row["run_cost"].value, f"{row['num_configs'].value} x {row['num_seeds'].value}",
+        [f"Mercier: {name}", row["run_cost"].value, f"{row['num_configs'].value} x {row['num_seeds'].value}",
          beside(row["run_cost"].number * row["num_configs"].number * row["num_seeds"].number, row["total"].value)]
         for name, row in table("1").items() if name != "overall"
     ]  # fmt: skip
-    rows.append(["report: overall", "–", f"overlap {cost.overlap:.2f}", beside(cost.total, overall["total"].value)])
+    rows.append(["Mercier: overall", "–", f"overlap {cost.overlap:.2f}", beside(cost.total, overall["total"].value)])
     rows.append(
         [
-            "report: overall, USD",
+            "Mercier: overall, USD",
             "–",
             f"at {overall['usd_per_hour'].value} an hour",
             f"{cost.usd:.2f} (printed {overall['usd'].value})",
@@ -97,7 +97,7 @@ def table_1(inputs: Inputs, usd_per_hour: float) -> str:
         f"its devices; in experiment 4.2 up to the update its sizes are compared at. Fine-tuning counts "
         f"`train_seconds` and `evaluate_seconds`, a run being one protocol with all its tasks and seeds. What both "
         f"experiments use is counted once in the total. Days on different devices are added as they are. "
-        f"The report's rows add up to {cost.sum_of_rows:.1f}; without the overlap "
+        f"Mercier's rows add up to {cost.sum_of_rows:.1f}; without the overlap "
         f"({cost.overlap:.2f}: the 25 % generator up to 250,000 updates) that is {cost.total:.2f} GPU-days = "
         f"${cost.usd:.2f}, the dollars it prints; the {overall['total'].value} GPU-days it prints would be "
         f"${printed:.2f}. Its text says 3.75 days a run, not 5."
@@ -106,7 +106,7 @@ def table_1(inputs: Inputs, usd_per_hour: float) -> str:
 
 def hardware(run: PretrainRun) -> tuple[float | None, float | None]:
     """Days of a run, and its petaflop/s-days by the hardware rule; None where unknown."""
-    days, tflops = run.elapsed_days(), device_tflops(str(run.provenance.get("device")))
+    days, tflops = run.elapsed_days(), device_tflops(run.device)
     return days, None if days is None or tflops is None else hardware_pfs_days(days, run.num_devices, tflops)
 
 
@@ -142,11 +142,11 @@ def _printed_row(name: str) -> list[str]:
 
 def _own_row(run: PretrainRun, inputs: Inputs) -> list[str]:
     days, by_rule = hardware(run)
-    device, ours = run.provenance.get("device"), efficiency(MERCIER)
+    ours = efficiency(MERCIER)
     assert ours is not None
     parameters = sum(parameter_blocks(run.shape, run.config.generator_size, run.config.objective).values())
-    cells = [f"{parameters:,}", NOT_MEASURED if days is None else f"{days:.4f} d on {run.num_devices} {device}"]
-    cells.append(f"no nominal speed of {device} known" if by_rule is None else f"{by_rule:.6f}")
+    cells = [f"{parameters:,}", NOT_MEASURED if days is None else f"{days:.4f} d on {run.num_devices} {run.device}"]
+    cells.append(f"no nominal speed of {run.device} known" if by_rule is None else f"{by_rule:.6f}")
     cells += [f"{pfs_days(flops):.6f}" for flops in run.flops(run.last_step)]
     for name, unit in (("AVG", ours.per_avg), ("GLUE*", ours.per_glue)):
         score = _score(run, name, inputs)
@@ -164,11 +164,11 @@ def table_3(inputs: Inputs) -> str:
     honest = ours.pfs_days / mean_of_eight(table("2")[MERCIER]) * 100
     printed_rows = [_printed_row(name) for name in table("3")]
     return printed_and_ours(header, printed_rows, [_own_row(run, inputs) for run in inputs.runs]) + (
-        f"\n\nHardware rule: days x devices x nominal 10^12 FLOP/s / 1000 x {UTILIZATION}; the report's speeds. One "
+        f"\n\nHardware rule: days x devices x nominal 10^12 FLOP/s / 1000 x {UTILIZATION}; the speeds are Mercier's. One "
         f"pfs-day is {PFS_DAY_FLOPS:.2e} FLOP. The release's count takes look-ups as dense products and a backward "
         f"pass as dear as the forward; matrix products takes look-ups as free and the backward pass as two forward "
-        f"ones. The printed columns \"per AVG %\" are per unit of AVG (a score as a fraction). \"times\": over the "
-        f"report's own row. With AVG recomputed the report's own row is {honest:.4f} per AVG. {DIFFERS}: rounding does "
+        f"ones. The printed columns \"per AVG %\" are per unit of AVG (a score as a fraction). \"times\": over "
+        f"Mercier's own row. With AVG recomputed that row is {honest:.4f} per AVG. {DIFFERS}: rounding does "
         f"not explain what was printed. No compute was printed for TinyBERT, and teachers are not counted."
     )  # fmt: skip
 

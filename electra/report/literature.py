@@ -1,6 +1,6 @@
 """Numbers that others printed, each with its metric and source, and what their arithmetic should have given.
 
-`literature.csv` holds tables 1 to 6 of the report cell by cell; `official_curve.csv` the release's training curve.
+`literature.csv` holds Mercier's tables 1 to 6 cell by cell; `official_curve.csv` the release's training curve.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from electra.model.flops import hardware_pfs_days
-from electra.scores.metrics import (AVERAGES, WNLI_MAJORITY)
+from electra.scores.metrics import AVERAGES, WNLI_MAJORITY
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")
 """The tasks of tables 2 and 4 in their order."""
 SINGLE_METRICS = {term[0].split(".")[0]: term[0].split(".")[1] for term in AVERAGES["AVG"].terms}
 """The metric of each column of tables 2 and 4: those of AVG."""
-OFFICIAL, MERCIER = "ELECTRA-Small OWT, original", "report, 100 % trained"
+OFFICIAL, MERCIER = "ELECTRA-Small OWT, original", "Mercier, 100 % trained"
 
 
 class Cell(NamedTuple):
@@ -94,7 +94,7 @@ def efficiency(name: str) -> Efficiency | None:
 
 
 class PrintedCost(NamedTuple):
-    """The report's table 1, added up: GPU-days, and dollars at its own rate."""
+    """Mercier's table 1, added up: GPU-days, and dollars at the printed rate."""
 
     sum_of_rows: float
     overlap: float  # the 25 % generator up to 250,000 updates stands in both experiments

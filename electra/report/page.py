@@ -8,17 +8,24 @@ from functools import partial
 from pathlib import Path
 
 from electra.cli import Parser
-from electra.config import (EncoderConfig, PretrainConfig)
+from electra.config import EncoderConfig, PretrainConfig
 from electra.files import atomic_write
-from electra.glue.compare import (compare_results, comparison_table)
+from electra.report.efficiency import block_table, table_1, table_3
+from electra.report.figures import draw, draw_architecture, draw_curves, draw_sweep, has_matplotlib
 from electra.report.literature import table
-from electra.report.runs import (Inputs, read_inputs)
-from electra.report.claims import claims_table
-from electra.report.efficiency import (block_table, table_1, table_3)
-from electra.report.figures import (draw, draw_architecture, draw_curves, draw_sweep, has_matplotlib)
-from electra.report.scores import (ablation_tables, control_tables, pretraining_seeds, reproductions, sweeps, table_2, table_4, wnli_table)
+from electra.report.runs import Inputs, read_inputs
+from electra.report.scores import (
+    ablation_tables,
+    control_tables,
+    pretraining_seeds,
+    reproductions,
+    sweeps,
+    table_2,
+    table_4,
+    wnli_table,
+)
 from electra.report.settings import tables_5_and_6
-from electra.scores.tables import (NOT_MEASURED, bullets, markdown)
+from electra.scores.tables import NOT_MEASURED, bullets, markdown
 
 TOKENIZERS = (
     "The official curve was made with an uncased WordPiece vocabulary and packed pairs of segments; ours with "
@@ -32,7 +39,7 @@ def input_table(inputs: Inputs) -> str:
     runs = [
         [run.name, run.config.recipe, run.config.objective, f"{run.last_step:,} of {run.config.num_train_steps:,}",
          f"{run.last_step * run.config.batch_size * run.config.seq_length:,}", str(run.config.seed),
-         f"{run.num_devices} {run.provenance.get('device')}", str(run.provenance.get("commit"))]
+         f"{run.num_devices} {run.device}", run.provenance["commit"]]
         for run in inputs.runs
     ]  # fmt: skip
     header = ["pre-training run", "recipe", "objective", "updates", "tokens seen", "seed", "device", "commit"]
@@ -70,7 +77,6 @@ def report(inputs: Inputs, shown: dict[str, str], usd_per_hour: float) -> str:
     name = runs[0].name if runs else "the small size; no run among the inputs"
     sections = {
         "Inputs": input_table(inputs),
-        "Claims": claims_table(inputs),
         "Table 1: compute": table_1(inputs, usd_per_hour),
         "Table 2: GLUE dev sets": f"{table_2(inputs)}\n\n{wnli_table(inputs)}",
         "Controls": control_tables(inputs),
@@ -96,21 +102,13 @@ def report(inputs: Inputs, shown: dict[str, str], usd_per_hour: float) -> str:
 def main(argv: Sequence[str]) -> None:
     """`python -m electra report`."""
     parser = Parser("python -m electra report", description="Redraw every table and figure from runs and results.")
-    parser.add_argument("runs", nargs="*", type=Path, help="run folders, results folders, or folders of them")
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, results folders, or folders of them")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write (default report)")
     default = table("1")["overall"]["usd_per_hour"].number
     parser.add_argument(
-        "--usd-per-hour", type=float, default=default, help=f"of one device (default {default}, the report's)"
-    )
-    parser.add_argument(
-        "--compare", nargs=2, type=Path, metavar=("A", "B"), help="only test results folder B against A"
+        "--usd-per-hour", type=float, default=default, help=f"of one device (default {default}, Mercier's)"
     )
     asked = parser.parse_args(argv)
-    if asked.compare:
-        print(comparison_table(compare_results(*asked.compare)))
-        return
-    if not asked.runs:
-        raise ValueError("runs: expected a folder of runs or results, found none; name one, for example runs/")
     inputs = read_inputs(asked.runs)
     for note in inputs.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -10,11 +10,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from electra.config import PretrainConfig
 from electra.glue.tasks import TASKS
-from electra.report.literature import (COLUMNS, OFFICIAL, MERCIER, SINGLE_METRICS, Cell, has_single_metrics, mean_of_eight, table, with_wnli)
-from electra.report.runs import (Inputs, PretrainRun, Protocol)
-from electra.scores.statistics import (Interval, summarize, t_interval)
-from electra.scores.tables import (DIFFERS, NOT_MEASURED, beside, interval, markdown, printed_and_ours, spread)
+from electra.pretrain.collapse import COLLAPSED_EVALUATIONS
+from electra.report.literature import (
+    COLUMNS,
+    MERCIER,
+    OFFICIAL,
+    SINGLE_METRICS,
+    Cell,
+    has_single_metrics,
+    mean_of_eight,
+    table,
+    with_wnli,
+)
+from electra.report.runs import Inputs, PretrainRun, Protocol
+from electra.scores.statistics import Interval, summarize, t_interval
+from electra.scores.tables import DIFFERS, NOT_MEASURED, beside, interval, markdown, printed_and_ours, spread
 
 SAME_FLOPS = 0.02
 """How far the compute of a control may lie from that of what it controls."""
@@ -28,7 +40,7 @@ def score_cells(protocol: Protocol) -> list[str]:
     cells = []
     for task in COLUMNS:
         found = summary["tasks"].get(task)
-        cell = spread(found and found["metrics"][SINGLE_METRICS[task]])
+        cell = spread(found and found["metrics"].get(SINGLE_METRICS[task]))
         cells.append(cell + (f", {len(found['failed_seeds'])} failed" if found and found["failed_seeds"] else ""))
     return [*cells, *(spread(summary["averages"][name]) for name in ("AVG", "GLUE*"))]
 
@@ -54,8 +66,8 @@ def table_2(inputs: Inputs) -> str:
     return printed_and_ours(header, printed_rows, ours) + (
         f"\n\nAVG of printed rows is the mean of their eight columns, GLUE* (8 AVG + 56.34) / 9, the printed value in "
         f"brackets, marked {DIFFERS} where rounding does not explain it. A true GLUE* needs F1 and Pearson, which were "
-        f"not printed; ours has them. † averages two metrics and does not compare. The report's rows carry MRPC's F1 "
-        f"in AVG though the column shows its accuracy: at 100 % AVG is {mean_of_eight(last):.1f}, not "
+        f"not printed; ours has them. † averages two metrics and does not compare. Mercier's rows carry MRPC's F1 in "
+        f" AVG though the column shows its accuracy: at 100 % AVG is {mean_of_eight(last):.1f}, not "
         f"{last['AVG'].value}, so the gap to the original is {gap:.1f}, not {printed:.1f}. Its rows are mean ± "
         f"deviation of 5 seeds, its snapshots, like ours before 100 %, are not annealed, its MNLI pools matched and "
         f"mismatched; ours is matched. The original's numbers are medians of many seeds."
@@ -69,7 +81,7 @@ def wnli_table(inputs: Inputs) -> str:
         summary = protocol.summary
         if found := summary["tasks"].get("wnli"):
             averages = [spread(summary["averages"][name]) for name in ("GLUE", "GLUE*")]
-            rows.append([f"ours: {protocol.name}", spread(found["metrics"]["accuracy"]), *averages])
+            rows.append([f"ours: {protocol.name}", spread(found["metrics"].get("accuracy")), *averages])
     header = ["ninth task", "WNLI (accuracy; majority 56.34)", "GLUE, own WNLI", "GLUE*, WNLI at 56.34"]
     return markdown(header, rows or [["ours", *[NOT_MEASURED] * 3]])
 
@@ -100,11 +112,16 @@ def sweeps(runs: Sequence[PretrainRun]) -> list[list[PretrainRun]]:
 
 def other_sizes(inputs: Inputs) -> list[PretrainRun]:
     """A sweep's runs of other generator sizes than table 5's: they belong to the second experiment alone."""
-    return [run for sweep in sweeps(inputs.runs) for run in sweep if run.config.generator_size != 0.25]
+    return [
+        run
+        for sweep in sweeps(inputs.runs)
+        for run in sweep
+        if run.config.generator_size != PretrainConfig().generator_size
+    ]
 
 
 def reproductions(inputs: Inputs) -> list[PretrainRun]:
-    """The runs of the first experiment, those of the report's length first."""
+    """The runs of the first experiment, those of Mercier's length first."""
     others = other_sizes(inputs)
     runs = [run for run in inputs.runs if run.config.objective == "rtd" and run not in others]
     return sorted(runs, key=lambda run: (not run.is_full_length, run.name))
@@ -123,20 +140,20 @@ def collapse(run: PretrainRun) -> str:
     if run.collapse_step is not None:
         return f"collapsed, declared at update {run.collapse_step:,}"
     after = [record for record in run.evaluations if record["step"] > run.config.num_warmup_steps]
-    if len(after) < 3:
+    if len(after) < COLLAPSED_EVALUATIONS:
         return f"{NOT_MEASURED}: {len(after)} evaluations after warm-up"
     return f"no collapse in {len(after)} evaluations to {after[-1]['step']:,}"
 
 
 def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
-    """Generator sizes: the report's rows, then one row for each of our runs and protocols."""
+    """Generator sizes: Mercier's rows, then one row for each of our runs and protocols."""
     header = ["generator size", "updates", "discriminator", *TITLES, "AVG", "GLUE*"]
     printed_rows, ours = [], []
     for size, row in table("4").items():
         declared = row.get("collapse_step")
         scores = [NOT_MEASURED] * 10 if declared else printed_scores(dict(row))
         watch = f"collapsed at update {declared.number:,.0f}" if declared else "no collapse"
-        printed_rows.append([f"report, {100 * float(size):g} %", "250,000", watch, *scores])
+        printed_rows.append([f"Mercier, {100 * float(size):g} %", "250,000", watch, *scores])
     step, protocols = sweep_protocols(sweep, inputs)
     for run in sweep:
         name = f"ours, {100 * run.config.generator_size:g} %: {run.name}, seed {run.config.seed}"
@@ -168,7 +185,8 @@ def pretraining_seeds(inputs: Inputs) -> str:
 
 def _scores_of_runs(group: Sequence[Protocol], task: str) -> list[list[float]]:
     """A task's scores, one list a pre-training run of two fine-tuning seeds or more; empty with fewer than two runs."""
-    scores = [[*p.scores(task).values()] for p in group if len(p.scores(task)) > 1]
+    scores = [[*p.scores(task).values()] for p in group
+              if len(p.scores(task)) > 1 and p.files(task) == group[0].files(task)]  # fmt: skip
     return scores if len(scores) > 1 else []
 
 
@@ -185,15 +203,17 @@ def _spread_of_runs(scores: Sequence[Sequence[float]]) -> str:
 
 
 def paired(first: Protocol, second: Protocol, task: str) -> Interval | None:
-    """Second minus first on a task's main metric, over the seeds both have; None without any."""
+    """Second minus first on a task's main metric, over the seeds both have on the same files; None without any."""
     old, new = first.scores(task), second.scores(task)
+    if first.files(task) != second.files(task):
+        return None
     gains = [new[seed] - old[seed] for seed in sorted(old.keys() & new.keys())]
     return t_interval(gains) if gains else None
 
 
 def paired_mean(first: Protocol, second: Protocol) -> Interval | None:
     """Second minus first on the mean over the tasks both have, over the seeds that both have of every such task."""
-    tasks = [task for task in TASKS if first.scores(task).keys() & second.scores(task).keys()]
+    tasks = [task for task in TASKS if paired(first, second, task)]
     if not tasks:
         return None
     sides = [[p.scores(task) for task in tasks] for p in (first, second)]
@@ -235,8 +255,8 @@ def ablations(inputs: Inputs) -> list[Ablation]:
 
 def without_variants(inputs: Inputs) -> list[Protocol]:
     """The protocols that are no ablation of another: those that stand in table 2 or 4."""
-    variants = {v.protocol.facts["protocol_id"] for ablation in ablations(inputs) for v in ablation.variants}
-    return [protocol for protocol in inputs.protocols if protocol.facts["protocol_id"] not in variants]
+    variants = {variant.protocol for ablation in ablations(inputs) for variant in ablation.variants}
+    return [protocol for protocol in inputs.protocols if protocol not in variants]
 
 
 def outside_sweeps(inputs: Inputs) -> list[Protocol]:
