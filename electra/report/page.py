@@ -94,7 +94,7 @@ def report(inputs: Inputs, shown: dict[str, str], usd_per_hour: float) -> str:
     head = (
         "# Report\n\nWritten by `python -m electra report`. Scores are on GLUE's dev files, in points: mean ± sample "
         "standard deviation (number of fine-tuning seeds) of the model of the last update. Brackets after a difference "
-        "are Student's 95 % interval over seeds. Rows of different protocols are never averaged."
+        "are Student's 95 % interval over seeds. A row is one protocol, each task on one data set."
     )
     return head + "".join(f"\n\n## {title}\n\n{text}" for title, text in sections.items()) + "\n"
 
@@ -118,4 +118,5 @@ def main(argv: Sequence[str]) -> None:
         file.write(report(inputs, shown, asked.usd_per_hour).encode())
     if not has_matplotlib():
         print(f"note: {shown['figure-1']}", file=sys.stderr)
-    print(f"report: {asked.out / 'report.md'}: {len(inputs.runs)} runs, {len(inputs.protocols)} fine-tuning protocols")
+    counts = f"{len(inputs.runs)} runs, {len(inputs.protocols)} fine-tuning protocols"
+    print(f"report: {asked.out / 'report.md'}: {counts}; left out or assumed: {len(inputs.notes)}")

@@ -30,17 +30,9 @@ from electra.glue.results import (
 )
 from electra.scores.metrics import AVERAGES
 from tests.helpers.glue_files import checkpoint
+from tests.helpers.records import record
 
 __all__ = ["checkpoint"]
-
-
-def record(task: str, seed: int, failed: bool = False, **metrics: float) -> dict[str, Any]:
-    """A record as far as tables read it."""
-    return {
-        "run_id": f"{task}-{seed}", "task": task, "seed": seed, "metrics": metrics, "failed": failed,
-        "main_metric": next(iter(metrics)), "predictions": {"dev": "x.tsv"}, "train_seconds": 12.3,
-        "evaluate_seconds": 1.2, "num_updates": 60, "num_skipped": 0, "model": None,
-    }  # fmt: skip
 
 
 def rows(sha256: str) -> Rows:
@@ -76,9 +68,9 @@ def test_a_line_cut_by_a_kill_is_dropped_and_never_glued_to_the_next(tmp_path: P
     append_result(tmp_path, record("rte", 0, accuracy=0.5))
     with open(tmp_path / "results.jsonl", "a") as file:
         file.write('{"run_id": "rte-1", "ta')
-    assert [r["run_id"] for r in read_results(tmp_path)] == ["rte-0"]
+    assert [r["seed"] for r in read_results(tmp_path)] == [0]
     append_result(tmp_path, record("rte", 2, accuracy=0.5))
-    assert [r["run_id"] for r in read_results(tmp_path)] == ["rte-0", "rte-2"]
+    assert [r["seed"] for r in read_results(tmp_path)] == [0, 2]
     assert all(json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
 
 
@@ -170,7 +162,9 @@ def test_a_run_whose_model_is_asked_for_is_finished_when_that_is_there_too(start
 
 def test_the_line_of_a_run_warns_of_failure_and_skipped_updates() -> None:
     assert result_line(record("rte", 3, accuracy=0.527, f1=0.5)) == "rte seed 3: accuracy 52.70, f1 50.00 (12 s)"
-    assert "WARNING: failed, it answers the same" in result_line(record("rte", 3, failed=True, accuracy=0.5))
+    assert "WARNING: failed, the same answer for every input" in result_line(
+        record("rte", 3, failed=True, accuracy=0.5)
+    )
     skipped = {**record("rte", 3, accuracy=0.5), "num_skipped": 7}
     assert "WARNING: 7 of 60 updates skipped" in result_line(skipped)
 

@@ -27,7 +27,7 @@ def test_what_was_neither_given_nor_measured_says_so_and_the_latency_is_measured
     out = capsys.readouterr().out
     assert "hours     not measured: give --tokens-per-second" in out
     assert "hardware  not measured" in out
-    assert "memory    peak not measured; the report's budgets: 6, 11, 16, 24 GB" in out
+    assert "memory    peak not measured; Mercier's budgets: 6, 11, 16, 24 GB" in out
     assert re.search(
         r"latency   one row of 32 tokens, float32, cpu \(.*\): median \d+\.\d\d ms \(.* to .*, n 20\)", out
     )
@@ -46,7 +46,7 @@ def test_a_run_brings_its_settings_its_speed_its_device_and_its_peak(capsys):
     out = capsys.readouterr().out
     assert out.startswith("full: objective rtd, generator 25 %, 1,000,000 updates of 128 rows x 128")
     assert re.search(r"hours     8\d\.\d\d at 5\d,\d{3} tokens/s \(median of full on 1 NVIDIA GeForce RTX 3090\)", out)
-    assert re.search(r"hardware  0\.04\d* pfs-days by the report's rule: .* days x 1 x 35 TFLOP/s x 0.33", out)
+    assert re.search(r"hardware  0\.04\d* pfs-days by Mercier's rule: .* days x 1 x 35 TFLOP/s x 0.33", out)
     assert "peak 9.41 GB at 128 rows on NVIDIA GeForce RTX 3090 (full), which fits 11 GB, 16 GB, 24 GB" in out
 
 

@@ -10,8 +10,8 @@ import pytest
 from electra.report import literature
 from electra.report.literature import (
     COLUMNS,
-    OFFICIAL,
     MERCIER,
+    OFFICIAL,
     efficiency,
     mean_of_eight,
     official_curve,
@@ -46,11 +46,11 @@ def test_a_cell_that_averages_two_metrics_says_so():
         ("TinyBERT6", 82.88, 79.93),
         ("BERT-Base", 83.00, 80.04),
         (OFFICIAL, 80.36, 77.69),
-        ("report, 6 % trained", 73.76, 71.83),
-        ("report, 12 % trained", 74.98, 72.90),
-        ("report, 25 % trained", 76.64, 74.38),
-        ("report, 50 % trained", 77.85, 75.46),
-        ("report, 75 % trained", 78.66, 76.18),
+        ("Mercier, 6 % trained", 73.76, 71.83),
+        ("Mercier, 12 % trained", 74.98, 72.90),
+        ("Mercier, 25 % trained", 76.64, 74.38),
+        ("Mercier, 50 % trained", 77.85, 75.46),
+        ("Mercier, 75 % trained", 78.66, 76.18),
         (MERCIER, 78.79, 76.29),
     ],
 )
@@ -60,14 +60,14 @@ def test_averages_of_table_2_come_from_its_columns(name, eight, with_constant):
     assert with_wnli(row) == pytest.approx(with_constant, abs=0.006)
 
 
-def test_the_reports_own_average_is_78_8_and_not_the_79_2_it_prints():
+def test_merciers_own_average_is_78_8_and_not_the_79_2_it_prints():
     row = table("2")[MERCIER]
     assert sum(map(float, "53.5 88.7 87.6 85.2 86.1 80.2 87.5 61.5".split())) / 8 == pytest.approx(mean_of_eight(row))
     assert row["AVG"].value == "79.2"
     assert f"{mean_of_eight(row):.1f}" == "78.8"
     wrong = [name for name, cells in table("2").items()
              if "AVG" in cells and differs(cells["AVG"].value, mean_of_eight(cells))]  # fmt: skip
-    assert wrong == [f"report, {share} % trained" for share in (6, 12, 25, 50, 75, 100)]
+    assert wrong == [f"Mercier, {share} % trained" for share in (6, 12, 25, 50, 75, 100)]
 
 
 def test_table_1_adds_up_to_17_75_days_which_are_the_962_dollars_it_prints():
@@ -118,7 +118,7 @@ def test_no_compute_was_printed_for_tinybert():
 
 def test_the_official_curve_keeps_total_loss_equal_to_its_parts():
     curve = official_curve()
-    assert curve["step"][0], curve["step"][-1] == (50_000, 1_000_000)
+    assert (curve["step"][0], curve["step"][-1]) == (50_000, 1_000_000)
     for total, masked, disc in zip(curve["total_loss"], curve["masked_lm_loss"], curve["disc_loss"], strict=True):
         assert total == pytest.approx(masked + 50 * disc, rel=0.01)  # read off a figure, within 1 %
     assert math.isnan(curve["disc_accuracy"][0])  # what cannot be read is not invented
