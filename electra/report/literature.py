@@ -76,21 +76,17 @@ def has_single_metrics(row: Mapping[str, Cell]) -> bool:
 
 
 class Efficiency(NamedTuple):
-    """One row of table 3, recomputed from its own columns; None where a column was not printed."""
+    """One row of table 3, recomputed from its own columns."""
 
-    pfs_days: float
-    per_avg: float | None  # pfs-days over AVG as a fraction
-    per_glue: float | None
+    pfs_days: float  # petaflop/s-days by the hardware rule
+    per: Mapping[str, float]  # {"AVG" or "GLUE*": pfs-days over that average as a fraction}, where it was printed
 
 
-def efficiency(name: str) -> Efficiency | None:
-    """Petaflop/s-days by the hardware rule, and over the printed scores; None without a time and a device."""
-    row = table("3")[name]
-    if "days" not in row:
-        return None
-    cost = hardware_pfs_days(*(row[column].number for column in ("days", "num_devices", "tflops")))
-    scores = (table("2")[name].get(column) for column in ("AVG", "GLUE*"))
-    return Efficiency(cost, *(100 * cost / score.number if score else None for score in scores))
+def efficiency(name: str) -> Efficiency:
+    """Table 3 by the hardware rule; KeyError for a row without a time and a device."""
+    days, num_devices, tflops = (table("3")[name][column].number for column in ("days", "num_devices", "tflops"))
+    cost, scores = hardware_pfs_days(days, num_devices, tflops), table("2")[name]
+    return Efficiency(cost, {name: 100 * cost / scores[name].number for name in ("AVG", "GLUE*") if name in scores})
 
 
 class PrintedCost(NamedTuple):

@@ -17,6 +17,7 @@ from electra.report.runs import Inputs, read_inputs
 from electra.report.scores import (
     ablation_tables,
     control_tables,
+    own_tasks_table,
     pretraining_seeds,
     reproductions,
     sweeps,
@@ -36,20 +37,20 @@ TOKENIZERS = (
 
 def input_table(inputs: Inputs) -> str:
     """What was read: each run with its budget and provenance, each protocol with its seeds, and every loss."""
-    runs = [
-        [run.name, run.config.recipe, run.config.objective, f"{run.last_step:,} of {run.config.num_train_steps:,}",
-         f"{run.last_step * run.config.batch_size * run.config.seq_length:,}", str(run.config.seed),
-         f"{run.num_devices} {run.device}", run.provenance["commit"]]
-        for run in inputs.runs
-    ]  # fmt: skip
+    runs = []
+    for run in inputs.runs:
+        config, steps = run.config, run.last_step
+        cells = [run.name, config.recipe, config.objective, f"{steps:,} of {config.num_train_steps:,}"]
+        cells += [f"{steps * config.batch_size * config.seq_length:,}", str(config.seed)]
+        runs.append([*cells, f"{run.num_devices} {run.device}", run.provenance["commit"]])
     header = ["pre-training run", "recipe", "objective", "updates", "tokens seen", "seed", "device", "commit"]
-    protocols = [
-        [protocol.name, ", ".join(dict.fromkeys(record["task"] for record in protocol.records)),
-         ", ".join(map(str, sorted({record["seed"] for record in protocol.records}))),
-         ", ".join(sorted({f"{r['provenance']['device']} ({r['precision']})" for r in protocol.records})),
-         ", ".join(sorted({str(record["provenance"]["commit"]) for record in protocol.records}))]
-        for protocol in inputs.protocols
-    ]  # fmt: skip
+    protocols = []
+    for protocol in inputs.protocols:
+        records = protocol.records
+        tasks, seeds = dict.fromkeys(r["task"] for r in records), sorted({r["seed"] for r in records})
+        devices = sorted({f"{r['provenance']['device']} ({r['precision']})" for r in records})
+        commits = sorted({r["provenance"]["commit"] for r in records})
+        protocols.append([protocol.name, *(", ".join(map(str, cell)) for cell in (tasks, seeds, devices, commits))])
     parts = [markdown(header, runs or [[NOT_MEASURED] * len(header)])]
     header = ["fine-tuning protocol", "tasks", "seeds", "device", "commit"]
     parts.append(markdown(header, protocols or [[NOT_MEASURED] * len(header)]))
@@ -78,7 +79,7 @@ def report(inputs: Inputs, shown: dict[str, str], usd_per_hour: float) -> str:
     sections = {
         "Inputs": input_table(inputs),
         "Table 1: compute": table_1(inputs, usd_per_hour),
-        "Table 2: GLUE dev sets": f"{table_2(inputs)}\n\n{wnli_table(inputs)}",
+        "Table 2: GLUE dev sets": f"{table_2(inputs)}\n\n{wnli_table(inputs)}{own_tasks_table(inputs)}",
         "Controls": control_tables(inputs),
         "Table 3: efficiency": table_3(inputs),
         "Table 4 and figure 2: generator size": "\n\n".join(

@@ -204,6 +204,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
 
     Raises:
         FileNotFoundError: a path is not there, or holds no run and no result.
+        FormatError: none of what there is can be used.
     """
     notes: dict[str, None] = {}
 
@@ -223,13 +224,13 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
             if (folder / FILE_NAME).exists():
                 results |= {record["run_id"]: record for record in _read_results(folder / FILE_NAME, note)}
             if {METRICS, "provenance.json"} & {*os.listdir(folder)}:
-                if folder == path and not (path / METRICS).exists():
-                    raise FileNotFoundError(f"{path}: expected {METRICS} beside its provenance.json, found none; "
-                                            "restore it, or leave this run out")  # fmt: skip
                 try:
                     runs[folder.resolve()] = _read_run(folder, note)
                 except (ValueError, OSError) as error:
                     note(f"{folder}: run left out, {error}")
+    if not runs and not results:
+        reason = next(iter(notes), "the files are empty")
+        raise FormatError(f"expected a run or a result to report, found none that can be used: {reason}")
     shared = os.path.commonpath([folder.parent for folder in runs]) if runs else ""
     found = [
         dataclasses.replace(run, name=plain(folder.relative_to(shared).as_posix())) for folder, run in runs.items()

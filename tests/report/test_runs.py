@@ -144,9 +144,7 @@ def test_a_score_that_is_no_number_is_left_out_like_a_damaged_line(tmp_path: Pat
 
 def test_a_run_folder_without_metrics_is_refused_when_named_and_left_out_aloud_when_found(copy: Path):
     (copy / "full" / "metrics.jsonl").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"full: expected metrics.jsonl beside its provenance.json, found none; "
-    ):
+    with pytest.raises(FormatError, match=r"found none that can be used: .*full: run left out, expected metrics.jsonl"):
         read_inputs([copy / "full"])
     inputs = read_inputs([copy])
     assert "full" not in {run.name for run in inputs.runs}
@@ -175,6 +173,12 @@ def test_a_folder_named_relatively_and_one_named_absolutely_go_together(monkeypa
     monkeypatch.chdir(FIXTURES.parent)
     inputs = read_inputs([Path("records/full"), FIXTURES / "sweep"])
     assert [run.name for run in inputs.runs][:2] == ["full", "sweep/g0.125-s0"]
+
+
+def test_an_empty_results_file_alone_is_no_report(tmp_path: Path):
+    (tmp_path / "results.jsonl").touch()
+    with pytest.raises(FormatError, match=r"expected a run or a result to report, found none .*the files are empty"):
+        read_inputs([tmp_path])
 
 
 def test_a_folder_with_neither_runs_nor_results_is_refused(tmp_path: Path):

@@ -65,9 +65,9 @@ def test_an_ablation_is_a_base_and_all_that_differ_from_it_in_one_setting():
     base = protocol("base", {"cola": [0.5]})
     pooling, swap = protocol("p", {"cola": [0.5]}, pooling="first"), protocol("s", {"cola": [0.5]}, pair_swap=True)
     both = protocol("ps", {"cola": [0.5]}, pooling="first", pair_swap=True)
-    (found,) = ablations(Inputs([], [swap, base, pooling, both], []))
-    assert found.base is base
-    assert [(v.setting, v.base_value, v.value) for v in found.variants] == [
+    ((found, variants),) = ablations(Inputs([], [swap, base, pooling, both], []))
+    assert found is base
+    assert [(v.setting, v.base_value, v.value) for v in variants] == [
         ("pair_swap", False, True), ("pooling", "mean", "first")]  # fmt: skip
     text = table_2(Inputs([], [swap, base, pooling, both], []))
     assert text.count("| ours: ") == 2  # the base, and what is no ablation; variants have their own table
@@ -119,8 +119,10 @@ def test_collapse_is_what_the_watch_declares_and_too_few_evaluations_say_nothing
     runs = {run.name: run for run in read_inputs([FIXTURES]).runs}
     assert collapse(runs["sweep/g0.5-s0"]) == "collapsed, declared at update 5,000"
     assert collapse(runs["sweep/g0.25-s0"]) == "no collapse in 7 evaluations to 10,000"
-    short = dataclasses.replace(runs["sweep/g0.25-s0"], evaluations=runs["sweep/g0.25-s0"].evaluations[:3])
-    assert collapse(short) == "not measured: 2 evaluations after warm-up"
+    first = runs["sweep/g0.25-s0"].evaluations
+    three, two = (dataclasses.replace(runs["sweep/g0.25-s0"], evaluations=first[:end]) for end in (4, 3))
+    assert collapse(three) == "no collapse in 3 evaluations to 4,000"
+    assert collapse(two) == "not measured: 2 evaluations after warm-up"
 
 
 def test_controls_share_shape_and_fine_tuning_with_the_pair_they_control():
@@ -149,6 +151,32 @@ def test_a_variant_of_a_checkpoint_does_not_take_the_place_of_what_is_controlled
     changed = {"settings": settings, "overrides": {"pooling": "first"}, "protocol_id": "variant"}
     variant = Protocol([{**record, **changed} for record in last.records], last.run)
     assert [base.name for base, _ in controls(inputs._replace(protocols=[*inputs.protocols, variant]))] == names
+
+
+def test_a_masked_lm_control_of_other_rows_is_none_though_it_cost_the_same():
+    inputs = read_inputs([FIXTURES])
+
+    def with_half_the_rows(protocol: Protocol) -> Protocol:
+        run = protocol.run
+        if not run or run.config.objective != "mlm":
+            return protocol
+        config = dataclasses.replace(run.config, batch_size=run.config.batch_size // 2)
+        records = [{**r, "checkpoint_step": 2 * r["checkpoint_step"]} for r in protocol.records]
+        return Protocol(records, dataclasses.replace(run, config=config))
+
+    other_rows = inputs._replace(protocols=[with_half_the_rows(p) for p in inputs.protocols])
+    assert any("control-mlm" in name for _, others in controls(inputs) for name, _ in others)
+    assert not any("control-mlm" in name for _, others in controls(other_rows) for name, _ in others)
+
+
+@pytest.mark.parametrize("files", ["xb", "ay"])
+def test_scores_on_other_files_are_never_paired(files: str):
+    base = protocol("a", {"cola": [0.5, 0.6], "rte": [0.5, 0.6]})
+    other = protocol("b", {"cola": [0.6, 0.7]}, pooling="first")
+    moved = protocol("b", {"cola": [0.6, 0.7]}, files=files, pooling="first")
+    assert paired(base, other, "cola") is not None
+    assert paired(base, moved, "cola") is None
+    assert paired_mean(base, moved) is None
 
 
 def test_a_masked_lm_control_that_cost_more_compute_is_none():
