@@ -54,8 +54,8 @@ def describe_protocol(
         precision: what `config.precision` means on this machine.
         mnli: the fine-tuned model that the tasks of `FROM_MNLI` start from, if they do.
     """
-    settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)
-                if not field.metadata["free"]}  # fmt: skip
+    names = [field.name for field in dataclasses.fields(config) if not field.metadata["free"]]
+    settings = {name: getattr(config, name) for name in names}
     preset = {"recipe": config.recipe, **FINETUNE_RECIPES[config.recipe]}
     defaults = dataclasses.asdict(build(FinetuneConfig, preset))
     start_weights = "random" if from_scratch else start.sha256
@@ -263,8 +263,8 @@ def summarize_results(records: Sequence[Record]) -> dict[str, Any]:
 
 def _spread(runs: Sequence[Record]) -> dict[str, dict[str, Any]]:
     names = dict.fromkeys(name for run in runs for name in run["metrics"])
-    return {name: summarize([run["metrics"][name] for run in runs if name in run["metrics"]])._asdict()
-            for name in names}  # fmt: skip
+    scores = {name: [run["metrics"][name] for run in runs if name in run["metrics"]] for name in names}
+    return {name: summarize(values)._asdict() for name, values in scores.items()}
 
 
 def _cells(spread: Mapping[str, Any]) -> str:

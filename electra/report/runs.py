@@ -36,9 +36,8 @@ from electra.training.log import HELD_OUT
 from electra.training.state import MILESTONES
 
 METRICS = "metrics.jsonl"
-CLOCK = ("elapsed_seconds", "tokens_per_second", "peak_memory_bytes")
-WATCHED = ("disc_auc_low", "disc_auc_high", "disc_base_rate_entropy")
-LOGGED = {**dict.fromkeys((*CLOCK, *WATCHED, *official_curve()), float | None), "step": int}
+OTHERS = ("elapsed_seconds", "tokens_per_second", "peak_memory_bytes", "disc_auc_low", "disc_auc_high")
+LOGGED = {**dict.fromkeys((*official_curve(), *OTHERS, "disc_base_rate_entropy"), float | None), "step": int}
 """The type of each field that a report reads of a line of metrics.jsonl; a number that was not logged is null."""
 Config = TypeVar("Config")
 Note = Callable[[str], None]
@@ -232,9 +231,8 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
         reason = next(iter(notes), "the files are empty")
         raise FormatError(f"expected a run or a result to report, found none that can be used: {reason}")
     shared = os.path.commonpath([folder.parent for folder in runs]) if runs else ""
-    found = [
-        dataclasses.replace(run, name=plain(folder.relative_to(shared).as_posix())) for folder, run in runs.items()
-    ]
+    names = [plain(folder.relative_to(shared).as_posix()) for folder in runs]
+    found = [dataclasses.replace(run, name=name) for name, run in zip(names, runs.values(), strict=True)]
     return Inputs(found, _rows(results.values(), found, note), [*notes])
 
 
@@ -262,8 +260,8 @@ def _read_lines(path: Path, fields: Mapping[str, Any], note: Note) -> list[Recor
     if damaged:
         reasons = [f"line {d.number} " + ("cut short by a kill" if d.is_cut_short else d.problem) for d in damaged]
         more = f" and {len(damaged) - 5:,} more" if len(damaged) > 5 else ""
-        note(f"{path}: {len(damaged):,} of {len(damaged) + len(records):,} lines left out: "
-             f"{'; '.join(reasons[:5])}{more}")  # fmt: skip
+        num_lines = f"{len(damaged):,} of {len(damaged) + len(records):,} lines"
+        note(f"{path}: {num_lines} left out: {'; '.join(reasons[:5])}{more}")
     return records
 
 
@@ -274,11 +272,13 @@ def _read_results(path: Path, note: Note) -> list[Record]:
     except OSError as error:
         note(f"{path}: left out, {error}")
         return []
-    problems = [find_problem(record) for record in records]
-    for record, problem in zip(records, problems, strict=True):
-        if problem:
+    kept = []
+    for record in records:
+        if problem := find_problem(record):
             note(f"{path}: run {record['run_id']} of {record['task']} left out, {problem}")
-    return [with_current_names(record) for record, problem in zip(records, problems, strict=True) if not problem]
+        else:
+            kept.append(with_current_names(record))
+    return kept
 
 
 def _read_run(folder: Path, note: Note) -> PretrainRun:
@@ -335,8 +335,8 @@ def _run_of(record: Record, runs: Sequence[PretrainRun], note: Note) -> Pretrain
     places = {checkpoint, *checkpoint.parents} - {Path(".")}
     found = [run for run in runs if Path(run.config.run_dir) in places or run.folder in places]
     if len(found) > 1:
-        note(f"{checkpoint}: results set beside no run, since several have this run_dir: "
-             f"{', '.join(run.name for run in found)}; report them one at a time")  # fmt: skip
+        names = ", ".join(run.name for run in found)
+        note(f"{checkpoint}: results set beside no run, since several have this run_dir: {names}; report one at a time")
         return None
     for run in found:
         for folder in (step_folder(run.folder, step), step_folder(run.folder / MILESTONES, step)):
