@@ -10,7 +10,7 @@ setup(
     package_data={"electra.report": ["*.csv"]},
     python_requires=">=3.10",
     # torch is bounded above on purpose: exact resume is tested on these versions only.
-    install_requires=["torch>=2.6,<2.14", "numpy", "regex", "tqdm", "scipy"],
+    install_requires=["torch>=2.6,<2.14", "numpy", "regex", "tqdm", "scipy>=1.15"],
     extras_require={
         "plots": ["matplotlib"],
         "track": ["wandb", "tensorboard"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -9,7 +10,17 @@ import sys
 
 import pytest
 
-from electra.files import FormatError, atomic_write, lock_folder, read_json, sha256_file, write_json
+from electra import files
+from electra.files import (
+    FormatError,
+    atomic_write,
+    lock_folder,
+    read_json,
+    read_lines,
+    read_records,
+    sha256_file,
+    write_json,
+)
 from tests.conftest import ROOT
 
 
@@ -33,16 +44,104 @@ def test_a_write_replaces_the_file_in_one_step(tmp_path):
 
 
 def test_json_comes_back_with_its_letters(tmp_path):
-    write_json(tmp_path / "a.json", {"é": [1, 2.5, None, "Ġ"]})
-    assert read_json(tmp_path / "a.json") == {"é": [1, 2.5, None, "Ġ"]}
+    value = {"é": [1, 2.5, None, "Ġ", "half a pair \udcff"]}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert "é" in (tmp_path / "a.json").read_text()
 
 
-@pytest.mark.parametrize(("content", "message"), [(b'{"a":\n,}', "at line 2"), (b"\xff{}", "expected UTF-8 JSON")])
-def test_damaged_json_is_named_with_its_place(tmp_path, content, message):
+DAMAGE = [
+    (b'{"step":\n,}', "expected JSON, found Expecting value at line 2"),
+    (b"", "expected JSON, found Expecting value at column 1"),
+    (b'{"step": 1} {}', "expected JSON, found Extra data"),
+    (b'{"step": "\xff"}', "expected UTF-8 JSON, found byte 10 undecodable"),
+    (b'{"step": ' + b"[" * 5000 + b"]" * 5000 + b"}", "expected JSON, found brackets nested too deeply"),
+    (b'{"step": ' + b"7" * 5000 + b"}", "expected JSON, found a number of too many digits"),
+    (b'{"step": NaN}', "expected finite numbers, found NaN"),
+    (b'{"step": [-1e999]}', "expected finite numbers, found -1e999"),
+    (b"[]", "expected a JSON object, found a list"),
+    (b"null", "expected a JSON object, found None"),
+    (b"{}", "expected int as 'step', found no such field"),
+    (b'{"step": null}', "expected int as 'step', found None"),
+    (b'{"step": "3"}', "expected int as 'step', found '3'"),
+    (b'{"step": 3.0}', "expected int as 'step', found 3.0"),
+    (b'{"step": true}', "expected int as 'step', found True"),
+    (b'{"step": 1' + b"0" * 19 + b"}", "expected int as 'step', found 10000000000000000000"),
+    (b'{"step": {}}', "expected int as 'step', found an object"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), DAMAGE)
+def test_damage_to_a_json_file_is_one_line_that_names_file_and_place(tmp_path, content, message):
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(FormatError, match=f"a.json: .*{message}"):
-        read_json(path)
+    with pytest.raises(FormatError) as error:
+        read_json(path, step=int)
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert str(error.value).endswith("; restore the file")
+    assert len(str(error.value)) < len(str(path)) + 120
+
+
+def test_a_json_file_beyond_the_size_limit_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_JSON_BYTES", 11)
+    (tmp_path / "a").write_bytes(b'{"step": 7}')
+    assert read_json(tmp_path / "a") == {"step": 7}
+    (tmp_path / "a").write_bytes(b'{"step": 77}')
+    with pytest.raises(FormatError, match="expected at most 0 MiB of JSON, found more"):
+        read_json(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (int, [0, -3], [1.0, True, "1", None]),
+        (float, [0.5, 7], [True, "0.5", None]),
+        (str, ["", "a"], [1, None, ["a"]]),
+        (bool, [True], [1, None]),
+        (list, [[], [1]], [{}, "ab"]),
+        (int | None, [1, None, ...], [1.5, "1"]),
+        (list[str], [[], ["a", "b"]], [["a", 1], "ab", {"a": "b"}]),
+        (dict[str, float], [{}, {"a": 1, "b": 0.5}], [{"a": 1, "b": "0.5"}, ["a"]]),
+    ],
+)
+def test_the_type_of_each_named_field_is_checked(tmp_path, kind, good, bad):
+    for value in good:
+        record = {} if value is ... else {"x": value}
+        write_json(tmp_path / "a", record)
+        assert read_json(tmp_path / "a", x=kind) == record
+    for value in bad:
+        write_json(tmp_path / "a", {"x": value})
+        with pytest.raises(FormatError, match=r"expected .* as 'x', found"):
+            read_json(tmp_path / "a", x=kind)
+
+
+def test_the_lines_of_a_log_are_its_objects_and_what_is_damaged_is_numbered(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"step": 1}\n\n[1, 2]\n{"step": "2"}\r\n\xff\n{"step": 5}\n{"step": {"a": 6}')
+    records, damaged = read_lines(path, step=int)
+    assert records == [{"step": 1}, {"step": 5}]
+    assert [(line.number, line.text[:6], line.is_cut_short) for line in damaged] == [
+        (3, "[1, 2]", False),
+        (4, '{"step', False),
+        (5, "\ufffd", False),
+        (7, '{"step', True),
+    ]
+    assert damaged[1].problem == "expected int as 'step', found '2'"
+    with pytest.raises(FormatError, match=r"a.jsonl:3: expected a JSON object, found a list; restore or remove the"):
+        read_records(path)
+    path.write_bytes(b'{"step": 1}\n{"ste')
+    assert read_records(path) == [{"step": 1}]
+    path.write_bytes(b'{"step": 1}\n{"ste\n')
+    with pytest.raises(FormatError, match=r"a.jsonl:2"):
+        read_records(path)
+    path.write_bytes(b'{"step": "whole, but of another type"}')
+    with pytest.raises(FormatError, match=r"a.jsonl:1: expected int as 'step'"):
+        read_records(path, step=int)
+
+
+def test_a_failed_write_names_its_file(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a.json'"), atomic_write(tmp_path / "a.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_digest_is_that_of_all_bytes(tmp_path):

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from electra import cli
+from electra.files import read_records
 from electra.glue.download import fetch_task
 from electra.glue.predictions import SUBMISSION_FILES, check_submission, write_submission
 from electra.glue.release import BASE_URL, verify_file
 from electra.glue.tasks import TASKS, Task, find_task
-from electra.training.log import read_metrics
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def _submission(asked: argparse.Namespace) -> int:
 def _sources(results: Path, seed: int) -> dict[str, Path]:
     """The prediction file for each file of a submission that some run of this seed has predictions for."""
     runs: dict[tuple[str, str], dict[str, str]] = {}  # a run that was repeated, say to keep its model, is one run
-    for record in read_metrics(results / "results.jsonl"):
+    for record in read_records(results / "results.jsonl"):
         if record["seed"] == seed:
             runs.setdefault((record["task"], record["run_id"]), {}).update(record["predictions"])
     sources = {}

@@ -14,16 +14,24 @@ import numpy as np
 import torch
 
 from electra import cli
-from electra.config import (DEMO_VOCAB_SIZE, SIZES, EncoderConfig, PretrainConfig)
+from electra.config import DEMO_VOCAB_SIZE, SIZES, EncoderConfig, PretrainConfig
+from electra.model.flops import (
+    UTILIZATION,
+    device_tflops,
+    hardware_pfs_days,
+    parameter_blocks,
+    pfs_days,
+    release_update_flops,
+    update_flops,
+)
+from electra.model.networks import Discriminator, make_embeddings
 from electra.pretrain.masking import count_targets
-from electra.model.flops import (UTILIZATION, device_tflops, hardware_pfs_days, parameter_blocks, pfs_days, release_update_flops, update_flops)
-from electra.model.networks import (Discriminator, make_embeddings)
-from electra.report.runs import (PretrainRun, read_inputs)
+from electra.report.runs import PretrainRun, read_inputs
 from electra.scores.tables import NOT_MEASURED
 
 SETTINGS = ("size", "objective", "generator_size", "mask_prob", "num_train_steps", "batch_size", "seq_length")
 MEMORY_BUDGETS_GB = (6, 11, 16, 24)
-"""The cards that the report trained on or planned for. Source: section 3.5."""
+"""The cards that Mercier trained on or planned for. Source: section 3.5."""
 NUM_LATENCIES = 20
 
 
@@ -76,7 +84,7 @@ def row_latencies(shape: EncoderConfig, seq_length: int, device: torch.device) -
 
 
 def latency_line(shape: EncoderConfig, seq_length: int, device: torch.device) -> str:
-    """The measured latency, for which the report takes the number of parameters as a proxy."""
+    """The measured latency, for which Mercier takes the number of parameters as a proxy."""
     low, middle, high = 1000 * np.quantile(row_latencies(shape, seq_length, device), [0, 0.5, 1])
     on_cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_cuda else f"{platform.machine()}, {torch.get_num_threads()} threads"
@@ -99,24 +107,24 @@ def rate_lines(config: PretrainConfig, rate: Rate | None) -> list[str]:
         return [*lines, f"hardware  {NOT_MEASURED}: no nominal speed of this device known; give --tflops"]
     cost = hardware_pfs_days(hours / 24, rate.num_devices, rate.tflops)
     rule = f"{hours / 24:.4g} days x {rate.num_devices} x {rate.tflops:g} TFLOP/s x {UTILIZATION}"
-    return [*lines, f"hardware  {cost:.4g} pfs-days by the report's rule: {rule}"]
+    return [*lines, f"hardware  {cost:.4g} pfs-days by Mercier's rule: {rule}"]
 
 
 def memory_line(run: PretrainRun | None) -> str:
-    """The report's memory budgets beside a measured peak, never beside a computed one."""
-    budgets = f"the report's budgets: {', '.join(map(str, MEMORY_BUDGETS_GB))} GB"
+    """Mercier's memory budgets beside a measured peak, never beside a computed one."""
+    budgets = f"Mercier's budgets: {', '.join(map(str, MEMORY_BUDGETS_GB))} GB"
     if run is None or run.peak_memory_bytes is None:
         return f"memory    peak {NOT_MEASURED}; {budgets}"
     rows = run.config.micro_batch_size or run.config.batch_size // run.num_devices
     fits = [f"{gb} GB" for gb in MEMORY_BUDGETS_GB if run.peak_memory_bytes <= gb * 1e9]
     return (
-        f"memory    peak {run.peak_memory_bytes / 1e9:.2f} GB at {rows} rows on {run.provenance.get('device')} "
+        f"memory    peak {run.peak_memory_bytes / 1e9:.2f} GB at {rows} rows on {run.device} "
         f"({run.name}), which fits {', '.join(fits) or 'none'}; {budgets}"
     )
 
 
 def _measured_rate(run: PretrainRun, tflops: float | None) -> Rate | None:
-    speed, device = run.median("tokens_per_second"), str(run.provenance.get("device"))
+    speed, device = run.median("tokens_per_second"), run.device
     if speed is None:
         return None
     source = f"median of {run.name} on {run.num_devices} {device}"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from electra.config import (EncoderConfig, PretrainConfig)
+from electra.config import EncoderConfig, PretrainConfig
 from electra.model.flops import parameter_blocks
 from electra.report.literature import official_curve
 from electra.report.runs import PretrainRun

@@ -1,6 +1,6 @@
 """Numbers that others printed, each with its metric and source, and what their arithmetic should have given.
 
-`literature.csv` holds tables 1 to 6 of the report cell by cell; `official_curve.csv` the release's training curve.
+`literature.csv` holds Mercier's tables 1 to 6 cell by cell; `official_curve.csv` the release's training curve.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from electra.model.flops import hardware_pfs_days
-from electra.scores.metrics import (AVERAGES, WNLI_MAJORITY)
+from electra.scores.metrics import AVERAGES, WNLI_MAJORITY
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")
 """The tasks of tables 2 and 4 in their order."""
 SINGLE_METRICS = {term[0].split(".")[0]: term[0].split(".")[1] for term in AVERAGES["AVG"].terms}
 """The metric of each column of tables 2 and 4: those of AVG."""
-OFFICIAL, MERCIER = "ELECTRA-Small OWT, original", "report, 100 % trained"
+OFFICIAL, MERCIER = "ELECTRA-Small OWT, original", "Mercier, 100 % trained"
 
 
 class Cell(NamedTuple):
@@ -76,25 +76,21 @@ def has_single_metrics(row: Mapping[str, Cell]) -> bool:
 
 
 class Efficiency(NamedTuple):
-    """One row of table 3, recomputed from its own columns; None where a column was not printed."""
+    """One row of table 3, recomputed from its own columns."""
 
-    pfs_days: float
-    per_avg: float | None  # pfs-days over AVG as a fraction
-    per_glue: float | None
+    pfs_days: float  # petaflop/s-days by the hardware rule
+    per: Mapping[str, float]  # {"AVG" or "GLUE*": pfs-days over that average as a fraction}, where it was printed
 
 
-def efficiency(name: str) -> Efficiency | None:
-    """Petaflop/s-days by the hardware rule, and over the printed scores; None without a time and a device."""
-    row = table("3")[name]
-    if "days" not in row:
-        return None
-    cost = hardware_pfs_days(*(row[column].number for column in ("days", "num_devices", "tflops")))
-    scores = (table("2")[name].get(column) for column in ("AVG", "GLUE*"))
-    return Efficiency(cost, *(100 * cost / score.number if score else None for score in scores))
+def efficiency(name: str) -> Efficiency:
+    """Table 3 by the hardware rule; KeyError for a row without a time and a device."""
+    days, num_devices, tflops = (table("3")[name][column].number for column in ("days", "num_devices", "tflops"))
+    cost, scores = hardware_pfs_days(days, num_devices, tflops), table("2")[name]
+    return Efficiency(cost, {name: 100 * cost / scores[name].number for name in ("AVG", "GLUE*") if name in scores})
 
 
 class PrintedCost(NamedTuple):
-    """The report's table 1, added up: GPU-days, and dollars at its own rate."""
+    """Mercier's table 1, added up: GPU-days, and dollars at the printed rate."""
 
     sum_of_rows: float
     overlap: float  # the 25 % generator up to 250,000 updates stands in both experiments

@@ -8,17 +8,25 @@ from functools import partial
 from pathlib import Path
 
 from electra.cli import Parser
-from electra.config import (EncoderConfig, PretrainConfig)
+from electra.config import EncoderConfig, PretrainConfig
 from electra.files import atomic_write
-from electra.glue.compare import (compare_results, comparison_table)
+from electra.report.efficiency import block_table, table_1, table_3
+from electra.report.figures import draw, draw_architecture, draw_curves, draw_sweep, has_matplotlib
 from electra.report.literature import table
-from electra.report.runs import (Inputs, read_inputs)
-from electra.report.claims import claims_table
-from electra.report.efficiency import (block_table, table_1, table_3)
-from electra.report.figures import (draw, draw_architecture, draw_curves, draw_sweep, has_matplotlib)
-from electra.report.scores import (ablation_tables, control_tables, pretraining_seeds, reproductions, sweeps, table_2, table_4, wnli_table)
+from electra.report.runs import Inputs, read_inputs
+from electra.report.scores import (
+    ablation_tables,
+    control_tables,
+    own_tasks_table,
+    pretraining_seeds,
+    reproductions,
+    sweeps,
+    table_2,
+    table_4,
+    wnli_table,
+)
 from electra.report.settings import tables_5_and_6
-from electra.scores.tables import (NOT_MEASURED, bullets, markdown)
+from electra.scores.tables import NOT_MEASURED, bullets, markdown
 
 TOKENIZERS = (
     "The official curve was made with an uncased WordPiece vocabulary and packed pairs of segments; ours with "
@@ -29,20 +37,20 @@ TOKENIZERS = (
 
 def input_table(inputs: Inputs) -> str:
     """What was read: each run with its budget and provenance, each protocol with its seeds, and every loss."""
-    runs = [
-        [run.name, run.config.recipe, run.config.objective, f"{run.last_step:,} of {run.config.num_train_steps:,}",
-         f"{run.last_step * run.config.batch_size * run.config.seq_length:,}", str(run.config.seed),
-         f"{run.num_devices} {run.provenance.get('device')}", str(run.provenance.get("commit"))]
-        for run in inputs.runs
-    ]  # fmt: skip
+    runs = []
+    for run in inputs.runs:
+        config, steps = run.config, run.last_step
+        cells = [run.name, config.recipe, config.objective, f"{steps:,} of {config.num_train_steps:,}"]
+        cells += [f"{steps * config.batch_size * config.seq_length:,}", str(config.seed)]
+        runs.append([*cells, f"{run.num_devices} {run.device}", run.provenance["commit"]])
     header = ["pre-training run", "recipe", "objective", "updates", "tokens seen", "seed", "device", "commit"]
-    protocols = [
-        [protocol.name, ", ".join(dict.fromkeys(record["task"] for record in protocol.records)),
-         ", ".join(map(str, sorted({record["seed"] for record in protocol.records}))),
-         ", ".join(sorted({f"{r['provenance']['device']} ({r['precision']})" for r in protocol.records})),
-         ", ".join(sorted({str(record["provenance"]["commit"]) for record in protocol.records}))]
-        for protocol in inputs.protocols
-    ]  # fmt: skip
+    protocols = []
+    for protocol in inputs.protocols:
+        records = protocol.records
+        tasks, seeds = dict.fromkeys(r["task"] for r in records), sorted({r["seed"] for r in records})
+        devices = sorted({f"{r['provenance']['device']} ({r['precision']})" for r in records})
+        commits = sorted({r["provenance"]["commit"] for r in records})
+        protocols.append([protocol.name, *(", ".join(map(str, cell)) for cell in (tasks, seeds, devices, commits))])
     parts = [markdown(header, runs or [[NOT_MEASURED] * len(header)])]
     header = ["fine-tuning protocol", "tasks", "seeds", "device", "commit"]
     parts.append(markdown(header, protocols or [[NOT_MEASURED] * len(header)]))
@@ -70,9 +78,8 @@ def report(inputs: Inputs, shown: dict[str, str], usd_per_hour: float) -> str:
     name = runs[0].name if runs else "the small size; no run among the inputs"
     sections = {
         "Inputs": input_table(inputs),
-        "Claims": claims_table(inputs),
         "Table 1: compute": table_1(inputs, usd_per_hour),
-        "Table 2: GLUE dev sets": f"{table_2(inputs)}\n\n{wnli_table(inputs)}",
+        "Table 2: GLUE dev sets": f"{table_2(inputs)}\n\n{wnli_table(inputs)}{own_tasks_table(inputs)}",
         "Controls": control_tables(inputs),
         "Table 3: efficiency": table_3(inputs),
         "Table 4 and figure 2: generator size": "\n\n".join(
@@ -88,7 +95,7 @@ def report(inputs: Inputs, shown: dict[str, str], usd_per_hour: float) -> str:
     head = (
         "# Report\n\nWritten by `python -m electra report`. Scores are on GLUE's dev files, in points: mean ± sample "
         "standard deviation (number of fine-tuning seeds) of the model of the last update. Brackets after a difference "
-        "are Student's 95 % interval over seeds. Rows of different protocols are never averaged."
+        "are Student's 95 % interval over seeds. A row is one protocol, each task on one data set."
     )
     return head + "".join(f"\n\n## {title}\n\n{text}" for title, text in sections.items()) + "\n"
 
@@ -96,21 +103,13 @@ def report(inputs: Inputs, shown: dict[str, str], usd_per_hour: float) -> str:
 def main(argv: Sequence[str]) -> None:
     """`python -m electra report`."""
     parser = Parser("python -m electra report", description="Redraw every table and figure from runs and results.")
-    parser.add_argument("runs", nargs="*", type=Path, help="run folders, results folders, or folders of them")
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, results folders, or folders of them")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write (default report)")
     default = table("1")["overall"]["usd_per_hour"].number
     parser.add_argument(
-        "--usd-per-hour", type=float, default=default, help=f"of one device (default {default}, the report's)"
-    )
-    parser.add_argument(
-        "--compare", nargs=2, type=Path, metavar=("A", "B"), help="only test results folder B against A"
+        "--usd-per-hour", type=float, default=default, help=f"of one device (default {default}, Mercier's)"
     )
     asked = parser.parse_args(argv)
-    if asked.compare:
-        print(comparison_table(compare_results(*asked.compare)))
-        return
-    if not asked.runs:
-        raise ValueError("runs: expected a folder of runs or results, found none; name one, for example runs/")
     inputs = read_inputs(asked.runs)
     for note in inputs.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -120,4 +119,5 @@ def main(argv: Sequence[str]) -> None:
         file.write(report(inputs, shown, asked.usd_per_hour).encode())
     if not has_matplotlib():
         print(f"note: {shown['figure-1']}", file=sys.stderr)
-    print(f"report: {asked.out / 'report.md'}: {len(inputs.runs)} runs, {len(inputs.protocols)} fine-tuning protocols")
+    counts = f"{len(inputs.runs)} runs, {len(inputs.protocols)} fine-tuning protocols"
+    print(f"report: {asked.out / 'report.md'}: {counts}; left out or assumed: {len(inputs.notes)}")

@@ -1,7 +1,7 @@
 """Scores: task metrics, detection metrics, averages over tasks.
 
 Every score is a fraction (0.87, not 87). Every degenerate case has a stated value, never NaN.
-scipy ranks and correlates; it is imported where it is used, since most commands need none of it.
+scipy is imported where it is used, because most commands need none of it.
 """
 
 from __future__ import annotations
@@ -178,4 +178,4 @@ AVERAGES: Mapping[str, Average] = {
     "GLUE": Average((*_SHARED, *_GLUE, ("wnli.accuracy",))),
     "GLUE*": Average((*_SHARED, *_GLUE), constant=WNLI_MAJORITY),
 }
-"""AVG: Clark et al. 2020, eight tasks. GLUE: the benchmark's nine. GLUE*: the report's, WNLI constant."""
+"""AVG: Clark et al. 2020, eight tasks. GLUE: the benchmark's nine. GLUE*: Mercier's, with WNLI constant."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from electra.cli import from_dict
 from electra.config import EncoderConfig
 from electra.files import FormatError, fsync_folder, read_json, sha256_file
+from electra.files import json_bytes as json_bytes
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer
 
@@ -37,11 +37,6 @@ def step_folder(run_dir: Path, step: int) -> Path:
 def checkpoints(run_dir: Path) -> list[Path]:
     """The checkpoint folders of a run, newest first; unverified."""
     return sorted(run_dir.glob("step-" + "[0-9]" * 7), reverse=True)
-
-
-def json_bytes(value: object) -> bytes:
-    """A value as an indented JSON file."""
-    return (json.dumps(value, indent=2) + "\n").encode()
 
 
 def torch_bytes(value: object) -> bytes:

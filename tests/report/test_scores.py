@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from electra.config import FinetuneConfig
-from electra.report.runs import Inputs, PretrainRun, Protocol, one_protocol, read_inputs
+from electra.report.runs import Inputs, PretrainRun, Protocol, read_inputs
 from electra.report.scores import (
     ablations,
     collapse,
@@ -26,25 +26,22 @@ from electra.report.scores import (
     table_2,
     table_4,
 )
-from tests.helpers.records import FIXTURES
+from tests.helpers.records import FIXTURES, record
+
+METRICS = {"cola": "matthews", "rte": "accuracy", "wnli": "accuracy"}
 
 
-def protocol(name: str, scores: dict[str, list[float]], run: PretrainRun | None = None, **settings: Any) -> Protocol:
+def protocol(
+    name: str, scores: dict[str, list[float]], run: PretrainRun | None = None, files: str = "ab", **settings: Any
+) -> Protocol:
     """Runs of one protocol, seeds from 0, each with one metric a task."""
-    config = dataclasses.asdict(FinetuneConfig(**settings))
-    metrics = {"cola": "matthews", "rte": "accuracy", "wnli": "accuracy"}
-    facts = {
-        "protocol_id": name, "checkpoint": "runs/x", "checkpoint_step": 10, "checkpoint_sha256": "a" * 64,
-        "from_scratch": False, "init_from_mnli": None, "recipe": "report", "overrides": settings, "settings": config,
-        "precision": "bf16", "train_seconds": 59.0, "evaluate_seconds": 1.0,
-        "failed": False, "data": {"train": {"sha256": "t"}, "dev": {"sha256": "d"}},
-    }  # fmt: skip
+    changes = {"protocol_id": name, "overrides": settings, "settings": dataclasses.asdict(FinetuneConfig(**settings))}
     records = [
-        {**facts, "run_id": f"{name}{task}{seed}", "task": task, "seed": seed, "metrics": {metrics[task]: score},
-         "main_metric": metrics[task]}
-        for task, values in scores.items() for seed, score in enumerate(values)
-    ]  # fmt: skip
-    return one_protocol(records, run)
+        {**record(task, seed, files=files, **{METRICS[task]: score}), **changes}
+        for task, values in scores.items()
+        for seed, score in enumerate(values)
+    ]
+    return Protocol(records, run)
 
 
 def test_differences_are_paired_over_common_seeds_with_students_interval():
@@ -68,9 +65,9 @@ def test_an_ablation_is_a_base_and_all_that_differ_from_it_in_one_setting():
     base = protocol("base", {"cola": [0.5]})
     pooling, swap = protocol("p", {"cola": [0.5]}, pooling="first"), protocol("s", {"cola": [0.5]}, pair_swap=True)
     both = protocol("ps", {"cola": [0.5]}, pooling="first", pair_swap=True)
-    (found,) = ablations(Inputs([], [swap, base, pooling, both], []))
-    assert found.base is base
-    assert [(v.setting, v.base_value, v.value) for v in found.variants] == [
+    ((found, variants),) = ablations(Inputs([], [swap, base, pooling, both], []))
+    assert found is base
+    assert [(v.setting, v.base_value, v.value) for v in variants] == [
         ("pair_swap", False, True), ("pooling", "mean", "first")]  # fmt: skip
     text = table_2(Inputs([], [swap, base, pooling, both], []))
     assert text.count("| ours: ") == 2  # the base, and what is no ablation; variants have their own table
@@ -78,13 +75,13 @@ def test_an_ablation_is_a_base_and_all_that_differ_from_it_in_one_setting():
 
 def test_protocols_of_different_checkpoints_are_no_ablation():
     base, other = protocol("base", {"cola": [0.5]}), protocol("p", {"cola": [0.5]}, pooling="first")
-    other = one_protocol([{**record, "checkpoint_sha256": "b" * 64} for record in other.records])
+    other = Protocol([{**record, "checkpoint_sha256": "b" * 64} for record in other.records])
     assert ablations(Inputs([], [base, other], [])) == []
 
 
 def test_a_failed_seed_is_counted_and_named():
     records = protocol("a", {"cola": [0.5, 0.0]}).records
-    failed = one_protocol([{**record, "failed": record["seed"] == 1} for record in records])
+    failed = Protocol([{**record, "failed": record["seed"] == 1} for record in records])
     assert "| 25.00 ± 35.36 (2), 1 failed |" in table_2(Inputs([], [failed], []))
 
 
@@ -104,7 +101,7 @@ def test_a_sweep_is_runs_that_differ_in_generator_size_and_seed_alone():
 def test_a_sweep_is_compared_at_the_update_that_most_runs_were_fine_tuned_at():
     inputs = read_inputs([FIXTURES])
     (sweep,) = sweeps(inputs.runs)
-    late = one_protocol([{**r, "checkpoint_step": 15_000} for r in inputs.protocols[5].records], sweep[0])
+    late = Protocol([{**r, "checkpoint_step": 15_000} for r in inputs.protocols[5].records], sweep[0])
     assert sweep_protocols(sweep, inputs._replace(protocols=[*inputs.protocols, late]))[0] == 10_000
 
 
@@ -122,8 +119,10 @@ def test_collapse_is_what_the_watch_declares_and_too_few_evaluations_say_nothing
     runs = {run.name: run for run in read_inputs([FIXTURES]).runs}
     assert collapse(runs["sweep/g0.5-s0"]) == "collapsed, declared at update 5,000"
     assert collapse(runs["sweep/g0.25-s0"]) == "no collapse in 7 evaluations to 10,000"
-    short = dataclasses.replace(runs["sweep/g0.25-s0"], evaluations=runs["sweep/g0.25-s0"].evaluations[:3])
-    assert collapse(short) == "not measured: 2 evaluations after warm-up"
+    first = runs["sweep/g0.25-s0"].evaluations
+    three, two = (dataclasses.replace(runs["sweep/g0.25-s0"], evaluations=first[:end]) for end in (4, 3))
+    assert collapse(three) == "no collapse in 3 evaluations to 4,000"
+    assert collapse(two) == "not measured: 2 evaluations after warm-up"
 
 
 def test_controls_share_shape_and_fine_tuning_with_the_pair_they_control():
@@ -138,7 +137,7 @@ def test_controls_share_shape_and_fine_tuning_with_the_pair_they_control():
 def test_every_fine_tuned_checkpoint_of_a_pair_is_controlled():
     inputs = read_inputs([FIXTURES])
     (base,) = [base for base, _ in controls(inputs) if base.name.startswith("sweep/g0.25-s0, ")]
-    early = one_protocol([{**r, "checkpoint_step": 5_000, "protocol_id": "early"} for r in base.records], base.run)
+    early = Protocol([{**r, "checkpoint_step": 5_000, "protocol_id": "early"} for r in base.records], base.run)
     found = controls(inputs._replace(protocols=[*inputs.protocols, early]))
     at = {protocol.step: len(others) for protocol, others in found if protocol.run is base.run}
     assert at == {10_000: 2, 5_000: 1}  # the masked-LM control cost as much as the later one
@@ -150,14 +149,40 @@ def test_a_variant_of_a_checkpoint_does_not_take_the_place_of_what_is_controlled
     (last,) = [p for p in inputs.protocols if p.name == names[0]]
     settings = {**last.facts["settings"], "pooling": "first"}
     changed = {"settings": settings, "overrides": {"pooling": "first"}, "protocol_id": "variant"}
-    variant = one_protocol([{**record, **changed} for record in last.records], last.run)
+    variant = Protocol([{**record, **changed} for record in last.records], last.run)
     assert [base.name for base, _ in controls(inputs._replace(protocols=[*inputs.protocols, variant]))] == names
+
+
+def test_a_masked_lm_control_of_other_rows_is_none_though_it_cost_the_same():
+    inputs = read_inputs([FIXTURES])
+
+    def with_half_the_rows(protocol: Protocol) -> Protocol:
+        run = protocol.run
+        if not run or run.config.objective != "mlm":
+            return protocol
+        config = dataclasses.replace(run.config, batch_size=run.config.batch_size // 2)
+        records = [{**r, "checkpoint_step": 2 * r["checkpoint_step"]} for r in protocol.records]
+        return Protocol(records, dataclasses.replace(run, config=config))
+
+    other_rows = inputs._replace(protocols=[with_half_the_rows(p) for p in inputs.protocols])
+    assert any("control-mlm" in name for _, others in controls(inputs) for name, _ in others)
+    assert not any("control-mlm" in name for _, others in controls(other_rows) for name, _ in others)
+
+
+@pytest.mark.parametrize("files", ["xb", "ay"])
+def test_scores_on_other_files_are_never_paired(files: str):
+    base = protocol("a", {"cola": [0.5, 0.6], "rte": [0.5, 0.6]})
+    other = protocol("b", {"cola": [0.6, 0.7]}, pooling="first")
+    moved = protocol("b", {"cola": [0.6, 0.7]}, files=files, pooling="first")
+    assert paired(base, other, "cola") is not None
+    assert paired(base, moved, "cola") is None
+    assert paired_mean(base, moved) is None
 
 
 def test_a_masked_lm_control_that_cost_more_compute_is_none():
     inputs = read_inputs([FIXTURES])
     longer = [
-        one_protocol([{**r, "checkpoint_step": 11_200} for r in p.records], p.run)
+        Protocol([{**r, "checkpoint_step": 11_200} for r in p.records], p.run)
         if p.run and p.run.config.objective == "mlm" else p for p in inputs.protocols
     ]  # fmt: skip
     names = [name for _, others in controls(inputs._replace(protocols=longer)) for name, _ in others]

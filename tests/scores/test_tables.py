@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from electra.scores.statistics import Interval, t_interval
-from electra.scores.tables import beside, differs, interval, markdown, printed_and_ours, spread
+from electra.scores.tables import beside, bullets, differs, interval, markdown, printed_and_ours, spread
 
 
 def test_a_pipe_in_a_cell_does_not_break_the_table():
     assert markdown(["a", "b"], [["x|y", "z"]]) == "| a | b |\n| --- | --- |\n| x\\|y | z |"
+
+
+def test_control_characters_of_names_are_escaped_in_tables_and_lists():
+    assert markdown(["a"], [["x\x1b[31m\ny\u202e"]]) == "| a |\n| --- |\n| x\\x1b[31m\\ny\\u202e |"
+    assert bullets(["task\r± 1"]) == "- task\\r± 1"
 
 
 def test_a_score_carries_deviation_and_count_and_a_single_run_claims_no_spread():

@@ -1,0 +1,76 @@
+"""Device-days and petaflop/s-days of runs: what is counted, times what, and what is counted once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from electra.report.efficiency import hardware, spent, table_1, table_3, total_days
+from electra.report.runs import Inputs, PretrainRun, Protocol, read_inputs
+from tests.helpers.records import FIXTURES, record
+
+
+@pytest.fixture
+def inputs() -> Inputs:
+    return read_inputs([FIXTURES])
+
+
+def on(run: PretrainRun, device: str, num_devices: int = 1) -> PretrainRun:
+    return dataclasses.replace(run, provenance={**run.provenance, "device": device, "num_devices": num_devices})
+
+
+def full(inputs: Inputs) -> PretrainRun:
+    return next(run for run in inputs.runs if run.name == "full")
+
+
+def test_device_days_are_days_on_the_clock_times_devices(inputs: Inputs):
+    run = full(inputs)
+    (row,) = spent(Inputs([on(run, "x", 3)], [], []))
+    assert row.days == pytest.approx(3 * run.elapsed_days())
+    assert "| ours: overall | – | overlap 0.00000 | 10.94" in table_1(Inputs([on(run, "x", 3)], [], []), 1.0)
+
+
+@pytest.mark.parametrize(("device", "tflops"), [("NVIDIA GeForce RTX 3090", 35), ("NVIDIA A100-SXM4-80GB", 19.5)])
+def test_the_hardware_rule_is_days_times_devices_times_nominal_speed_times_a_third(inputs, device, tflops):
+    days, by_rule = hardware(on(full(inputs), device, 2))
+    assert by_rule == pytest.approx(days * 2 * tflops / 1000 * 0.33)
+    assert hardware(on(full(inputs), "unknown")) == (days, None)
+
+
+def test_fine_tuning_counts_training_and_evaluation():
+    runs = [record("cola", seed, matthews=0.5) | {"train_seconds": 60.0, "evaluate_seconds": 7.0} for seed in (0, 1)]
+    (row,) = spent(Inputs([], [Protocol(runs)], []))
+    assert row.days == pytest.approx(2 * 67 / 86_400)
+
+
+def test_a_sweep_is_counted_up_to_the_update_it_is_compared_at_and_shared_runs_once_at_their_longest(inputs: Inputs):
+    early = [dataclasses.replace(p, records=[{**r, "checkpoint_step": 5_000} for r in p.records])
+             if p.run and p.run.name.startswith("sweep") else p for p in inputs.protocols]  # fmt: skip
+    rows = spent(inputs._replace(protocols=early))
+    found = {(row.experiment, row.task): row for row in rows}
+    sweep, first = found["generator size (4.2)", "pre-training"], found["reproduction (4.1)", "pre-training"]
+    shared = sweep.parts.keys() & first.parts.keys()
+    assert shared == {"sweep/g0.25-s0", "sweep/g0.25-s1"}
+    for name in shared:
+        run = next(run for run in inputs.runs if run.name == name)
+        assert sweep.parts[name] == run.elapsed_days(5_000) < first.parts[name] == run.elapsed_days()
+    twice = sum(row.parts[part] for row in rows for part in row.parts) - total_days(rows)
+    shared_tuning = found["generator size (4.2)", "fine-tuning"].parts.keys() & found[
+        "reproduction (4.1)", "fine-tuning"].parts.keys()  # fmt: skip
+    assert twice == pytest.approx(sum(sweep.parts[name] for name in shared) + sum(p.days for p in shared_tuning))
+
+
+def test_a_run_without_a_clock_is_in_no_sum_of_days(inputs: Inputs):
+    silent = dataclasses.replace(full(inputs), training=[])
+    assert spent(Inputs([silent], [], [])) == []
+    assert "| ours: overall | – | overlap 0.00000 | not measured |" in table_1(Inputs([silent], [], []), 1.0)
+
+
+def test_the_score_beside_a_runs_cost_is_that_of_the_recipe_as_it_stands(inputs: Inputs):
+    (line,) = [line for line in table_3(inputs).splitlines() if line.startswith("| ours: full")]
+    changed = [{**r, "overrides": {"pooling": "first"}} for r in inputs.protocols[0].records]
+    other = inputs._replace(protocols=[Protocol(changed, inputs.protocols[0].run)])
+    (without,) = [line for line in table_3(other).splitlines() if line.startswith("| ours: full")]
+    assert " 0.0527 | 0.96 |" in line
+    assert " 0.0527 " not in without
