@@ -1,4 +1,4 @@
-"""Dataclass -> flags -> dataclass: a setting is declared once, with its range, unit and source."""
+"""Settings and scripts: a setting is declared once and becomes a flag; a script ends in one line whatever happens."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def check_settings(config: Any) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line on stderr, with the nearest flag where one is near."""
+    """An argument parser whose errors are one line on stderr; for a mistyped flag the line names the nearest flag."""
 
     def __init__(self, prog: str, description: str = "") -> None:
         super().__init__(prog, description=description, allow_abbrev=False)
@@ -127,7 +127,7 @@ def _tuple_of(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 def add_settings(
     parser: argparse.ArgumentParser, config_class: type[Any], title: str, only: tuple[str, ...] = ()
 ) -> None:
-    """Add one flag for each setting of `config_class`; a flag that is not given leaves no trace.
+    """Add one flag for each setting of `config_class`; the result has no entry for a flag that is not given.
 
     Args:
         only: names of the settings to add; empty means all.
@@ -165,7 +165,7 @@ def settings_table(config_class: type[Any]) -> str:
 
 
 def build(config_class: type[Config], *layers: Mapping[str, Any]) -> Config:
-    """Make a config from layers of values, later ones winning; keys of other classes are passed over."""
+    """Make a config from layers of values; later layers win, keys that are no setting of the class are ignored."""
     facts = {field.name: field.metadata for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     values = {name: value for layer in layers for name, value in layer.items() if name in facts}
     former = {name: facts[name]["renamed"] for name in values if facts[name]["renamed"]}
@@ -191,12 +191,12 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any], where: Path
 
 
 def differences(saved: Any, asked: Any) -> list[str]:
-    """One phrase for each setting in which two configs of a class differ; free settings are left out."""
-    pairs = {
-        f.name: (getattr(saved, f.name), getattr(asked, f.name))
-        for f in dataclasses.fields(saved)
-        if not f.metadata["free"]
-    }
+    """One phrase for each value in which two mappings differ, or two configs of a class, but for free settings."""
+    if dataclasses.is_dataclass(saved):
+        names = [field.name for field in dataclasses.fields(saved) if not field.metadata["free"]]
+        pairs = {name: (getattr(saved, name), getattr(asked, name)) for name in names}
+    else:
+        pairs = {name: (saved.get(name), asked.get(name)) for name in sorted({*saved, *asked})}
     return [f"{name} is {old!r}, asked for {new!r}" for name, (old, new) in pairs.items() if old != new]
 
 
@@ -278,14 +278,13 @@ def _explained(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}; {remedy}"
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if _is_ours(Path(frame.filename).resolve())]
-    is_inside = frames[-1] in ours
-    if isinstance(error, FormatError) or (is_inside and (frames[-1].line or "raise").startswith("raise")):
+    *_, ours = (frame for frame in frames if _is_ours(Path(frame.filename).resolve()))
+    is_inside = frames[-1] is ours
+    if isinstance(error, FormatError) or (is_inside and (ours.line or "raise").startswith("raise")):
         return str(error)
     if is_inside or isinstance(error, _DATA_ERRORS):  # Python's words: they name neither file nor setting
-        return (
-            f"{type(error).__name__} at {ours[-1].filename}:{ours[-1].lineno}: {error}; {remedy} or the data read there"
-        )
+        place = f"{type(error).__name__} at {ours.filename}:{ours.lineno}"
+        return f"{place}: {error}; {remedy} or the data read there"
     return None
 
 

@@ -143,6 +143,8 @@ def test_saved_settings_that_are_none_are_refused_with_their_file(saved):
 def test_differences_name_each_setting_and_leave_out_the_free_ones():
     found = cli.differences(Sample(), Sample(rate=0.25, mode="fancy", folder="else"))
     assert found == ["rate is 0.5, asked for 0.25", "mode is 'plain', asked for 'fancy'"]
+    found = cli.differences({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": "2", "d": 4})
+    assert found == ["b is 2, asked for '2'", "c is 3, asked for None", "d is None, asked for 4"]
 
 
 # --- what a person sees -------------------------------------------------------------------------------------
