@@ -75,7 +75,7 @@ def _expected(field: dataclasses.Field[Any], kind: str) -> str:
     return " ".join([kind, " and ".join(bounds)]).strip()
 
 
-def _is_valid(value: Any, kind: type, facts: Mapping[str, Any]) -> bool:
+def _is_valid(value: Any, kind: Any, facts: Mapping[str, Any]) -> bool:
     if type(value) is not kind and not (kind is float and type(value) is int):
         return False
     if kind is str:

@@ -11,6 +11,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,7 +151,7 @@ def test_differences_name_each_setting_and_leave_out_the_free_ones():
 # --- what a person sees -------------------------------------------------------------------------------------
 
 
-def error_of(capsys: pytest.CaptureFixture[str], main: Callable[[], object]) -> str:
+def error_of(capsys: pytest.CaptureFixture[str], main: Callable[[], Any]) -> str:
     """The one line on stderr that a mistake leaves, with exit code 2."""
     with pytest.raises(SystemExit) as stop:
         cli.run(main)
@@ -272,7 +273,7 @@ def output_of(tmp_path: Path, channel: str, needs_output: bool = False) -> tuple
     command = ["sh", "-c", 'exec "$@" >&-', "sh", *command] if channel == "closed" else command
     env = {**os.environ, "PYTHONIOENCODING": channel if channel in ("ascii", "utf-8") else "utf-8"}
     with open("/dev/full", "w") as full, open(tmp_path / "out", "w+") as out:
-        stdout = {"unread": writer, "full": full}.get(channel, out)
+        stdout = {"unread": writer, "full": full.fileno()}.get(channel, out.fileno())
         done = subprocess.run(command, cwd=ROOT, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     return done.returncode, (tmp_path / "out").read_text(), done.stderr

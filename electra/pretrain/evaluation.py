@@ -49,8 +49,8 @@ def compute_outputs(
     model: nn.Module, objective: Objective, batch: Batch, device: torch.device, dtype: torch.dtype
 ) -> Outputs:
     """Run the objective over all rows with dropout off; leaves the model in training mode."""
-    encoder = getattr(model, "discriminator", model.generator).encoder
-    parts: list[tuple[Tensor, ...]] = []
+    encoder = model.get_submodule("discriminator.encoder" if hasattr(model, "discriminator") else "generator.encoder")
+    parts: list[list[Tensor]] = []
     states: list[Tensor] = []
     hook = encoder.register_forward_hook(lambda module, inputs, hidden: states.append(hidden))
     model.eval()
@@ -59,17 +59,20 @@ def compute_outputs(
         with autocast(device, dtype):
             seen = objective(model, rows, count(batch), 1.0, 1.0)
         original_ids = rows.input_ids.gather(1, rows.positions)
-        nats = masked_lm_nats(seen.generator_logits, original_ids)
-        is_correct = seen.generator_logits.argmax(dim=-1) == original_ids
-        part = (nats, is_correct, seen.sampled_ids == original_ids, token_cosine(states.pop(), rows.attention_mask))
+        gen_nats = masked_lm_nats(seen.generator_logits, original_ids)
+        is_best = seen.generator_logits.argmax(dim=-1) == original_ids
+        alike = token_cosine(states.pop(), rows.attention_mask)
+        part = [gen_nats, is_best, seen.sampled_ids == original_ids, alike]
         if seen.detection is not None:
             corrupted, is_replaced, logits = seen.detection
-            part += (replaced_nats(logits, is_replaced), logits.float(), is_replaced, corrupted)
+            part += [replaced_nats(logits, is_replaced), logits.float(), is_replaced, corrupted]
         parts.append(part)
     model.train()
     hook.remove()
-    arrays = [torch.cat(tensors).cpu().numpy() for tensors in zip(*parts, strict=True)]
-    return Outputs(*arrays[:4], DiscriminatorOutputs(*arrays[4:]) if arrays[4:] else None)
+    nats, is_correct, is_sample_correct, cosine, *detected = (
+        torch.cat(tensors).cpu().numpy() for tensors in zip(*parts, strict=True)
+    )
+    return Outputs(nats, is_correct, is_sample_correct, cosine, DiscriminatorOutputs(*detected) if detected else None)
 
 
 def token_cosine(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:

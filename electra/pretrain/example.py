@@ -66,8 +66,8 @@ def marked_sentence(
         blocks[-1].append([f"{red}{cell.ljust(size)}{plain}" if cell else " " * size for cell in cells])
     lines = []
     for block in blocks:
-        for label, cells in zip(_LABELS, zip(*block, strict=True), strict=True):
-            if label != "was" or any(cell.strip() for cell in cells):
-                lines.append(f"{label:>10} {' '.join(cells)}".rstrip())
+        for label, row in zip(_LABELS, zip(*block, strict=True), strict=True):
+            if label != "was" or any(cell.strip() for cell in row):
+                lines.append(f"{label:>10} {' '.join(row)}".rstrip())
         lines.append("")
     return "\n".join(lines)
