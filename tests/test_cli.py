@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 class Sample:
     rate: float = setting(0.5, "how fast", low=0, high=1, unit="per update", source="table 5")
     num_steps: int = setting(7, "how long", low=1)
-    mode: str = setting("plain", "which way", choices=("plain", "fancy"))
+    mode: str = setting("plain", "which way", choices=("plain", "fancy"), renamed={"simple": "plain"})
     swap: bool = setting(False, "swap pairs")
     points: tuple[float, ...] = setting((0.25, 1.0), "where", low=0, high=1)
     folder: str = setting("runs", "place", free=True)
@@ -139,6 +139,10 @@ def test_a_saved_setting_of_another_type_is_refused_with_its_file(values, messag
 def test_saved_settings_that_are_none_are_refused_with_their_file(saved):
     with pytest.raises(FormatError, match=r"x.json: expected settings \(Sample\), found "):
         cli.from_dict(Sample, saved, Path("x.json"))
+
+
+def test_a_saved_value_under_its_former_name_comes_back():
+    assert cli.from_dict(Sample, {**dataclasses.asdict(Sample()), "mode": "simple"}, Path("x.json")) == Sample()
 
 
 def test_differences_name_each_setting_and_leave_out_the_free_ones():
