@@ -10,6 +10,10 @@ runs of this checkpoint and these settings. Exit codes: 0 finished, 2 a mistake 
 
 from __future__ import annotations
 
+import electra.interrupts  # noqa: F401 (first: Ctrl-C while the rest loads ends in one line)
+
+# isort: split
+
 import argparse
 import dataclasses
 import sys

@@ -11,6 +11,10 @@ collapsed (--on-collapse stop). After saving: 130 / 143 stopped by SIGINT / SIGT
 
 from __future__ import annotations
 
+import electra.interrupts  # noqa: F401 (first: Ctrl-C while the rest loads ends in one line)
+
+# isort: split
+
 import dataclasses
 import sys
 import time
@@ -33,7 +37,7 @@ from electra.files import FormatError, lock_folder, write_json
 from electra.model.flops import update_flops
 from electra.model.networks import Electra, MaskedLM, count_parameters, initialize_weights
 from electra.pretrain.collapse import COLLAPSE_RULE, is_collapsed
-from electra.pretrain.evaluation import HeldOut
+from electra.pretrain.evaluation import HeldOut, unigram_counts
 from electra.pretrain.example import corrupted_example
 from electra.pretrain.masking import Batch, count_targets, make_batch
 from electra.pretrain.objective import OBJECTIVES, Counts, Losses, count
@@ -168,7 +172,8 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
     windows = sampler(shards, batch_size=config.batch_size)
     held_out_windows = sampler(open_shards(data, "held-out"), batch_size=config.eval_rows)
     held_out_batch = mask(held_out_windows.sample(0), "held-out")
-    held_out = HeldOut(held_out_batch, held_out_windows.documents(0), tokenizer.special_ids)
+    counts = unigram_counts(shards, tokenizer.vocab_size)
+    held_out = HeldOut(held_out_batch, held_out_windows.documents(0), tokenizer.special_ids, counts)
     last_step = min(config.stop_after or config.num_train_steps, config.num_train_steps)
 
     def make(step: int) -> Batch:
@@ -200,9 +205,9 @@ def evaluate(config: PretrainConfig, run: Run, log: RunLog, norms: Mapping[str, 
     step, dtype = run.state.step, resolve_precision(config.precision, device)
     predictions, metrics = run.held_out.evaluate(run.state.model, OBJECTIVES[config.objective], device, dtype)
     log.held_out(step, {**metrics, **norms})
-    if predictions.verdicts and (config.log_examples or step == run.last_step):
+    if predictions.discriminator and (config.log_examples or step == run.last_step):
         log.say("the held-out row in which the discriminator is surest of a replaced token:")
-        log.say(corrupted_example(run.held_out.batch, predictions.verdicts, run.tokenizer))
+        log.say(corrupted_example(run.held_out.batch, predictions.discriminator, run.tokenizer))
     collapsed = is_collapsed(log.evaluations, config.num_warmup_steps)
     if collapsed:
         log.say(f"WARNING: the discriminator has collapsed: {COLLAPSE_RULE}")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import electra.interrupts  # noqa: F401 (first: Ctrl-C while the rest loads ends in one line)
+
+# isort: split
+
 import difflib
 import importlib
 import sys
@@ -38,4 +42,4 @@ def main() -> int | None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, needs_output=True)

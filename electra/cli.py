@@ -1,22 +1,35 @@
-"""Dataclass -> flags -> dataclass: a setting is declared once, with its range, unit and source."""
+"""Settings and scripts: a setting is declared once and becomes a flag; a script ends in one line whatever happens."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import difflib
+import errno
+import io
+import lzma
 import math
+import os
+import re
+import shutil
 import sys
+import tarfile
 import traceback
 import typing
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+
+from electra.files import FormatError
 
 Config = TypeVar("Config")
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_NO_READER = 141  # of a command whose output nobody reads any more: 128 + SIGPIPE
+MAX_MESSAGE = 1000  # characters
 
 
 def setting(
@@ -62,14 +75,13 @@ def _expected(field: dataclasses.Field[Any], kind: str) -> str:
     return " ".join([kind, " and ".join(bounds)]).strip()
 
 
-def _is_valid(value: Any, kind: type, facts: Mapping[str, Any]) -> bool:
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
+def _is_valid(value: Any, kind: Any, facts: Mapping[str, Any]) -> bool:
+    if type(value) is not kind and not (kind is float and type(value) is int):
         return False
     if kind is str:
         return not facts["choices"] or value in facts["choices"]
-    return bool(facts["low"] <= value <= facts["high"])  # False for NaN too
+    fits = type(value) is float or abs(value) < 1 << 63
+    return bool(fits and facts["low"] <= value <= facts["high"])  # False for NaN too
 
 
 def check_settings(config: Any) -> None:
@@ -90,7 +102,7 @@ def check_settings(config: Any) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line on stderr, with the nearest flag where one is near."""
+    """An argument parser whose errors are one line on stderr; for a mistyped flag the line names the nearest flag."""
 
     def __init__(self, prog: str, description: str = "") -> None:
         super().__init__(prog, description=description, allow_abbrev=False)
@@ -101,7 +113,7 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(word, [*self._option_string_actions], n=1)
             if word.startswith("--") and near and near[0] != word:
                 message += f"; did you mean {near[0]}?"
-        self.exit(EXIT_USER_ERROR, f"error: {self.prog}: {message} (--help lists what there is)\n")
+        fail(f"{self.prog}: {message} (--help lists what there is)", EXIT_USER_ERROR)
 
 
 def _tuple_of(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
@@ -115,7 +127,7 @@ def _tuple_of(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 def add_settings(
     parser: argparse.ArgumentParser, config_class: type[Any], title: str, only: tuple[str, ...] = ()
 ) -> None:
-    """Add one flag for each setting of `config_class`; a flag that is not given leaves no trace.
+    """Add one flag for each setting of `config_class`; the result has no entry for a flag that is not given.
 
     Args:
         only: names of the settings to add; empty means all.
@@ -153,56 +165,160 @@ def settings_table(config_class: type[Any]) -> str:
 
 
 def build(config_class: type[Config], *layers: Mapping[str, Any]) -> Config:
-    """Make a config from layers of values, later ones winning; keys of other classes are passed over."""
+    """Make a config from layers of values; later layers win, keys that are no setting of the class are ignored."""
     facts = {field.name: field.metadata for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     values = {name: value for layer in layers for name, value in layer.items() if name in facts}
     former = {name: facts[name]["renamed"] for name in values if facts[name]["renamed"]}
-    return config_class(**values | {name: names.get(values[name], values[name]) for name, names in former.items()})
+    return config_class(**values | {name: names.get(str(values[name]), values[name]) for name, names in former.items()})
 
 
 def from_dict(config_class: type[Config], values: Mapping[str, Any], where: Path) -> Config:
     """Rebuild a config that was saved as JSON, strictly.
 
     Raises:
-        ValueError: a key is unknown or missing, or a value is impossible; `where` is named.
+        FormatError: a setting is unknown, missing or impossible; the file `where` is named.
     """
     names = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    wrong = sorted(names ^ set(values))
-    if wrong:
-        raise ValueError(f"{where}: expected exactly the settings of {config_class.__name__}, found a difference "
-                         f"in {', '.join(wrong)}; use the version of this package that wrote it")  # fmt: skip
-    as_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return build(config_class, as_tuples)
+    if not isinstance(values, Mapping):
+        raise FormatError(f"{where}: expected settings ({config_class.__name__}), found {values!r:.40}; restore it")
+    if wrong := sorted(names ^ set(values)):
+        message = f"expected exactly the settings of {config_class.__name__}, found a difference in {', '.join(wrong)}"
+        raise FormatError(f"{where}: {message}; use the version of this package that wrote it")
+    try:
+        return build(config_class, {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+    except ValueError as error:
+        raise FormatError(f"{where}: {error}") from None
 
 
-def differences(saved: Any, asked: Any, *, with_free: bool = False) -> list[str]:
-    """One phrase for each setting in which two configs of a class differ, free settings left out by default."""
-    return [
-        f"{field.name} is {getattr(saved, field.name)!r}, asked for {getattr(asked, field.name)!r}"
-        for field in dataclasses.fields(saved)
-        if (with_free or not field.metadata["free"]) and getattr(saved, field.name) != getattr(asked, field.name)
-    ]
+def differences(saved: Any, asked: Any) -> list[str]:
+    """One phrase for each value in which two mappings differ, or two configs of a class, but for free settings."""
+    if dataclasses.is_dataclass(saved):
+        names = [field.name for field in dataclasses.fields(saved) if not field.metadata["free"]]
+        pairs = {name: (getattr(saved, name), getattr(asked, name)) for name in names}
+    else:
+        pairs = {name: (saved.get(name), asked.get(name)) for name in sorted({*saved, *asked})}
+    return [f"{name} is {old!r}, asked for {new!r}" for name, (old, new) in pairs.items() if old != new]
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Whether the error was raised by this package's own code, as opposed to inside a library it called."""
+# --- what a person sees: output, errors, Ctrl-C --------------------------------------------------------------
+
+
+_UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control characters, line ends and bidi overrides as escapes like \\x1b."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def is_colored() -> bool:
+    """Whether standard output may hold colors: a terminal that knows them, without NO_COLOR (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def line_width() -> int:
+    """Columns of the terminal on standard output; 100 where there is none."""
+    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output or error whose failure never ends a run in a traceback.
+
+    What the encoding lacks is written as an escape. When the reader is gone or the disk of a log is full, a script
+    goes on without this output; a command, whose output is its purpose, ends as Unix tools do.
+    """
+
+    is_optional = True
+
+    def write(self, text: str) -> int:
+        return self._attempt(super().write, text) or 0
+
+    def flush(self) -> None:
+        self._attempt(super().flush)
+
+    def _attempt(self, call: Callable[..., Any], *arguments: str) -> Any:
+        try:
+            return call(*arguments)
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            if not self.is_optional:
+                sys.exit(EXIT_NO_READER)
+            if self is sys.stdout:
+                print(f"WARNING: standard output: {error.strerror}; going on without it", file=sys.stderr)
+
+
+def _open_outputs(is_optional: bool) -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell: the next file to be opened would take its number
+            setattr(sys, name, open(os.devnull, "w", errors="backslashreplace"))  # noqa: SIM115
+        elif type(stream) is io.TextIOWrapper:
+            is_line = stream.line_buffering
+            output = _Output(stream.buffer, stream.encoding, "backslashreplace", line_buffering=is_line)
+            output.is_optional = is_optional or name == "stderr"
+            setattr(sys, name, output)
+
+
+_NO_SPACE = "free some space; the same command goes on"
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _NO_SPACE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a path that you may write to"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a file stands where a folder is wanted: choose another path"),
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.EIO: "check the disk",
+}
+_DATA_ERRORS = (OSError, UnicodeError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
+
+
+def _explained(error: Exception) -> str | None:
+    """The line that tells a person of an error; None for a bug, which keeps its traceback."""
+    remedy = _REMEDIES.get(getattr(error, "errno", 0), "check the path")
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}; {remedy}"
+    frames = traceback.extract_tb(error.__traceback__)
+    *_, ours = (frame for frame in frames if _is_ours(Path(frame.filename).resolve()))
+    is_inside = frames[-1] is ours
+    if isinstance(error, FormatError) or (is_inside and (ours.line or "raise").startswith("raise")):
+        return str(error)
+    if is_inside or isinstance(error, _DATA_ERRORS):  # Python's words: they name neither file nor setting
+        place = f"{type(error).__name__} at {ours.filename}:{ours.lineno}"
+        return f"{place}: {error}; {remedy} or the data read there"
+    return None
+
+
+def _is_ours(file: Path) -> bool:
     here = Path(__file__).resolve().parent
-    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
-    return here in last.parents or last.parent == here.parent
+    return here in file.parents or file.parent == here.parent
 
 
-def run(main: Callable[[], int | None]) -> NoReturn:
+def fail(message: str, code: int) -> NoReturn:
+    """Print one line on standard error, at most about a screen long, and exit."""
+    text = printable(" ".join(message.split()))
+    text = text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 300]} ... {text[-300:]}"
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+def run(main: Callable[[], int | None], *, needs_output: bool = False) -> NoReturn:
     """Call `main` and exit with its code; a user's mistake ends in one line on stderr, never a traceback.
 
-    A mistake is an OSError, or a ValueError or FloatingPointError that this package raised itself.
+    A mistake is an OSError, an error in the data that a library reads, or a ValueError or FloatingPointError that this
+    package raised itself.
+
+    Args:
+        needs_output: end with standard output's reader, as a command that only prints does; a script goes on.
     """
+    _open_outputs(is_optional=not needs_output)
     try:
-        sys.exit(main())
+        code = main()
+        sys.stdout.flush()
+        sys.exit(code)
     except KeyboardInterrupt:
-        print("error: interrupted; the same command goes on", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
-    except (OSError, ValueError, FloatingPointError) as error:
-        if not isinstance(error, OSError) and not _is_ours(error):
+        fail("interrupted; the same command goes on", EXIT_INTERRUPTED)
+    except (ValueError, FloatingPointError, *_DATA_ERRORS) as error:
+        message = _explained(error)
+        if message is None:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        fail(message, EXIT_USER_ERROR)

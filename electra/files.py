@@ -125,7 +125,7 @@ def read_lines(path: Path, **fields: Any) -> tuple[list[dict[str, Any]], list[Da
                 if content := line.strip():
                     records.append(_parse(content, fields))
             except _Damage as error:
-                text, is_cut_short = content[:40].decode(errors="replace"), error.is_cut_short and line[-1:] != b"\n"
+                text, is_cut_short = content[:40].decode(errors="replace"), error.may_be_cut and line[-1:] != b"\n"
                 damaged.append(DamagedLine(number, text, str(error), is_cut_short))
     return records, damaged
 
@@ -146,14 +146,14 @@ def read_records(path: Path, **fields: Any) -> list[dict[str, Any]]:
 class _Damage(Exception):
     """What was expected of some JSON and what was found."""
 
-    def __init__(self, expected: str, found: str, is_cut_short: bool = False) -> None:
+    def __init__(self, expected: str, found: str, may_be_cut: bool = False) -> None:
         super().__init__(f"expected {expected}, found {found}")
-        self.is_cut_short = is_cut_short
+        self.may_be_cut = may_be_cut  # the end of a whole record may be missing
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise _Damage("finite numbers", text)
+        raise _Damage("finite numbers", f"{text:.40}")
     return value
 
 
@@ -163,11 +163,11 @@ def _parse(data: bytes, fields: Mapping[str, Any]) -> dict[str, Any]:
     try:
         value = json.loads(data.decode("utf-8-sig"), parse_float=_finite, parse_constant=_finite)
     except UnicodeDecodeError as error:
-        raise _Damage("UTF-8 JSON", f"byte {error.start} undecodable", is_cut_short=True) from None
+        raise _Damage("UTF-8 JSON", f"byte {error.start} undecodable", may_be_cut=True) from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, " if b"\n" in data else ""
         found = f"{error.msg.removesuffix(' at')} at {place}column {error.colno}"
-        raise _Damage("JSON", found, is_cut_short=True) from None
+        raise _Damage("JSON", found, may_be_cut=True) from None
     except RecursionError:
         raise _Damage("JSON", "brackets nested too deeply") from None
     except ValueError:  # of int(), for thousands of digits

@@ -11,7 +11,7 @@ STREAMS = (
     "windows",  # which rows an update reads
     "masking",  # which positions are targets, and which of them stay visible
     "sampling",  # the uniform that picks each generated token
-    "dropout",  # the one ambient draw: torch's default generator is re-seeded from it
+    "dropout",  # the seed of torch's default generator, set anew for each forward pass
     "finetune-order",  # order of the fine-tuning examples, one draw an epoch
     "finetune-head",  # weights of a task head
     "tokenizer-sample",  # which documents the tokenizer learns from

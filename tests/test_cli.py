@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+import re
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from electra import cli
 from electra.cli import setting
+from electra.files import FormatError
+from tests.conftest import ROOT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
     rate: float = setting(0.5, "how fast", low=0, high=1, unit="per update", source="table 5")
     num_steps: int = setting(7, "how long", low=1)
-    mode: str = setting("plain", "which way", choices=("plain", "fancy"))
+    mode: str = setting("plain", "which way", choices=("plain", "fancy"), renamed={"simple": "plain"})
     swap: bool = setting(False, "swap pairs")
     points: tuple[float, ...] = setting((0.25, 1.0), "where", low=0, high=1)
     folder: str = setting("runs", "place", free=True)
@@ -110,21 +120,62 @@ def test_a_saved_config_comes_back_strictly():
         cli.from_dict(Sample, saved, Path("x.json"))
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rate": "0.5"}, "--rate: expected float >= 0 and <= 1, found '0.5'"),
+        ({"num_steps": None}, "--num-steps: expected int >= 1, found None"),
+        ({"num_steps": 10**400}, "--num-steps: expected int >= 1, found 1000"),
+        ({"points": [[0.5]]}, r"--points: expected comma-separated float >= 0 and <= 1, found \(\[0.5\],\)"),
+        ({"mode": {"a": 1}}, "--mode: expected one of plain, fancy, found {'a': 1}"),
+    ],
+)
+def test_a_saved_setting_of_another_type_is_refused_with_its_file(values, message):
+    with pytest.raises(FormatError, match=f"x.json: {message}"):
+        cli.from_dict(Sample, {**dataclasses.asdict(Sample()), **values}, Path("x.json"))
+
+
+@pytest.mark.parametrize("saved", [None, [], "text", 3])
+def test_saved_settings_that_are_none_are_refused_with_their_file(saved):
+    with pytest.raises(FormatError, match=r"x.json: expected settings \(Sample\), found "):
+        cli.from_dict(Sample, saved, Path("x.json"))
+
+
+def test_a_saved_value_under_its_former_name_comes_back():
+    assert cli.from_dict(Sample, {**dataclasses.asdict(Sample()), "mode": "simple"}, Path("x.json")) == Sample()
+
+
 def test_differences_name_each_setting_and_leave_out_the_free_ones():
     found = cli.differences(Sample(), Sample(rate=0.25, mode="fancy", folder="else"))
     assert found == ["rate is 0.5, asked for 0.25", "mode is 'plain', asked for 'fancy'"]
+    found = cli.differences({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": "2", "d": 4})
+    assert found == ["b is 2, asked for '2'", "c is 3, asked for None", "d is None, asked for 4"]
 
 
-def raise_value_error() -> int:
-    raise ValueError("--rate: expected 1,\nfound 2; change it")
+# --- what a person sees -------------------------------------------------------------------------------------
 
 
-def test_a_users_mistake_is_one_line_and_exit_code_2(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_is_ours", lambda error: True)
+def error_of(capsys: pytest.CaptureFixture[str], main: Callable[[], Any]) -> str:
+    """The one line on stderr that a mistake leaves, with exit code 2."""
     with pytest.raises(SystemExit) as stop:
-        cli.run(raise_value_error)
+        cli.run(main)
+    err = capsys.readouterr().err
     assert stop.value.code == 2
-    assert capsys.readouterr().err == "error: --rate: expected 1, found 2; change it\n"
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err.removeprefix("error: ")[:-1]
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+def test_a_mistake_that_this_package_finds_is_one_line_and_exit_code_2(capsys):
+    err = error_of(capsys, lambda: cli.from_dict(Sample, {"a\n": 1}, Path("x.json")))
+    assert err.startswith("x.json: expected exactly the settings of Sample, found a difference in a , derived,")
 
 
 def test_an_error_that_is_not_ours_keeps_its_traceback():
@@ -132,24 +183,154 @@ def test_an_error_that_is_not_ours_keeps_its_traceback():
         cli.run(lambda: int("x"))  # raised outside the package's files: a bug, not a mistake
 
 
-def test_a_disk_error_is_one_line(capsys, tmp_path):
-    with pytest.raises(SystemExit) as stop:
-        cli.run(lambda: (tmp_path / "missing" / "file").write_text("x"))
-    assert stop.value.code == 2
-    assert "No such file or directory" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOENT, "No such file", "a/b"), "a/b: No such file; check the path"),
+        (
+            OSError(errno.ENOSPC, "No space left", "a/b"),
+            "a/b: No space left; free some space; the same command goes on",
+        ),
+        (
+            OSError(errno.EACCES, "Permission denied", "a/b"),
+            "a/b: Permission denied; choose a path that you may write to",
+        ),
+        (FormatError("a\x1b[2Jb: wrong;\nmend it"), "a\\x1b[2Jb: wrong; mend it"),
+        (FormatError("a: " + 2000 * "word " + "; mend it"), "a: word word word ... word word ; mend it"),
+    ],
+)
+def test_an_error_is_one_line_with_file_and_remedy_no_longer_than_a_screen(capsys, error, message):
+    err = error_of(capsys, raising(error))
+    start, _, end = message.partition(" ... ")
+    assert err.startswith(start)
+    assert err.endswith(end)
+    assert len(err) <= max(len(message), 1005)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: cli._tuple_of(int)("1,x"),
+            "ValueError at {cli}:N: invalid literal for int() with base 10: 'x'; check",
+        ),
+        (
+            raising(OSError(errno.ENOSPC, "Full")),
+            "OSError at {cli}:N: [Errno 28] Full; free some space",
+        ),
+        (lambda: zlib.decompress(b"a"), "error at {cli}:N: Error -5 while decompressing data: incomplete or"),
+        (lambda: b"\xff".decode(), "UnicodeDecodeError at {cli}:N: 'utf-8' codec can't decode byte 0xff in position 0"),
+    ],
+)
+def test_what_python_raises_without_a_file_is_one_line_with_the_place_in_our_code(capsys, call, message):
+    err = re.sub(r":\d+:", ":N:", error_of(capsys, call))
+    assert err.startswith(message.format(cli=cli.__file__))
 
 
 def test_an_interrupted_command_is_one_line_and_130(capsys):
-    def interrupted() -> int:
-        raise KeyboardInterrupt
-
     with pytest.raises(SystemExit) as stop:
-        cli.run(interrupted)
+        cli.run(raising(KeyboardInterrupt()))
     assert stop.value.code == 130
     assert capsys.readouterr().err == "error: interrupted; the same command goes on\n"
+
+
+@pytest.mark.parametrize("script", [["train_pretrain.py"], ["train_glue.py"], ["-m", "electra", "cost"]])
+def test_ctrl_c_while_a_script_imports_is_one_line_and_130(script, tmp_path):
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-P", *script]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "error: interrupted; the same command goes on\n"
+
+
+def test_an_error_while_a_script_imports_keeps_its_traceback():
+    command = [sys.executable, "-c", "import electra.interrupts; raise LookupError"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
 
 
 def test_the_exit_code_of_a_command_is_passed_on():
     with pytest.raises(SystemExit) as stop:
         cli.run(lambda: 143)
     assert stop.value.code == 143
+
+
+PROGRAM = """
+import sys
+from electra import cli
+def main():
+    for number in range(3):
+        print("caf\\u00e9 \\ud800", number, flush=number < 2)
+    print("done", file=sys.stderr)
+    return 3
+cli.run(main, needs_output=NEEDS)
+"""
+
+
+def output_of(tmp_path: Path, channel: str, needs_output: bool = False) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a program whose stdout is of some kind."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", PROGRAM.replace("NEEDS", str(needs_output))]
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *command] if channel == "closed" else command
+    env = {**os.environ, "PYTHONIOENCODING": channel if channel in ("ascii", "utf-8") else "utf-8"}
+    with open("/dev/full", "w") as full, open(tmp_path / "out", "w+") as out:
+        stdout = {"unread": writer, "full": full.fileno()}.get(channel, out.fileno())
+        done = subprocess.run(command, cwd=ROOT, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    return done.returncode, (tmp_path / "out").read_text(), done.stderr
+
+
+def test_what_an_encoding_lacks_is_written_as_an_escape(tmp_path):
+    lines = [rf"caf\xe9 \ud800 {number}" + "\n" for number in range(3)]
+    assert output_of(tmp_path, "ascii") == (3, "".join(lines), "done\n")
+    assert output_of(tmp_path, "utf-8") == (3, "".join(lines).replace(r"\xe9", "é"), "done\n")
+
+
+@pytest.mark.parametrize(
+    ("channel", "warning"),
+    [
+        ("closed", ""),
+        ("unread", "WARNING: standard output: Broken pipe; going on without it\n"),
+        ("full", "WARNING: standard output: No space left on device; going on without it\n"),
+    ],
+)
+def test_a_script_goes_on_when_its_output_reaches_nobody(tmp_path, channel, warning):
+    assert output_of(tmp_path, channel) == (3, "", f"{warning}done\n")
+
+
+def test_a_command_ends_without_a_word_when_its_reader_has_gone(tmp_path):
+    assert output_of(tmp_path, "unread", needs_output=True) == (141, "", "")
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "env", "colored"),
+    [
+        (True, {"TERM": "xterm"}, True),
+        (False, {"TERM": "xterm"}, False),
+        (True, {"TERM": "dumb"}, False),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (True, {"TERM": "xterm", "NO_COLOR": ""}, True),
+    ],
+)
+def test_colors_are_for_terminals_that_know_them_and_people_who_want_them(monkeypatch, is_terminal, env, colored):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert cli.is_colored() is colored
+
+
+def test_lines_are_as_wide_as_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert cli.line_width() == 40
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert cli.line_width() == 100
+
+
+def test_control_characters_are_shown_as_escapes_and_letters_of_every_script_as_they_are():
+    text = "a\0\t\n\x1b[2J\x7f\x9b\u202e\ud800 é 中 👩\u200d🔬"
+    assert cli.printable(text) == r"a\x00\t\n\x1b[2J\x7f\x9b\u202e\ud800 é 中 👩" + "\u200d🔬"

@@ -185,12 +185,7 @@ def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int, sh
 
 
 def _refuse_other(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    differences = [
-        f"{name} is {found.get(name)!r}, asked for {asked.get(name)!r}"
-        for name in sorted({*found, *asked})
-        if found.get(name) != asked.get(name)
-    ]
-    if differences:
+    if differences := cli.differences(found, asked):
         raise FormatError(f"{out}: expected a folder of these settings, found others ({'; '.join(differences)}); "
                           "use those settings or another --out")  # fmt: skip
 

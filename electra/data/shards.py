@@ -65,6 +65,7 @@ class Shards:
 
     Attributes:
         num_documents, num_tokens: of the split.
+        token_files: the ids of each file, mapped.
         fingerprint: SHA-256 over the digests of the split's files.
         tokenizer_fingerprint: of the tokenizer that made the ids.
     """
@@ -73,7 +74,7 @@ class Shards:
         self.folder = folder
         self.tokenizer_fingerprint = tokenizer_fingerprint
         _allow_open_files()
-        self._tokens = [_open(folder, record, "tokens", record["num_tokens"]) for record in records]
+        self.token_files = [_open(folder, record, "tokens", record["num_tokens"]) for record in records]
         self._ends = [_open(folder, record, "ends", record["num_documents"]) for record in records]
         self._first_document = np.cumsum([0, *(record["num_documents"] for record in records)])
         self._first_token = np.cumsum([0, *(record["num_tokens"] for record in records)])
@@ -90,7 +91,7 @@ class Shards:
         shard = int(self._first_document.searchsorted(document, "right")) - 1
         ends = self._ends[shard]
         number = document - int(self._first_document[shard])
-        return self._tokens[shard], int(ends[number - 1]) if number else 0, int(ends[number])
+        return self.token_files[shard], int(ends[number - 1]) if number else 0, int(ends[number])
 
     def document(self, document: int) -> Ids:
         """The ids of one document: a read-only view of the file."""

@@ -63,7 +63,8 @@ def main_detect(argv: Sequence[str]) -> None:
         return
     for detection in found:
         tokens = detection.tokens
-        print(marked_sentence(tokens, tokens, detection.replaced_probs, colored=sys.stdout.isatty()))
+        width, colored = cli.line_width(), cli.is_colored()
+        print(marked_sentence(tokens, tokens, detection.replaced_probs, width=width, colored=colored))
 
 
 def main_predict(argv: Sequence[str]) -> None:
@@ -87,7 +88,7 @@ def main_predict(argv: Sequence[str]) -> None:
         _print_json({k: v for k, v in p._asdict().items() if v not in (None, {})} for p in found)
         return
     for prediction in found:
-        print(prediction_line(prediction, colored=sys.stdout.isatty()))
+        print(prediction_line(prediction, colored=cli.is_colored()))
 
 
 def _read(model: Opened, asked: argparse.Namespace) -> tuple[list[str], list[str] | None]:
@@ -112,4 +113,4 @@ def prediction_line(prediction: Prediction, *, colored: bool = False) -> str:
     said = [f"{prediction.score:.3f}"] if prediction.score is not None else [f"{name} {p:.3f}" for name, p in ranked]
     said = [f"{_BOLD}{said[0]}{_PLAIN}", *said[1:]] if colored else said
     texts = [prediction.text] if prediction.text_pair is None else [prediction.text, prediction.text_pair]
-    return "\t".join([", ".join(said), *texts])
+    return "\t".join([", ".join(said), *map(cli.printable, texts)])

@@ -15,20 +15,18 @@ COLLAPSE_RULE = (
 
 
 def is_collapsed(evaluations: Sequence[Mapping[str, Any]], num_warmup_steps: int) -> bool:
-    """Whether the discriminator has learned nothing: the watch's rule.
+    """Whether the discriminator has learned nothing, by `COLLAPSE_RULE`, after warm-up.
 
-    After warm-up, in 3 evaluations in a row, the upper end of the AUC's 95 % interval is below 0.53 and disc_loss
-    is at least 0.98 of the entropy of the replaced fraction, which always answering "original" scores. A healthy
-    run's early spike and dip in AUC stays far above.
+    A healthy run's early peak and dip in AUC stays far above the limits.
 
     Args:
         evaluations: held-out records of a run in order, each with `step`.
     """
     last = [record for record in evaluations if record["step"] > num_warmup_steps][-COLLAPSED_EVALUATIONS:]
-    return len(last) == COLLAPSED_EVALUATIONS and all(_is_blind(record) for record in last)
+    return len(last) == COLLAPSED_EVALUATIONS and all(_knows_nothing(record) for record in last)
 
 
-def _is_blind(record: Mapping[str, float | None]) -> bool:
+def _knows_nothing(record: Mapping[str, float | None]) -> bool:
     high, loss, floor = (record.get(name) for name in ("disc_auc_high", "disc_loss", "disc_base_rate_entropy"))
     if high is None or loss is None or floor is None:  # no discriminator, or numbers that were not finite
         return False

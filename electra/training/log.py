@@ -1,4 +1,4 @@
-"""The log of a run: metrics.jsonl is the source of truth, provenance.json says where its numbers come from."""
+"""The log of a run: metrics.jsonl holds every number, provenance.json says where the numbers come from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from electra.files import atomic_write, read_records
+from electra.files import atomic_write, naming, read_records
 
 HELD_OUT = "held-out"
 
@@ -33,26 +34,26 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def metrics_until(run_dir: Path, step: int) -> list[dict[str, Any]]:
-    """What a run has logged up to a step, evaluations included; nothing if it is new."""
+    """What a run has logged up to a step, evaluations included; nothing if the run is new."""
     path = run_dir / "metrics.jsonl"
     return [record for record in read_metrics(path) if record["step"] <= step] if path.exists() else []
 
 
 def evaluations(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The held-out records among some."""
+    """The held-out records among `records`."""
     return [record for record in records if record.get("split") == HELD_OUT]
 
 
 class RunLog:
-    """A run's metrics.jsonl, one JSON object a line, and what the person watching sees of it.
+    """Writes a run's metrics.jsonl, one JSON object a line, and shows progress to the person watching.
 
-    On resume, what came after the checkpoint is cut back first, so that each step stands there once.
+    On resume, records after the checkpoint's step are removed first, so that each step is logged once.
 
     Args:
         run_dir: folder of the run.
-        step: of the checkpoint the run goes on from.
-        last_step: where the progress bar ends.
-        track: service to mirror the records to, or "".
+        step: the step of the checkpoint that the run resumes from; 0 for a new run.
+        last_step: the last step of the progress bar.
+        track: service that gets a copy of the records, or "".
         enabled: False on all ranks but the first: nothing is written or shown.
     """
 
@@ -69,16 +70,16 @@ class RunLog:
 
     def _write(self, record: dict[str, Any]) -> None:
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-        with open(self._path, "a") as file:
+        with naming(self._path), open(self._path, "a") as file:
             file.write(json.dumps(plain) + "\n")
         self._mirror(plain)
 
     def training(self, step: int, record: dict[str, Any]) -> None:
-        """Append a training record and show it beside the progress bar; what is not finite is written as null."""
+        """Append a training record and show it beside the progress bar; a number that is not finite becomes null."""
         if self._enabled:
             self._write({"step": step, **record})
             self._bar.set_postfix_str(progress_line(record), refresh=False)
-            if self._bar.disable:  # no terminal: a line at a time for whoever reads the file
+            if self._bar.disable:  # no terminal, so no progress bar: print a line
                 seconds_left = (time.monotonic() - self._started) / (step - self._first) * (self._last - step)
                 left = tqdm.format_interval(seconds_left)
                 self.say(f"update {step:,} of {self._last:,}: {progress_line(record)}, {left} left")
@@ -101,7 +102,7 @@ class RunLog:
 
 
 def tracker(service: str, run_dir: Path) -> Callable[[dict[str, Any]], None]:
-    """A function that mirrors records to Weights & Biases or TensorBoard, or does nothing for "".
+    """A function that copies records to Weights & Biases or TensorBoard, or does nothing for "".
 
     Raises:
         FileNotFoundError: the service's package is not installed.
@@ -116,8 +117,8 @@ def tracker(service: str, run_dir: Path) -> Callable[[dict[str, Any]], None]:
             return lambda record: run.log(_scalars(record), step=record["step"])
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
-        raise FileNotFoundError(f"--track {service}: expected the package {error.name}, found none; "
-                                "pip install -e '.[track]'") from None  # fmt: skip
+        message = f"--track {service}: expected the package {error.name}, found none; pip install -e '.[track]'"
+        raise FileNotFoundError(message) from None
     writer = SummaryWriter(run_dir)
 
     def write(record: dict[str, Any]) -> None:
@@ -134,7 +135,7 @@ def _scalars(record: dict[str, Any]) -> dict[str, float]:
 
 
 class Meter:
-    """Means an update of what is added, kept on the device and read only at logging time; and the speed."""
+    """Means per update of the values added, and the speed. Sums stay on the device until they are read."""
 
     def __init__(self, step: int, tokens_per_update: int) -> None:
         self._step, self._tokens_per_update = step, tokens_per_update
@@ -142,12 +143,12 @@ class Meter:
         self._started = time.monotonic()
 
     def add(self, **values: Tensor) -> None:
-        """Add scalars to their sums; micro-batches add their shares."""
+        """Add scalars to their sums; each micro-batch adds its share."""
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()
 
     def read(self, step: int) -> dict[str, float]:
-        """Means an update since the last reading, with `tokens_per_second`; starts a new interval at `step`."""
+        """Means per update since the last reading, and `tokens_per_second`; starts a new interval at `step`."""
         num_updates, seconds = step - self._step, time.monotonic() - self._started
         means = {name: total.item() / num_updates for name, total in self._sums.items()}
         means["tokens_per_second"] = num_updates * self._tokens_per_update / seconds
@@ -156,14 +157,14 @@ class Meter:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Leave the time inside out of the speed: it is not training."""
+        """Do not count the time inside: it is not training."""
         paused = time.monotonic()
         yield
         self._started += time.monotonic() - paused
 
 
 def progress_line(record: Mapping[str, float]) -> str:
-    """What the progress bar shows of a training record: both losses apart, speed, memory and rate."""
+    """What the progress bar shows of a training record: both losses, speed, memory and learning rate."""
     return (
         f"masked_lm_loss {record['masked_lm_loss']:.3f}, disc_loss {record['disc_loss']:.4f}, "
         f"{record['tokens_per_second']:,.0f} tokens/s, {record['peak_memory_bytes'] / 2**30:.1f} GiB, "
@@ -175,7 +176,7 @@ def held_out_line(step: int, metrics: Mapping[str, float]) -> str:
     """The one line an evaluation prints; metrics.jsonl has every number."""
     line = (
         f"update {step:,}, held out: loss on [MASK] {metrics['masked_only_lm_loss']:.3f} "
-        f"(unigram entropy {metrics['unigram_entropy']:.3f})"
+        f"(unigrams {metrics['unigram_loss']:.3f})"
     )
     if "disc_loss" not in metrics:
         return line
@@ -196,11 +197,10 @@ def commit() -> str:
 
 
 def processor() -> str:
-    """The processor's model, where Linux tells it, or its architecture."""
+    """The processor's model where Linux names it, or its architecture."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*: (.*)", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def provenance(command: Sequence[str], device: torch.device) -> dict[str, str | int]:

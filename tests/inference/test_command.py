@@ -48,6 +48,8 @@ def test_a_terminal_gets_color(
     checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     main_detect(["the film was bad, dull and cold", "--checkpoint", str(checkpoint)])
     out = capsys.readouterr().out
     (found,) = detect(["the film was bad, dull and cold"], open_detector(checkpoint))

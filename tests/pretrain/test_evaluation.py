@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from electra.data.shards import Shards, write_shard
 from electra.model.networks import MaskedLM, initialize_weights
+from electra.pretrain import evaluation
 from electra.pretrain.collapse import is_collapsed
 from electra.pretrain.evaluation import (
     ROWS_AT_A_TIME,
@@ -17,7 +19,8 @@ from electra.pretrain.evaluation import (
     base_rate_entropy,
     compute_outputs,
     held_out_metrics,
-    unigram_entropy,
+    unigram_counts,
+    unigram_loss,
 )
 from electra.pretrain.objective import count, masked_language_modeling, replaced_token_detection
 from electra.scores.metrics import roc_auc
@@ -25,11 +28,14 @@ from electra.seeding import generator
 from tests.conftest import SPECIAL_IDS, tiny_batch, tiny_electra, tiny_shape
 
 CPU = torch.device("cpu")
+VOCAB_SIZE = tiny_shape().vocab_size
 LENGTHS = [23, 11, 5, 17, 23, 3, 19] * 11  # 77 rows: more than one piece
 
 
 def metrics_by_hand(model, batch):
     """Row by row, token by token, in Python floats."""
+    hidden = []
+    model.discriminator.encoder.register_forward_hook(lambda module, inputs, output: hidden.append(output.detach()))
     seen = replaced_token_detection(model.eval(), batch, count(batch), 1.0, 1.0)
     log_probs = seen.generator_logits.log_softmax(dim=-1).detach()
     sums = dict.fromkeys(("n", "nats", "right", "sampled", "hidden", "hidden_nats", "hidden_right"), 0.0)
@@ -61,6 +67,11 @@ def metrics_by_hand(model, batch):
             disc["fake"] += fake
             scores.append(logit)
             labels.append(fake)
+    cosines = []
+    for row, length in enumerate(LENGTHS):
+        units = [vector / vector.norm() for vector in hidden[0][row, :length].double()]
+        of_row = [float(one @ other) for i, one in enumerate(units) for other in units[:i]]
+        cosines.append(sum(of_row) / len(of_row))
     pairs = wins = 0.0
     for s, fake in zip(scores, labels, strict=True):
         for t, other in zip(scores, labels, strict=True):
@@ -74,6 +85,7 @@ def metrics_by_hand(model, batch):
         "sampled_masked_lm_accuracy": sums["sampled"] / sums["n"],
         "masked_only_lm_loss": sums["hidden_nats"] / sums["hidden"],
         "masked_only_lm_accuracy": sums["hidden_right"] / sums["hidden"],
+        "mean_token_cosine": sum(cosines) / len(cosines),
         "disc_loss": disc["nats"] / disc["n"],
         "disc_base_rate_entropy": -rate * math.log(rate) - (1 - rate) * math.log(1 - rate),
         "disc_accuracy": disc["right"] / disc["n"],
@@ -104,10 +116,10 @@ def test_the_control_has_the_generators_metrics_alone():
     model = MaskedLM(tiny_shape())
     initialize_weights(model, generator(0, "init"), 0.2)
     batch = tiny_batch(LENGTHS, 23)
-    held_out = HeldOut(batch, list(range(len(LENGTHS))), SPECIAL_IDS)
+    held_out = HeldOut(batch, list(range(len(LENGTHS))), SPECIAL_IDS, np.zeros(VOCAB_SIZE, np.int64))
     predictions, found = held_out.evaluate(model.double(), masked_language_modeling, CPU, torch.float32)
-    assert predictions.verdicts is None
-    assert "masked_lm_loss" in found
+    assert predictions.discriminator is None
+    assert {"masked_lm_loss", "unigram_loss", "mean_token_cosine"} <= set(found)
     assert not [name for name in found if name.startswith("disc")]
     assert not is_collapsed([{"step": step, **found} for step in (1, 2, 3)], 0)
 
@@ -135,9 +147,28 @@ def test_the_base_rate_entropy_of_certainty_is_zero():
     assert base_rate_entropy(0.0) == base_rate_entropy(1.0) == 0.0
 
 
-def test_the_unigram_entropy_is_that_of_the_frequencies():
-    ids = np.array([5, 5, 5, 5, 9, 9, 11, 70_000])
-    assert unigram_entropy(ids) == pytest.approx(0.5 * math.log(2) + 0.25 * math.log(4) + 0.25 * math.log(8))
+def test_without_any_training_text_the_unigram_loss_is_that_of_equal_odds():
+    batch = tiny_batch(LENGTHS, 23)
+    assert unigram_loss(batch, np.zeros(VOCAB_SIZE, np.int64), SPECIAL_IDS) == pytest.approx(math.log(VOCAB_SIZE - 4))
+
+
+def test_the_unigram_loss_is_that_of_the_masked_tokens_under_the_training_texts_frequencies():
+    batch = tiny_batch(LENGTHS, 23)
+    counts = np.arange(VOCAB_SIZE) ** 2
+    masked = batch.input_ids[batch.masked == SPECIAL_IDS.mask].tolist()
+    total = sum(n * n + 1 for n in range(4, VOCAB_SIZE))
+    expected = sum(math.log(total / (n * n + 1)) for n in masked) / len(masked)
+    assert unigram_loss(batch, counts, SPECIAL_IDS) == pytest.approx(expected, rel=1e-12)
+
+
+def test_unigrams_are_counted_over_all_files_or_over_pieces_spread_evenly(tmp_path, monkeypatch):
+    files = [np.array([5, 5, 9, 4, 4, 4, 7], np.uint16), np.array([9, 9, 8, 8, 6], np.uint16)]
+    shards = Shards(tmp_path, [write_shard(tmp_path, f"train-{n}", [file]) for n, file in enumerate(files)], "")
+    assert unigram_counts(shards, 11).tolist() == [0, 0, 0, 0, 3, 2, 1, 1, 2, 3, 0]
+    monkeypatch.setattr(evaluation, "_PIECE", 2)
+    assert unigram_counts(shards, 11).tolist() == [0, 0, 0, 0, 3, 2, 1, 1, 2, 3, 0]
+    monkeypatch.setattr(evaluation, "_MAX_PIECES", 3)  # of 55, 94, 44, 7, 99, 88, 6: the first, fourth and seventh
+    assert unigram_counts(shards, 11).tolist() == [0, 0, 0, 0, 0, 2, 1, 1, 0, 0, 0]
 
 
 def test_the_interval_of_the_auc_covers_it_and_is_the_same_every_time():
@@ -173,12 +204,11 @@ def test_the_interval_resamples_documents_and_not_tokens():
     assert high - low > 0.2
 
 
-def test_held_out_numbers_hold_the_interval_and_the_unigram_entropy():
-    batch = tiny_batch(LENGTHS, 23)
-    held_out = HeldOut(batch, list(range(100, 100 + len(LENGTHS))), SPECIAL_IDS)
+def test_held_out_numbers_hold_the_interval_and_the_unigram_loss():
+    batch, counts = tiny_batch(LENGTHS, 23), np.arange(VOCAB_SIZE)
+    held_out = HeldOut(batch, list(range(100, 100 + len(LENGTHS))), SPECIAL_IDS, counts)
     _, found = held_out.evaluate(tiny_electra(), replaced_token_detection, CPU, torch.float32)
-    text = batch.input_ids[batch.input_ids > 3].numpy()
-    assert found["unigram_entropy"] == pytest.approx(unigram_entropy(text))
+    assert found["unigram_loss"] == unigram_loss(batch, counts, SPECIAL_IDS)
     assert found["disc_auc_low"] < found["disc_auc"] < found["disc_auc_high"]
 
 

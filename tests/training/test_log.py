@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 import types
 
 import pytest
@@ -20,7 +19,7 @@ TRAINING = {
     "peak_memory_bytes": 3 * 2**30,
     "learning_rate": 0.0005,
 }
-HELD_OUT_NAMES = "masked_only_lm_loss unigram_entropy disc_loss disc_base_rate_entropy disc_auc disc_auc_low"
+HELD_OUT_NAMES = "masked_only_lm_loss unigram_loss disc_loss disc_base_rate_entropy disc_auc disc_auc_low"
 HELD_OUT = dict.fromkeys([*HELD_OUT_NAMES.split(), "disc_auc_high"], 0.5)
 
 
@@ -45,11 +44,22 @@ def test_on_resume_what_came_after_the_checkpoint_is_cut(tmp_path):
     assert [record["step"] for record in read_metrics(path)] == [1, 1, 2, 2, 3]
 
 
-def test_without_a_terminal_each_record_is_a_line_with_the_time_left(tmp_path, capsys):
-    RunLog(tmp_path, step=10, last_step=30).training(20, TRAINING)
-    out = capsys.readouterr().out
-    assert out.startswith("update 20 of 30: masked_lm_loss 5.250")
-    assert out.endswith("00:00 left\n")
+def test_without_a_terminal_each_record_is_a_line_with_the_time_left(tmp_path, capsys, clock):
+    log = RunLog(tmp_path, step=10, last_step=30)
+    clock.seconds += 61
+    log.training(15, TRAINING)  # 15 more updates at 61 seconds for 5
+    captured = capsys.readouterr()
+    assert captured.out.startswith("update 15 of 30: masked_lm_loss 5.250")
+    assert captured.out.endswith(", 03:03 left\n")
+    assert captured.err == ""
+
+
+def test_a_record_that_cannot_be_written_names_the_file(tmp_path):
+    log = RunLog(tmp_path, step=0, last_step=9)
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*/metrics.jsonl'"):
+        log.training(1, TRAINING)
 
 
 def test_other_ranks_write_and_say_nothing(tmp_path, capsys):
@@ -89,23 +99,44 @@ def test_a_number_that_is_not_finite_is_null(tmp_path):
     assert (record["masked_lm_loss"], record["grad_norm"]) == (None, None)
 
 
-def test_the_meter_reads_means_an_update_however_many_micro_batches():
+class Clock:
+    """A clock that stands still until it is set forward."""
+
+    seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("electra.training.log.time", clock)
+    return clock
+
+
+def test_the_meter_reads_means_per_update_however_many_micro_batches(clock):
     meter = Meter(step=10, tokens_per_update=7)
     for value in (1.0, 2.0, 3.0, 6.0):  # two updates of two micro-batches
         meter.add(loss=torch.tensor(value))
     meter.add(grad_norm=torch.tensor(5.0))
+    clock.seconds += 1
     means = meter.read(12)
     assert (means["loss"], means["grad_norm"]) == (6.0, 2.5)
     meter.add(loss=torch.tensor(4.0))
+    clock.seconds += 1
     assert meter.read(13)["loss"] == 4.0
 
 
-def test_speed_leaves_out_what_was_not_training():
+def test_speed_is_that_of_the_time_since_the_last_reading_without_what_was_not_training(clock):
     meter = Meter(step=0, tokens_per_update=1000)
-    time.sleep(0.01)
+    clock.seconds += 4
     with meter.pause():
-        time.sleep(0.5)
-    assert 1000 / 0.3 < meter.read(1)["tokens_per_second"] < 1000 / 0.01
+        clock.seconds += 50
+    clock.seconds += 1
+    assert meter.read(2)["tokens_per_second"] == 2 * 1000 / 5
+    clock.seconds += 8
+    assert meter.read(6)["tokens_per_second"] == 4 * 1000 / 8
 
 
 def test_the_progress_line_shows_losses_apart_speed_memory_and_rate():
@@ -114,9 +145,9 @@ def test_the_progress_line_shows_losses_apart_speed_memory_and_rate():
 
 
 def test_the_held_out_line_puts_each_number_beside_what_it_must_beat():
-    names = "masked_only_lm_loss unigram_entropy disc_loss disc_base_rate_entropy disc_auc disc_auc_low disc_auc_high"
+    names = "masked_only_lm_loss unigram_loss disc_loss disc_base_rate_entropy disc_auc disc_auc_low disc_auc_high"
     line = held_out_line(7, dict(zip(names.split(), (5.5, 5.8, 0.37, 0.38, 0.6, 0.58, 0.62), strict=True)))
-    assert "[MASK] 5.500 (unigram entropy 5.800)" in line
+    assert "[MASK] 5.500 (unigrams 5.800)" in line
     assert "disc_loss 0.3700 (base rate 0.3800), disc_auc 0.600 [0.580, 0.620]" in line
 
 
