@@ -107,9 +107,9 @@ def read_tokenizer_json(file: Path) -> Vocabulary | list[str]:
         model = content["model"]
         if model.get("type", "BPE" if "merges" in model else "WordPiece") == "WordPiece":
             _check_wordpiece(content, file)
-            words = {**{n: name for name, n in vocab.items()}, **added}
-            _check_ids([*words], file)
-            return [words[n] for n in range(len(words))]
+            ids = {**vocab, **{name: n for n, name in added.items()}}
+            _check_ids([*ids.values()], file)
+            return sorted(ids, key=ids.__getitem__)
         return _byte_level_bpe(content, vocab, added, file)
     except (LookupError, TypeError, AttributeError, StopIteration) as error:
         _refuse(file, "a tokenizer.json of the tokenizers library", f"{type(error).__name__} {error}")
@@ -127,7 +127,7 @@ def _tokens(content: Mapping[str, Any], file: Path) -> tuple[dict[str, int], dic
     if not all(type(n) is int for n in (*vocab.values(), *added)):
         _refuse(file, "whole numbers as ids", "others")
     if plain := [token["content"] for token in content.get("added_tokens") or [] if not token.get("special")]:
-        _refuse(file, "special tokens alone among the added ones", f"words added to the vocabulary ({plain[0]!r})")
+        _refuse(file, "special tokens alone to be added", f"words added to the vocabulary ({plain[0]!r})")
     return vocab, added
 
 
@@ -152,7 +152,7 @@ def _byte_level_bpe(
     names = {**added, **{vocab[name]: name for name in vocab.keys() - {*tokens}}}
     ids = [*range(bpe.NUM_SPECIAL_TOKENS), *map(vocab.__getitem__, tokens)]
     _check_ids([*ids[bpe.NUM_SPECIAL_TOKENS :], *names], file)
-    if len({*names.values()}) < len(names):
+    if len({*names.values(), *tokens}) < len(names) + len(tokens):
         _refuse(file, "one id a token", "a token that has two")
     return Vocabulary(merges, ids, names, _special_ids(names, file))
 
