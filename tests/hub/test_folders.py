@@ -317,11 +317,10 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_the_first_five_of_th
     message = refused(exported, tmp_path / "back")
     assert "pytorch_model.bin" in message
     for part in (
-        "no electra.encoder.layer.0.attention.self.key.bias",
-        "no discriminator_predictions.dense.weight",
+        "no discriminator_predictions.dense.weight; and 1 more; ",
         "discriminator_predictions.dense.bias that holds no floats",
         "an unexpected pooler.weight",
-        "electra.embeddings_project.weight of shape [11, 26] instead of [26, 11]; and 1 more; ",
+        "electra.embeddings_project.weight of shape [11, 26] instead of [26, 11]",
     ):
         assert part in message
 
@@ -485,9 +484,7 @@ def test_a_folder_without_one_of_its_files_is_refused(exported: Path, tmp_path: 
 
 def test_nothing_that_exists_is_overwritten(pair: Path, exported: Path, tmp_path: Path):
     (exported / "generator" / "README.md").write_text("my own")
-    with pytest.raises(
-        FormatError, match=r"generator: exists already and is not what .* \(README.md differs\); name an"
-    ):
+    with pytest.raises(FormatError, match=r"generator: exists already and .* \(README.md differs\); name another"):
         hub.export(pair, exported)
     (tmp_path / "back").mkdir()
     with pytest.raises(FormatError, match=r"back: exists already; name another --out"):
@@ -537,10 +534,10 @@ def test_the_file_that_transformers_reads_wins_and_the_other_is_named(
     torch.save(expected, folder / "pytorch_model.bin")
     rewrite(folder, lambda weights: weights["discriminator_predictions.dense.bias"].fill_(7.0))
     hub.main_import([str(folder), "--out", str(tmp_path / "back")])
-    assert (
-        f"note: {folder}/pytorch_model.bin was read, as transformers does; pytorch_model.bin.index.json beside it "
-        in (capsys.readouterr().out)
+    note = (
+        f"note: {folder}/pytorch_model.bin was read, as transformers does; pytorch_model.bin.index.json beside it was"
     )
+    assert note in capsys.readouterr().out
     assert tensors(tmp_path / "back" / "model.pt")["discriminator.dense.bias"].unique().tolist() == [7.0]
 
 
