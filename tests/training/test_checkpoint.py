@@ -262,7 +262,7 @@ def test_a_network_that_is_not_there_is_named(tmp_path):
     weights = torch.load(folder / "model.pt")
     torch.save({name: t for name, t in weights.items() if name.startswith("generator.")}, folder / "model.pt")
     for networks in ("both", "discriminator"):
-        with pytest.raises(FormatError, match="expected .*discriminator.*, found the generator alone; name another"):
+        with pytest.raises(FormatError, match=r"expected .*discriminator.*, found the generator alone; name another"):
             load_networks(folder, tiny_electra(), networks, SETTINGS)
 
 
@@ -270,16 +270,16 @@ def test_the_name_of_a_shipped_model_is_taken_for_its_path_where_nothing_has_tha
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path / "shipped")
     assert default_checkpoint(Path("run")) == Path("run")
-    with pytest.raises(FileNotFoundError, match="^mini: expected a checkpoint or a run folder, found nothing; train"):
+    with pytest.raises(FileNotFoundError, match=r"^mini: expected a checkpoint or a run folder, found nothing; train"):
         resolve_checkpoint(Path("mini"))
     save(tmp_path, 1).rename(tmp_path / "shipped-1")
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped-1").rename(tmp_path / "shipped" / "mini")
     assert resolve_checkpoint(Path("mini")) == default_checkpoint(Path("run")) == tmp_path / "shipped" / "mini"
     assert capsys.readouterr().err.startswith("note: there is no run in run: mini, the model that comes with this")
-    own = save(tmp_path / "mini", 3)
+    own = save(Path("mini"), 3)
     assert resolve_checkpoint(Path("mini")) == own
-    assert default_checkpoint(tmp_path / "mini") == tmp_path / "mini"
+    assert default_checkpoint(Path("mini")) == Path("mini")
     assert capsys.readouterr().err == ""
 
 
@@ -312,7 +312,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
 
 def test_weights_of_another_shape_are_refused_by_name(tmp_path):
     folder = save(tmp_path, 1)
-    with pytest.raises(FormatError, match=r"word.weight of shape \[89, 11\] instead of \[97, 11\]; an?"):
+    with pytest.raises(
+        FormatError, match=r"word.weight of shape \[89, 11\] instead of \[97, 11\]; generator.bias of .*; name"
+    ):
         load_weights(folder, tiny_electra(tiny_shape(vocab_size=97)))
 
 
