@@ -29,7 +29,8 @@ from electra.hub.names import (
     to_theirs,
 )
 from electra.tokenizer.byte_level import SPECIAL_TOKENS, Tokenizer
-from electra.tokenizer.wordpiece import UNKNOWN, load_tokenizer, tokenizer_file
+from electra.tokenizer.json_format import UNKNOWN
+from electra.tokenizer.wordpiece import load_tokenizer, tokenizer_file
 from electra.training.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,

@@ -170,14 +170,15 @@ class WordPieceTokenizer:
 def _check_settings(folder: Path) -> None:
     """Refuse a vocabulary beside which files say that text is not lower-cased, or that words were added to it."""
     config, added = folder / "tokenizer_config.json", folder / "added_tokens.json"
-    settings = read_json(config, added_tokens_decoder=dict[str, dict] | None) if config.exists() else {}
+    settings = read_json(config, added_tokens_decoder=dict | None) if config.exists() else {}
     for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
         if settings.get(name, True) not in (True, None):
             raise FormatError(f"{config}: expected {name} True (only the uncased tokenizer is here), "
                               f"found {settings[name]}; choose a model of uncased text")  # fmt: skip
     words = [*read_json(added)] if added.exists() else []
-    decoder = settings.get("added_tokens_decoder") or {}
-    words += [str(token.get("content")) for token in decoder.values() if not token.get("special")]
+    for token in (settings.get("added_tokens_decoder") or {}).values():
+        if not isinstance(token, dict) or not token.get("special"):
+            words.append(token.get("content", "") if isinstance(token, dict) else str(token))
     if words:
         raise FormatError(f"{added if added.exists() else config}: expected no words added to the vocabulary, found "
                           f"{words[0]!r}; choose a model without")  # fmt: skip
