@@ -1,4 +1,4 @@
-"""The commands `python -m electra detect` and `predict`: a trained model on text that is typed, or in a file."""
+"""The commands `python -m electra detect` and `predict`: a trained model on text from the command line or a file."""
 
 from __future__ import annotations
 
@@ -44,13 +44,14 @@ def _introduce(model: Opened) -> None:
 
 def _print_json(records: Iterable[Mapping[str, Any]]) -> None:
     for record in records:
-        print(json.dumps(record, ensure_ascii=False))
+        text = json.dumps(record, ensure_ascii=False)
+        print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))  # control characters as escapes
 
 
 def main_detect(argv: Sequence[str]) -> None:
     """`python -m electra detect`."""
     parser = _parser("detect", "Which tokens of a text look replaced?")
-    parser.add_argument("--checkpoint", type=Path, default=DEMO_RUN, help=f"a pre-training run (default {DEMO_RUN})")
+    parser.add_argument("--checkpoint", type=Path, help=f"a pre-training run (default {DEMO_RUN})")
     asked = parser.parse_args(argv)
     if not asked.texts:
         raise ValueError('TEXT: expected a text, found none; python -m electra detect "the chef ate the meal"')
@@ -104,13 +105,14 @@ def _read(model: Opened, asked: argparse.Namespace) -> tuple[list[str], list[str
 
 
 def prediction_line(prediction: Prediction, *, colored: bool = False) -> str:
-    """Labels from the likeliest with their probabilities, or the score, then the text; parted by tabs.
+    """Labels from the likeliest with their probabilities, or the score, then the text; with tabs between.
 
     Args:
         colored: the verdict in a terminal's bold.
     """
     ranked = sorted(prediction.probs.items(), key=lambda item: -item[1])
-    said = [f"{prediction.score:.3f}"] if prediction.score is not None else [f"{name} {p:.3f}" for name, p in ranked]
+    is_score = prediction.score is not None
+    said = [f"{prediction.score:.3f}"] if is_score else [f"{cli.printable(name)} {p:.3f}" for name, p in ranked]
     said = [f"{_BOLD}{said[0]}{_PLAIN}", *said[1:]] if colored else said
     texts = [prediction.text] if prediction.text_pair is None else [prediction.text, prediction.text_pair]
     return "\t".join([", ".join(said), *map(cli.printable, texts)])
