@@ -27,6 +27,7 @@ from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
+MODEL_FILE = "model.pt"
 
 
 def step_folder(run_dir: Path, step: int) -> Path:

@@ -1,4 +1,4 @@
-"""Devices, precisions, ranks' shares, work ahead, stop signals."""
+"""Devices, precisions, micro-batches, work ahead, stop signals, peak memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from electra.training import devices as runtime
+from electra.training import devices
 from electra.training.devices import StopRequests, ahead, autocast, micro_batches, resolve_precision, seed_dropout
-from electra.training.ranks import Ranks, started
 from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
@@ -28,12 +27,12 @@ def test_a_named_precision_is_what_it_says():
 
 @pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_auto_on_a_cpu_is_bf16_only_where_the_hardware_multiplies_it(monkeypatch, has, dtype):
-    monkeypatch.setattr(runtime, "has_bf16", lambda device: has)
+    monkeypatch.setattr(devices, "has_bf16", lambda device: has)
     assert resolve_precision("auto", CPU) == dtype
 
 
 def test_auto_on_an_older_cuda_device_is_fp16(monkeypatch):
-    monkeypatch.setattr(runtime, "has_bf16", lambda device: False)
+    monkeypatch.setattr(devices, "has_bf16", lambda device: False)
     assert resolve_precision("auto", torch.device("cuda")) == torch.float16
 
 
@@ -43,28 +42,6 @@ def test_autocast_changes_products_and_float32_leaves_them():
         assert layer(x).dtype == torch.bfloat16
     with autocast(CPU, torch.float32):
         assert layer(x).dtype == torch.float32
-
-
-def test_asking_for_cuda_where_there_is_none_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with (
-        pytest.raises(ValueError, match="--device: expected a CUDA device, found none; pass --device cpu"),
-        started("cuda"),
-    ):
-        pass
-
-
-def test_without_torchrun_there_is_one_rank(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    with started("cpu") as ranks:
-        assert ranks == Ranks(0, 1, CPU)
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
-def test_ranks_share_all_rows_once(world_size):
-    rows = [row for rank in range(world_size) for row in range(*Ranks(rank, world_size, CPU).share(13))]
-    assert rows == list(range(13))
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 100])
@@ -124,9 +101,14 @@ def test_a_signal_is_a_request_and_a_second_exits_at_once(number, code, monkeypa
     assert exits == [code]
 
 
-def test_hours_that_are_over_are_a_request_too():
-    assert StopRequests(max_hours=1).exit_code == 0
-    assert StopRequests(max_hours=1e-12).exit_code == 75
+def test_hours_that_are_over_are_a_request_too(monkeypatch):
+    seconds = 1_000.0
+    monkeypatch.setattr(devices.time, "monotonic", lambda: seconds)
+    stop, endless = StopRequests(max_hours=1.5), StopRequests(max_hours=0)
+    for after, code in ((0, 0), (5_399, 0), (5_401, 75)):
+        seconds = 1_000.0 + after
+        assert stop.exit_code == code
+    assert endless.exit_code == 0
 
 
 PEAKS = """import numpy, torch
