@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from electra import cli
-from electra.config import DEMO, PRETRAIN_RECIPES, SIZES, EncoderConfig, PretrainConfig, follow_horizon, horizon_note
+from electra.config import DEMO, PRETRAIN_RECIPES, SIZES, EncoderConfig, PretrainConfig, follow_horizon
 from electra.files import lock_folder
 from electra.pretrain.journal import EXIT_COLLAPSED, Journal, Update
 from electra.pretrain.masking import Batch
@@ -55,7 +55,7 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig, li
     named = {"recipe": names.recipe, "size": names.size}
     presets = (PRETRAIN_RECIPES[names.recipe], SIZES[names.size], base, named)
     preset, preset_shape = cli.build(PretrainConfig, *presets), cli.build(EncoderConfig, *presets)
-    followed = follow_horizon(preset, given)
+    followed, lines = follow_horizon(preset, given)
     config, shape = cli.build(PretrainConfig, *presets, followed, given), cli.build(EncoderConfig, *presets, given)
     if config.seq_length > shape.max_position_embeddings:
         raise ValueError(
@@ -64,8 +64,7 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig, li
         )
     changes = cli.differences(preset, config) + cli.differences(preset_shape, shape)
     asked = [change for change in changes if change.split()[0] not in followed]
-    notes = [f"not as in recipe {config.recipe}, size {config.size}: {change}" for change in asked]
-    return config, shape, notes + [horizon_note(preset, followed, config.num_train_steps)] * bool(followed)
+    return config, shape, [f"not as in recipe {config.recipe}, size {config.size}: {x}" for x in asked] + lines
 
 
 def updates(run: Run, ranks: Ranks) -> Iterator[Update]:

@@ -120,6 +120,10 @@ class PretrainConfig:
                 f"found {self.num_warmup_steps}; lower it"
             )
 
+    def milestone_steps(self) -> set[int]:
+        """The steps at which the weights are kept for good."""
+        return {round(fraction * self.num_train_steps) for fraction in self.milestones}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
@@ -200,10 +204,13 @@ FINETUNE_RECIPES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> dict[str, int]:
-    """The settings that follow from a `num_train_steps` that is given, where they are not given themselves.
+def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
+    """What follows from a `num_train_steps` that is given, for settings that are not given themselves.
 
-    Warm-up keeps the preset's share of the horizon, rounded down; evaluations and checkpoints come at least once.
+    Warm-up keeps the preset's share of the horizon, rounded down; intervals are no longer than the horizon.
+
+    Returns:
+        The settings, and a line that says so where there are any.
     """
     num_steps = given.get("num_train_steps", preset.num_train_steps)
     values = {
@@ -211,14 +218,10 @@ def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> dict[str
         "eval_every": min(preset.eval_every, num_steps),
         "checkpoint_every": min(preset.checkpoint_every, num_steps),
     }
-    return {name: value for name, value in values.items() if name not in given and value != getattr(preset, name)}
-
-
-def horizon_note(preset: PretrainConfig, followed: Mapping[str, int], num_train_steps: int) -> str:
-    """One line on what `follow_horizon` has set."""
-    share = f"{100 * preset.num_warmup_steps / preset.num_train_steps:g} % of {num_train_steps:,}"
-    said = {"num_warmup_steps": f"{share}, "}
-    return "; ".join(f"{flag_name(name)} follows: {said.get(name, '')}{value:,}" for name, value in followed.items())
+    followed = {k: value for k, value in values.items() if k not in given and value != getattr(preset, k)}
+    share = {"num_warmup_steps": f"{100 * preset.num_warmup_steps / preset.num_train_steps:g} % of {num_steps:,}, "}
+    said = [f"{flag_name(name)} follows: {share.get(name, '')}{value:,}" for name, value in followed.items()]
+    return followed, ["; ".join(said)] * bool(said)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -42,7 +42,6 @@ class Journal:
         self._meter = Meter(state.step, (last - first) * config.seq_length)
         self._stop = StopRequests(config.max_hours)
         self._began = time.monotonic() - state.elapsed_seconds
-        self._milestones = {round(fraction * config.num_train_steps) for fraction in config.milestones}
         self._exit_code: int | None = None  # None: the run goes on
         self._last_losses: Losses | None = None
         self._save_milestone()
@@ -67,11 +66,11 @@ class Journal:
             exit_code = self._ranks.agree(exit_code)
         if state.step % config.log_every == 0 or at_end or exit_code:
             record = {**self._ranks.add_up(self._meter.read(state.step)), "learning_rate": update.learning_rate}
-            record |= {"grad_norm": update.grad_norm.item(), "num_skipped": state.num_skipped.item()}
+            record |= {"grad_norm": update.grad_norm.item(), "num_skipped": float(state.num_skipped)}
             record["elapsed_seconds"] = state.elapsed_seconds
             record["peak_memory_bytes"] = peak_memory_bytes(self._ranks.device)
             self._log.training(state.step, record)
-            if state.num_skipped_in_a_row.item() >= config.max_skipped:
+            if state.num_skipped_in_a_row >= config.max_skipped:
                 exit_code = EXIT_NOT_FINITE
         self._exit_code = exit_code if at_end or exit_code else None
 
@@ -98,7 +97,7 @@ class Journal:
             self._save_milestone()
 
     def _save_milestone(self) -> None:
-        if self._run.state.step in self._milestones and self._ranks.is_first:
+        if self._run.state.step in self._run.config.milestone_steps() and self._ranks.is_first:
             self._run.state.save_milestone(self._run_dir)
 
     def close(self) -> int:
@@ -122,7 +121,7 @@ class Journal:
         state, losses = self._run.state, self._last_losses
         assert losses is not None
         return FloatingPointError(
-            f"update {state.step:,}: expected finite gradients, found none for {state.num_skipped_in_a_row:.0f} "
+            f"update {state.step:,}: expected finite gradients, found none for {float(state.num_skipped_in_a_row):.0f} "
             f"updates in a row (now documents {self._run.windows.documents(state.step - 1)[:4]}..., "
             f"masked_lm_loss {losses.masked_lm_loss:.4g}, disc_loss {losses.disc_loss:.4g}); the weights of "
             f"{step_folder(self._run_dir, state.step)} are from before them: go on with another --run-dir, "

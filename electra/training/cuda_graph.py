@@ -14,26 +14,14 @@ Arguments = tuple[Any, ...]  # each a named tuple of tensors, some of them None
 NUM_WARM_UPS = 3  # calls on a side stream before a recording. Source: torch's notes on CUDA graphs
 
 
-def tensors_of(arguments: Arguments) -> tuple[Tensor | None, ...]:
+def tensors_of(arguments: Arguments) -> list[Tensor]:
     """The tensors of all arguments, in order."""
-    return tuple(itertools.chain(*arguments))
+    return [tensor for tensor in itertools.chain(*arguments) if tensor is not None]
 
 
 def copy_of(arguments: Arguments) -> Arguments:
     """The same named tuples, of new tensors."""
     return tuple(type(a)(*(None if tensor is None else tensor.clone() for tensor in a)) for a in arguments)
-
-
-def fill(arguments: Arguments, values: Arguments) -> None:
-    """Write the tensors of `values` into those of `arguments`, which have the same shapes."""
-    for kept, given in zip(tensors_of(arguments), tensors_of(values), strict=True):
-        if kept is not None and given is not None:
-            kept.copy_(given, non_blocking=True)
-
-
-def shapes_of(arguments: Arguments) -> tuple[torch.Size | None, ...]:
-    """The shape of each tensor, None where there is none: what a recording is valid for."""
-    return tuple(None if tensor is None else tensor.shape for tensor in tensors_of(arguments))
 
 
 class Recording(NamedTuple):
@@ -56,16 +44,17 @@ class Replayed(Generic[Result]):
     def __init__(self, function: Callable[..., Result], parameters: Iterable[nn.Parameter]) -> None:
         self._function, self._parameters = function, [*parameters]
         self._gradients = [torch.zeros_like(parameter) for parameter in self._parameters]
-        self._recordings: dict[tuple[torch.Size | None, ...], Recording] = {}
+        self._recordings: dict[tuple[torch.Size, ...], Recording] = {}
         self._pool = torch.cuda.graph_pool_handle()  # one for all: they never run at the same time
 
     def __call__(self, *arguments: Any) -> Result:
         """The function's result, its gradients added; good until the next call."""
-        shapes = shapes_of(arguments)
+        shapes = tuple(tensor.shape for tensor in tensors_of(arguments))
         if shapes not in self._recordings:
             self._recordings[shapes] = self._record(arguments)
         recording = self._recordings[shapes]
-        fill(recording.arguments, arguments)
+        for kept, given in zip(tensors_of(recording.arguments), tensors_of(arguments), strict=True):
+            kept.copy_(given, non_blocking=True)
         if self._parameters[0].grad is None:  # the last update has cleared them
             torch._foreach_zero_(self._gradients)
             self._hold(self._gradients)

@@ -29,10 +29,6 @@ MILESTONES = "milestones"
 STATE_FILE = "training_state.pt"
 
 
-def _zero() -> Tensor:
-    return torch.zeros(())
-
-
 @dataclasses.dataclass
 class TrainingState:
     """Everything that training changes and a checkpoint restores. Randomness is not part of it: see `seeding`."""
@@ -42,8 +38,8 @@ class TrainingState:
     model: nn.Module
     optimizer: torch.optim.AdamW
     scaler: torch.amp.GradScaler
-    num_skipped: Tensor = dataclasses.field(default_factory=_zero)  # scalar: updates whose gradient was not finite
-    num_skipped_in_a_row: Tensor = dataclasses.field(default_factory=_zero)  # scalar
+    num_skipped: Tensor | float = 0.0  # updates whose gradient was not finite; a scalar on the device once counted
+    num_skipped_in_a_row: Tensor | float = 0.0
     step: int = 0  # updates attempted
     elapsed_seconds: float = 0.0  # training time up to `step`, over all starts
 
@@ -65,8 +61,8 @@ class TrainingState:
         loop_state = {
             "step": self.step,
             "elapsed_seconds": self.elapsed_seconds,
-            "num_skipped": self.num_skipped.item(),
-            "num_skipped_in_a_row": self.num_skipped_in_a_row.item(),
+            "num_skipped": float(self.num_skipped),
+            "num_skipped_in_a_row": float(self.num_skipped_in_a_row),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -94,9 +90,8 @@ class TrainingState:
         saved = read_tensors(folder / STATE_FILE)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
-        self.num_skipped = torch.tensor(saved["num_skipped"])
-        self.num_skipped_in_a_row = torch.tensor(saved["num_skipped_in_a_row"])
-        self.step, self.elapsed_seconds = saved["step"], saved["elapsed_seconds"]
+        for name in ("step", "elapsed_seconds", "num_skipped", "num_skipped_in_a_row"):
+            setattr(self, name, saved[name])
 
 
 def check_same_run(checkpoint: Path, settings: Mapping[str, Any]) -> None:

@@ -18,11 +18,11 @@ from tests.helpers.states import SETTINGS, new_state
 
 def test_a_checkpoint_restores_weights_optimizer_scaler_and_loop_state(tmp_path):
     saved, other = new_state(seed=1, step=7, loss_scale=2.0**5), new_state(seed=2, loss_scale=2.0**11)
-    saved.num_skipped, saved.num_skipped_in_a_row = torch.tensor(3.0), torch.tensor(2.0)
+    saved.num_skipped, saved.num_skipped_in_a_row = torch.tensor(3.0), torch.tensor(2.0)  # as after an update
     saved.scaler.scale(torch.zeros(()))  # the scaler makes its state at first use
     other.restore(saved.save(tmp_path, 9))
     assert (other.step, other.elapsed_seconds) == (7, 7.0)
-    assert (other.num_skipped.item(), other.num_skipped_in_a_row.item()) == (3.0, 2.0)
+    assert (other.num_skipped, other.num_skipped_in_a_row) == (3.0, 2.0)
     assert other.scaler.get_scale() == 2.0**5
     for a, b in zip(saved.model.parameters(), other.model.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -79,7 +79,7 @@ def test_skipped_updates_are_counted_in_all_and_in_a_row():
     state = new_state()
     for skipped in (0.0, 1.0, 1.0, 0.0, 1.0):
         state.count_update(torch.tensor(skipped))
-    assert (state.step, state.num_skipped.item(), state.num_skipped_in_a_row.item()) == (5, 3.0, 1.0)
+    assert (state.step, state.num_skipped, state.num_skipped_in_a_row) == (5, 3.0, 1.0)
 
 
 def test_a_run_goes_on_under_its_own_settings_and_other_free_ones(tmp_path):
