@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import random
 import resource
-import shutil
 import signal
 import statistics
 import subprocess
@@ -195,14 +194,6 @@ def test_a_run_folder_that_cannot_be_written_is_one_line(tiny_data, tmp_path, ca
     (tmp_path / "file").write_text("")
     err = failure(capsys, *arguments(tiny_data, tmp_path / "file" / "run"))
     assert "Not a directory" in err or "File exists" in err
-
-
-def test_a_shard_that_is_missing_at_resume_is_one_line(tiny_data, tmp_path, capsys):
-    shutil.copytree(tiny_data, tmp_path / "data")
-    train(tmp_path / "data", tmp_path / "run", "--stop-after", "2")
-    shard = next((tmp_path / "data").glob("train-*.tokens.npy"))
-    shard.unlink()
-    assert shard.name in failure(capsys, *arguments(tmp_path / "data", tmp_path / "run"))
 
 
 def test_a_damaged_newest_checkpoint_means_the_one_before_and_the_same_end(

@@ -70,24 +70,15 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
     }
     state = new_state(config, shape, settings, ranks.device)
     resume_or_start(state, config, tokenizer, ranks)
+    ids, seed = tokenizer.special_ids, config.seed
     mask = partial(
-        make_batch,
-        special_ids=tokenizer.special_ids,
-        mask_prob=config.mask_prob,
-        mask_token_prob=config.mask_token_prob,
-        seed=config.seed,
+        make_batch, special_ids=ids, mask_prob=config.mask_prob, mask_token_prob=config.mask_token_prob, seed=seed
     )
-    sampler = partial(
-        WindowSampler,
-        special_ids=tokenizer.special_ids,
-        seq_length=config.seq_length,
-        seed=config.seed,
-        sampling=config.sampling,
-    )
+    sampler = partial(WindowSampler, special_ids=ids, seq_length=config.seq_length, seed=seed, sampling=config.sampling)
     windows = sampler(shards, batch_size=config.batch_size)
     held_out_windows = sampler(open_shards(Path(config.data), "held-out"), batch_size=config.eval_rows)
     held_out_batch = mask(held_out_windows.sample(0), "held-out")
-    held_out = HeldOut(held_out_batch, held_out_windows.documents(0), tokenizer.special_ids)
+    held_out = HeldOut(held_out_batch, held_out_windows.documents(0), ids)
 
     def make(step: int) -> Batch:
         batch = mask(windows.sample(step), step)

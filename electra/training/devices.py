@@ -1,5 +1,4 @@
-"""Where and how a script runs: ranks, device, precision, stop signals, work done ahead. Only this module
-reads torchrun's environment variables."""
+"""How a script runs: precision, seeds of dropout, work done ahead, micro-batches, memory, stop requests."""
 
 from __future__ import annotations
 
