@@ -47,7 +47,7 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig, li
         The settings, the discriminator's shape, and lines that say what differs from recipe and size.
     """
     parser = cli.Parser("train_pretrain.py", description=__doc__.split("\n")[0])
-    cli.add_settings(parser, PretrainConfig, "the run (table 5 of Mercier; demo, tiny and mini are ours)")
+    cli.add_settings(parser, PretrainConfig, "the run (table 5 of Mercier; sizes other than small are ours)")
     cli.add_settings(parser, EncoderConfig, "the discriminator's shape, over --size")
     given = vars(parser.parse_args(argv))
     base = {} if "data" in given else DEMO

@@ -1,4 +1,4 @@
-"""Every setting, once: its default, range, unit and source. Sizes and recipes are values, never branches.
+"""Every setting, once: its default, range, unit and source. Sizes and recipes are values, not branches in the code.
 
 Sources: "table N" and "section N" are Mercier (RC2020); "release" is google-research/electra @ 8a46635.
 """
@@ -53,12 +53,8 @@ class EncoderConfig:
                 f"--generator-size: expected a share whose width its heads divide, found {generator_size} "
                 f"(width {hidden_size}, {num_heads} heads); try 0.125, 0.25, 0.5, 0.75 or 1"
             )
-        return dataclasses.replace(
-            self,
-            hidden_size=hidden_size,
-            num_heads=num_heads,
-            intermediate_size=round(self.intermediate_size * generator_size),
-        )
+        inner = round(self.intermediate_size * generator_size)
+        return dataclasses.replace(self, hidden_size=hidden_size, num_heads=num_heads, intermediate_size=inner)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +62,7 @@ class PretrainConfig:
     """One pre-training run. Settings not marked free must be the same when a run is resumed."""
 
     recipe: str = setting("mercier", "preset the other settings start from", choices=RECIPE_NAMES, renamed={"report": "mercier"})
-    size: str = setting("small", "preset of the encoder's shape", choices=("demo", "tiny", "mini", "small"))
+    size: str = setting("small", "preset of shape and schedule; small is table 5, the others are ours", choices=("demo", "tiny", "mini", "small"))
     seed: int = setting(0, "of every random stream", low=0)
     objective: str = setting("rtd", "replaced-token detection, or masked language modeling alone (the BERT-Small control)", choices=("rtd", "mlm"))
     generator_size: float = setting(0.25, "generator width over discriminator width", low=0.01, high=1, source="table 5")
@@ -75,7 +71,7 @@ class PretrainConfig:
     gen_weight: float = setting(1.0, "weight of the masked-LM loss", low=0, source="release")
     disc_weight: float = setting(50.0, "weight of the replaced-token loss (lambda)", low=0, source="release")
     num_train_steps: int = setting(1_000_000, "horizon of the schedule", unit="updates", low=1, source="table 5")
-    num_warmup_steps: int = setting(10_000, "linear warm-up", unit="updates", low=0, source="table 5")
+    num_warmup_steps: int = setting(10_000, "linear warm-up; not given, its share of the horizon that is asked for", unit="updates", low=0, source="table 5")
     learning_rate: float = setting(5e-4, "peak", low=0, high=1, source="table 5")
     schedule: str = setting("warmup_then_linear", "shape of the learning rate", choices=SCHEDULES)
     adam_beta1: float = setting(0.9, "decay of the first moment", low=0, high=0.9999, source="table 5")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import multiprocessing
 import os
 import random
 import resource
@@ -30,6 +29,7 @@ from electra.training.checkpoint import checkpoints, step_folder, verify
 from electra.training.state import TrainingState
 from tests.conftest import ROOT
 from tests.helpers.pretraining import (
+    FORK,
     NO_DROPOUT,
     arguments,
     failure,
@@ -38,9 +38,6 @@ from tests.helpers.pretraining import (
     training_records,
     weights,
 )
-
-FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["tests.test_faults"])
 
 
 def quiet_run(argv: list[str]) -> None:

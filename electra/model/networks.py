@@ -103,13 +103,8 @@ class SequenceClassifier(nn.Module):
 
 def make_embeddings(config: EncoderConfig) -> Embeddings:
     """The embedding stack of a config, before initialisation."""
-    return Embeddings(
-        config.vocab_size,
-        config.max_position_embeddings,
-        config.type_vocab_size,
-        config.embedding_size,
-        config.hidden_dropout_prob,
-    )
+    rows = config.vocab_size, config.max_position_embeddings, config.type_vocab_size
+    return Embeddings(*rows, config.embedding_size, config.hidden_dropout_prob)
 
 
 def _truncated_normal(rng: np.random.Generator, shape: torch.Size, std: float) -> np.ndarray:

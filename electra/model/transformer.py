@@ -158,16 +158,9 @@ class Encoder(nn.Module):
         E, D = config.embedding_size, config.hidden_size
         self.embeddings = embeddings
         self.projection = nn.Linear(E, D) if E != D else nn.Identity()
-        self.layers = nn.ModuleList(
-            TransformerLayer(
-                D,
-                config.num_heads,
-                config.intermediate_size,
-                config.hidden_dropout_prob,
-                config.attention_dropout_prob,
-            )
-            for _ in range(config.num_layers)
-        )
+        sizes = D, config.num_heads, config.intermediate_size
+        rates = config.hidden_dropout_prob, config.attention_dropout_prob
+        self.layers = nn.ModuleList(TransformerLayer(*sizes, *rates) for _ in range(config.num_layers))
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None

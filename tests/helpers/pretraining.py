@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from electra.pretrain.run import Run, open_run
 from electra.training.checkpoint import MODEL_FILE, step_folder
 from electra.training.log import read_metrics
 from electra.training.ranks import Ranks
+
+FORK = multiprocessing.get_context("forkserver")  # its children need not import torch again
+FORK.set_forkserver_preload(["tests.helpers.pretraining"])
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 SHAPE = "--num-layers 2 --hidden-size 26 --num-heads 2 --intermediate-size 37 --embedding-size 11".split()

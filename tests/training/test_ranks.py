@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 
 from electra.training.ranks import Ranks, started
+from tests.helpers.pretraining import FORK
 
 CPU = torch.device("cpu")
 
@@ -51,9 +51,8 @@ def one_of_two(rank: int, meeting_point: Path, answers: Any) -> None:
 
 
 def test_two_ranks_agree_on_the_largest_code_and_add_up_numbers_and_gradients(tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    answers = context.Queue()
-    children = [context.Process(target=one_of_two, args=(rank, tmp_path / "meet", answers)) for rank in range(2)]
+    answers = FORK.Queue()
+    children = [FORK.Process(target=one_of_two, args=(rank, tmp_path / "meet", answers)) for rank in range(2)]
     for child in children:
         child.start()
     for _ in children:
