@@ -116,10 +116,6 @@ class PretrainConfig:
                 f"found {self.num_warmup_steps}; lower it"
             )
 
-    def milestone_steps(self) -> set[int]:
-        """The steps at which the weights are kept for good."""
-        return {round(fraction * self.num_train_steps) for fraction in self.milestones}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:

@@ -53,11 +53,6 @@ def test_a_run_may_go_on_with_other_values_of_these_settings_and_no_other():
     assert not any(field.metadata["free"] for field in dataclasses.fields(EncoderConfig))
 
 
-def test_milestones_of_a_million_updates_are_the_columns_of_table_2():
-    milestones = PretrainConfig().milestone_steps()
-    assert milestones == {0, 62_500, 125_000, 250_000, 500_000, 750_000, 1_000_000}
-
-
 @pytest.mark.parametrize(("size", "num_layers", "width"), [("tiny", 2, 128), ("mini", 4, 256)])
 def test_tiny_and_mini_need_no_other_flag_for_a_day_on_two_cores(size, num_layers, width):
     shape, config = cli.build(EncoderConfig, SIZES[size]), cli.build(PretrainConfig, SIZES[size])

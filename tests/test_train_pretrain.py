@@ -12,13 +12,14 @@ import pytest
 import torch
 
 import train_pretrain
-from electra.config import EncoderConfig, FinetuneConfig
+from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from electra.data.prepare import prepare_documents
 from electra.data.shards import open_shards
 from electra.data.windows import WindowSampler
 from electra.files import lock_folder
 from electra.glue.finetune import build_classifier, open_start
 from electra.model.networks import Electra, initialize_weights
+from electra.pretrain.journal import milestone_steps
 from electra.pretrain.masking import make_batch
 from electra.pretrain.objective import Counts, replaced_token_detection
 from electra.seeding import derive_seed, generator
@@ -92,6 +93,11 @@ def test_the_run_folder_holds_settings_provenance_metrics_checkpoints_and_milest
     assert "update 8, held out: loss on [MASK]" in out
     assert out.count("replaced?") >= 2
     assert out.rstrip().endswith(f"finished: {tmp_path}/step-0000008")
+
+
+def test_milestones_of_a_million_updates_are_the_columns_of_table_2():
+    milestones = milestone_steps(PretrainConfig())
+    assert milestones == {0, 62_500, 125_000, 250_000, 500_000, 750_000, 1_000_000}
 
 
 def test_the_last_update_is_evaluated_with_gradient_norms_whatever_the_interval(tiny_data, tmp_path):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from electra.cli import EXIT_USER_ERROR
+from electra.config import PretrainConfig
 from electra.pretrain.collapse import COLLAPSE_RULE, is_collapsed
 from electra.pretrain.example import corrupted_example
 from electra.pretrain.objective import OBJECTIVES, Losses
@@ -29,6 +30,11 @@ class Update(NamedTuple):
     learning_rate: float
     grad_norm: Tensor  # scalar, before clipping
     norms: dict[str, float]  # of each network's gradients, at updates that are evaluated
+
+
+def milestone_steps(config: PretrainConfig) -> set[int]:
+    """The steps at which the weights are kept for good."""
+    return {round(fraction * config.num_train_steps) for fraction in config.milestones}
 
 
 class Journal:
@@ -97,7 +103,7 @@ class Journal:
             self._save_milestone()
 
     def _save_milestone(self) -> None:
-        if self._run.state.step in self._run.config.milestone_steps() and self._ranks.is_first:
+        if self._run.state.step in milestone_steps(self._run.config) and self._ranks.is_first:
             self._run.state.save_milestone(self._run_dir)
 
     def close(self) -> int:
