@@ -1,6 +1,6 @@
-"""Every setting, once: its default, range, unit and source. Sizes and recipes are values, never branches.
+"""Every setting, once: its default, range, unit and source. Sizes and recipes are values, not branches in the code.
 
-Sources: "table N" is the report (Mercier, RC2020); "release" is google-research/electra @ 8a46635.
+Sources: "table N" and "section N" are Mercier (RC2020); "release" is google-research/electra @ 8a46635.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from electra.cli import check_settings, setting, settings_table
+from electra.cli import check_settings, flag_name, setting, settings_table
 from electra.ids import MAX_VOCAB_SIZE
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -53,12 +53,8 @@ class EncoderConfig:
                 f"--generator-size: expected a share whose width its heads divide, found {generator_size} "
                 f"(width {hidden_size}, {num_heads} heads); try 0.125, 0.25, 0.5, 0.75 or 1"
             )
-        return dataclasses.replace(
-            self,
-            hidden_size=hidden_size,
-            num_heads=num_heads,
-            intermediate_size=round(self.intermediate_size * generator_size),
-        )
+        inner = round(self.intermediate_size * generator_size)
+        return dataclasses.replace(self, hidden_size=hidden_size, num_heads=num_heads, intermediate_size=inner)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +62,7 @@ class PretrainConfig:
     """One pre-training run. Settings not marked free must be the same when a run is resumed."""
 
     recipe: str = setting("mercier", "preset the other settings start from", choices=RECIPE_NAMES, renamed={"report": "mercier"})
-    size: str = setting("small", "preset of the encoder's shape", choices=("demo", "tiny", "mini", "small"))
+    size: str = setting("small", "preset of shape and schedule; small is table 5, the others are ours", choices=("demo", "tiny", "mini", "small"))
     seed: int = setting(0, "of every random stream", low=0)
     objective: str = setting("rtd", "replaced-token detection, or masked language modeling alone (the BERT-Small control)", choices=("rtd", "mlm"))
     generator_size: float = setting(0.25, "generator width over discriminator width", low=0.01, high=1, source="table 5")
@@ -75,13 +71,13 @@ class PretrainConfig:
     gen_weight: float = setting(1.0, "weight of the masked-LM loss", low=0, source="release")
     disc_weight: float = setting(50.0, "weight of the replaced-token loss (lambda)", low=0, source="release")
     num_train_steps: int = setting(1_000_000, "horizon of the schedule", unit="updates", low=1, source="table 5")
-    num_warmup_steps: int = setting(10_000, "linear warm-up", unit="updates", low=0, source="table 5")
+    num_warmup_steps: int = setting(10_000, "linear warm-up; not given, its share of the horizon that is asked for", unit="updates", low=0, source="table 5")
     learning_rate: float = setting(5e-4, "peak", low=0, high=1, source="table 5")
     schedule: str = setting("warmup_then_linear", "shape of the learning rate", choices=SCHEDULES)
     adam_beta1: float = setting(0.9, "decay of the first moment", low=0, high=0.9999, source="table 5")
     adam_beta2: float = setting(0.999, "decay of the second moment", low=0, high=0.999999, source="both code bases; table 5 prints 0.9999")
     adam_epsilon: float = setting(1e-6, "added to the root of the second moment", low=0, high=1, source="table 5")
-    bias_correction: bool = setting(True, "Adam's correction of its moments", source="report: AdamW; release: no")
+    bias_correction: bool = setting(True, "Adam's correction of its moments", source="Mercier: AdamW; release: no")
     weight_decay: float = setting(0.01, "off biases and LayerNorm", low=0, high=1, source="table 5")
     max_grad_norm: float = setting(1.0, "clip of the joint gradient norm", low=0.000001, source="release")
     batch_size: int = setting(128, "rows in one update, over all ranks", unit="rows", low=1, source="table 5")
@@ -137,7 +133,7 @@ class FinetuneConfig:
     adam_beta1: float = setting(0.9, "decay of the first moment", low=0, high=0.9999, source="table 6")
     adam_beta2: float = setting(0.999, "decay of the second moment", low=0, high=0.999999, source="both code bases; table 6 prints 0.9999")
     adam_epsilon: float = setting(1e-6, "added to the root of the second moment", low=0, high=1, source="table 6")
-    bias_correction: bool = setting(True, "Adam's correction of its moments", source="report: AdamW; release: no")
+    bias_correction: bool = setting(True, "Adam's correction of its moments", source="Mercier: AdamW; release: no")
     weight_decay: float = setting(0.0, "off biases and LayerNorm", low=0, high=1, source="table 6")
     max_grad_norm: float = setting(1.0, "clip of the gradient norm", low=0.000001, source="release")
     dropout: float = setting(0.1, "in the encoder and the head", low=0, high=0.99, source="table 6")
@@ -155,37 +151,26 @@ class FinetuneConfig:
         check_settings(self)
 
 
-# fmt: on
-def main(argv: Sequence[str]) -> None:
-    """`python -m electra settings`: tables 5 and 6 of the report as this package has them."""
-    for config_class in (EncoderConfig, PretrainConfig, FinetuneConfig):
-        print(f"### {config_class.__name__}\n\n{settings_table(config_class)}\n")
-
+TWO_CORE_DAY: Mapping[str, Any] = {
+    "hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0, "batch_size": 96, "learning_rate": 1e-3,
+    "num_train_steps": 10_000, "num_warmup_steps": 600, "eval_every": 250, "checkpoint_every": 100,
+}
+"""The schedule of `tiny` and `mini`, ours: for a day on two cores, where more time means more --num-train-steps."""
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "demo": {
-        **{
-            "num_layers": 2,
-            "hidden_size": 64,
-            "embedding_size": 64,
-            "num_heads": 2,
-            "intermediate_size": 256,
-        },
-        **{
-            "hidden_dropout_prob": 0.0,
-            "attention_dropout_prob": 0.0,
-            "initializer_range": 0.1,
-            "generator_size": 1.0,
-        },
-        **{"max_position_embeddings": 128, "seq_length": 32, "batch_size": 32, "learning_rate": 2e-3},
-        **{"num_train_steps": 4_000, "num_warmup_steps": 500, "precision": "fp32", "num_threads": 1},
-        **{"eval_every": 1_000, "checkpoint_every": 1_000, "eval_rows": 512},
+        "num_layers": 2, "hidden_size": 64, "embedding_size": 64, "num_heads": 2, "intermediate_size": 256,
+        "hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0, "initializer_range": 0.1, "generator_size": 1.0,
+        "max_position_embeddings": 128, "seq_length": 32, "batch_size": 32, "learning_rate": 2e-3,
+        "num_train_steps": 4_000, "num_warmup_steps": 500, "precision": "fp32", "num_threads": 1,
+        "eval_every": 1_000, "checkpoint_every": 1_000, "eval_rows": 512,
     },
-    "tiny": {"num_layers": 2, "hidden_size": 128, "num_heads": 2, "intermediate_size": 512},
-    "mini": {"num_layers": 4, "hidden_size": 256, "num_heads": 4, "intermediate_size": 1024},
+    "tiny": {"num_layers": 2, "hidden_size": 128, "num_heads": 2, "intermediate_size": 512, **TWO_CORE_DAY},
+    "mini": {"num_layers": 4, "hidden_size": 256, "num_heads": 4, "intermediate_size": 1024, **TWO_CORE_DAY},
     "small": {},
 }
-"""Named shapes; `demo` also carries the demo's schedule. `tiny` and `mini` have the shapes of BERT-Tiny and BERT-Mini."""
+"""Shapes and schedules by name. `small` is table 5; `tiny` and `mini` have the shapes of BERT-Tiny and BERT-Mini."""
+# fmt: on
 
 DEMO: Mapping[str, Any] = {"size": "demo", "data": "runs/demo-shards", "run_dir": "runs/demo"}
 """What `train_pretrain.py` without `--data` does."""
@@ -211,3 +196,29 @@ FINETUNE_RECIPES: Mapping[str, Mapping[str, Any]] = {
         "pair_swap": True,
     },
 }
+
+
+def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
+    """What follows from a `num_train_steps` that is given, for settings that are not given themselves.
+
+    Warm-up keeps the preset's share of the horizon, rounded down; intervals are no longer than the horizon.
+
+    Returns:
+        The settings, and a line that says so where there are any.
+    """
+    num_steps = given.get("num_train_steps", preset.num_train_steps)
+    values = {
+        "num_warmup_steps": preset.num_warmup_steps * num_steps // preset.num_train_steps,
+        "eval_every": min(preset.eval_every, num_steps),
+        "checkpoint_every": min(preset.checkpoint_every, num_steps),
+    }
+    followed = {k: value for k, value in values.items() if k not in given and value != getattr(preset, k)}
+    share = {"num_warmup_steps": f"{100 * preset.num_warmup_steps / preset.num_train_steps:g} % of {num_steps:,}, "}
+    said = [f"{flag_name(name)} follows: {share.get(name, '')}{value:,}" for name, value in followed.items()]
+    return followed, ["; ".join(said)] * bool(said)
+
+
+def main(argv: Sequence[str]) -> None:
+    """`python -m electra settings`: tables 5 and 6 of Mercier as this package has them."""
+    for config_class in (EncoderConfig, PretrainConfig, FinetuneConfig):
+        print(f"### {config_class.__name__}\n\n{settings_table(config_class)}\n")

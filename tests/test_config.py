@@ -1,4 +1,4 @@
-"""Defaults are the report's; recipes and sizes are values; impossible combinations are refused."""
+"""The defaults are Mercier's; recipes and sizes are values; impossible combinations are refused."""
 
 from __future__ import annotations
 
@@ -23,16 +23,45 @@ CONFIGS = (EncoderConfig, PretrainConfig, FinetuneConfig)
 def test_the_defaults_are_table_5():
     shape, config = EncoderConfig(), PretrainConfig()
     assert (shape.num_layers, shape.hidden_size, shape.intermediate_size, shape.num_heads) == (12, 256, 1024, 4)
-    assert (shape.embedding_size, shape.vocab_size, shape.hidden_dropout_prob) == (128, 30_522, 0.1)
+    assert (shape.embedding_size, shape.vocab_size) == (128, 30_522)
+    assert (shape.hidden_dropout_prob, shape.attention_dropout_prob) == (0.1, 0.1)
     assert (config.generator_size, config.mask_prob, config.gen_weight, config.disc_weight) == (0.25, 0.15, 1.0, 50.0)
     assert (config.learning_rate, config.num_warmup_steps, config.num_train_steps) == (5e-4, 10_000, 1_000_000)
-    assert (config.batch_size, config.seq_length, config.weight_decay, config.adam_epsilon) == (128, 128, 0.01, 1e-6)
+    assert (config.batch_size, config.seq_length, config.weight_decay, config.max_grad_norm) == (128, 128, 0.01, 1.0)
+    assert SIZES["small"] == {}
 
 
 def test_the_defaults_are_table_6():
     config = FinetuneConfig()
     assert (config.learning_rate, config.batch_size, config.layerwise_lr_decay) == (3e-4, 32, 0.8)
     assert (config.weight_decay, config.warmup_fraction, config.dropout, config.max_seq_length) == (0.0, 0.1, 0.1, 128)
+
+
+@pytest.mark.parametrize("config", [PretrainConfig(), FinetuneConfig()])
+def test_adams_second_moment_decays_by_0_999_as_both_code_bases_have_it(config):
+    assert (config.adam_beta1, config.adam_beta2, config.adam_epsilon) == (0.9, 0.999, 1e-6)
+    assert config.bias_correction
+
+
+def test_a_run_may_go_on_with_other_values_of_these_settings_and_no_other():
+    free = {field.name for field in dataclasses.fields(PretrainConfig) if field.metadata["free"]}
+    assert free == {
+        *("data", "run_dir", "micro_batch_size", "device", "compile", "cuda_graph", "num_threads"),
+        *("stop_after", "max_hours", "max_skipped", "on_collapse", "log_every", "eval_every", "checkpoint_every"),
+        *("keep_checkpoints", "milestones", "log_examples", "track"),
+    }
+    assert not any(field.metadata["free"] for field in dataclasses.fields(EncoderConfig))
+
+
+@pytest.mark.parametrize(("size", "num_layers", "width"), [("tiny", 2, 128), ("mini", 4, 256)])
+def test_tiny_and_mini_need_no_other_flag_for_a_day_on_two_cores(size, num_layers, width):
+    shape, config = cli.build(EncoderConfig, SIZES[size]), cli.build(PretrainConfig, SIZES[size])
+    assert (shape.num_layers, shape.hidden_size, shape.intermediate_size) == (num_layers, width, 4 * width)
+    assert (shape.hidden_size // shape.num_heads, shape.embedding_size) == (64, 128)
+    assert (shape.hidden_dropout_prob, shape.attention_dropout_prob) == (0, 0)
+    assert (config.batch_size, config.seq_length, config.learning_rate) == (96, 128, 1e-3)
+    assert (config.num_train_steps, config.num_warmup_steps) == (10_000, 600)
+    assert (config.eval_every, config.checkpoint_every) == (250, 100)
 
 
 def test_the_official_recipe_differs_in_just_what_the_register_says():
@@ -53,15 +82,8 @@ def test_presets_hold_only_settings_that_exist(layers):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_size_builds(size):
-    shape = cli.build(EncoderConfig, SIZES[size])
-    config = cli.build(PretrainConfig, SIZES[size])
+    shape, config = cli.build(EncoderConfig, SIZES[size]), cli.build(PretrainConfig, SIZES[size])
     assert shape.generator(config.generator_size).num_layers == shape.num_layers
-
-
-@pytest.mark.parametrize("config_class", CONFIGS)
-def test_every_setting_says_what_it_is(config_class):
-    for field in dataclasses.fields(config_class):
-        assert field.metadata["help"], field.name
 
 
 def test_heads_must_divide_the_width():
@@ -74,9 +96,13 @@ def test_a_generator_whose_heads_do_not_divide_its_width_is_refused_by_its_own_f
         EncoderConfig().generator(0.7)
 
 
-def test_warm_up_must_end_before_training_does():
-    with pytest.raises(ValueError, match=r"--num-warmup-steps: expected fewer than --num-train-steps 5, found 10000"):
-        PretrainConfig(num_train_steps=5)
+@pytest.mark.parametrize("num_warmup_steps", [5, 6])
+def test_warm_up_must_end_before_training_does(num_warmup_steps):
+    with pytest.raises(
+        ValueError, match=f"--num-warmup-steps: expected fewer than --num-train-steps 5, found {num_warmup_steps}"
+    ):
+        PretrainConfig(num_train_steps=5, num_warmup_steps=num_warmup_steps)
+    PretrainConfig(num_train_steps=5, num_warmup_steps=4)
 
 
 def test_configs_cannot_be_changed_in_place():

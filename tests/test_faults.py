@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import multiprocessing
 import os
 import random
 import resource
-import shutil
 import signal
 import statistics
 import subprocess
@@ -23,21 +21,23 @@ import torch
 import train_pretrain
 from electra import cli
 from electra.data.prepare import prepare_documents
+from electra.pretrain import journal
 from electra.pretrain.evaluation import HeldOut
 from electra.pretrain.objective import OBJECTIVES
 from electra.training import checkpoint
 from electra.training.checkpoint import checkpoints, step_folder, verify
-from electra.training.log import read_metrics
 from electra.training.state import TrainingState
 from tests.conftest import ROOT
-from tests.test_train_pretrain import OFTEN, SCHEDULE, SHAPE, failure, train, weights
-
-FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["tests.test_faults"])
-
-
-def arguments(data: Path, run_dir: Path, *more: str) -> list[str]:
-    return ["--data", str(data), "--run-dir", str(run_dir), "--device", "cpu", *SHAPE, *SCHEDULE, *OFTEN, *more]
+from tests.helpers.pretraining import (
+    FORK,
+    NO_DROPOUT,
+    arguments,
+    failure,
+    held_out_records,
+    train,
+    training_records,
+    weights,
+)
 
 
 def quiet_run(argv: list[str]) -> None:
@@ -73,8 +73,7 @@ def test_after_fifty_kills_at_random_moments_the_weights_equal_an_undisturbed_ru
     assert kills >= 50
     last = int(num_steps)
     assert weights(tmp_path / "killed", last) == weights(tmp_path / "straight", last)
-    steps = [r["step"] for r in read_metrics(tmp_path / "killed" / "metrics.jsonl") if "split" not in r]
-    assert steps == list(range(1, last + 1))
+    assert [record["step"] for record in training_records(tmp_path / "killed")] == list(range(1, last + 1))
 
 
 # --- signals and hours --------------------------------------------------------------------------------------
@@ -92,10 +91,12 @@ def kill_self_before(function: Callable[..., object], number: int) -> Callable[.
     return wrapped
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("moment", ["evaluation", "save", "accumulation"])
+@pytest.mark.parametrize(
+    ("moment", "number", "code"),
+    [("evaluation", signal.SIGTERM, 143), ("save", signal.SIGINT, 130), ("accumulation", signal.SIGTERM, 143)],
+)
 def test_a_signal_finishes_the_update_saves_and_exits_with_its_code(
-    tiny_data, tmp_path, monkeypatch, moment, number, code, capsys
+    tiny_data, tmp_path, straight_weights, monkeypatch, moment, number, code, capsys
 ):
     with monkeypatch.context() as patch:
         if moment == "evaluation":
@@ -104,32 +105,61 @@ def test_a_signal_finishes_the_update_saves_and_exits_with_its_code(
             patch.setattr(TrainingState, "save", kill_self_before(TrainingState.save, number))
         else:
             patch.setitem(OBJECTIVES, "rtd", kill_self_before(OBJECTIVES["rtd"], number))
-        assert train(tiny_data, tmp_path / "run", "--micro-batch-size", "3") == code
+        assert train(tiny_data, tmp_path, "--micro-batch-size", "3") == code
     assert "the same command goes on" in capsys.readouterr().out
-    stopped_at = int(checkpoints(tmp_path / "run")[0].name.removeprefix("step-"))
+    stopped_at = int(checkpoints(tmp_path)[0].name.removeprefix("step-"))
     assert 1 <= stopped_at < 8
-    assert train(tiny_data, tmp_path / "run", "--micro-batch-size", "3") == 0
-    train(tiny_data, tmp_path / "straight", "--micro-batch-size", "3")
-    assert weights(tmp_path / "run", 8) == weights(tmp_path / "straight", 8)
+    assert train(tiny_data, tmp_path, "--micro-batch-size", "3") == 0
+    assert weights(tmp_path, 8) == straight_weights
 
 
-def test_when_the_hours_are_over_it_saves_and_exits_75(tiny_data, tmp_path):
-    assert train(tiny_data, tmp_path, "--max-hours", "1e-9") == 75
-    assert checkpoints(tmp_path)[0].name == "step-0000001"
+@pytest.fixture(scope="module")
+def straight_weights(tiny_data, tmp_path_factory) -> bytes:
+    """Of a run in micro-batches of three that nothing has disturbed."""
+    folder = tmp_path_factory.mktemp("straight")
+    assert train(tiny_data, folder, "--micro-batch-size", "3") == 0
+    return weights(folder, 8)
 
 
-def test_a_run_that_ends_as_the_hours_do_is_finished(tiny_data, tmp_path):
-    assert train(tiny_data, tmp_path, "--max-hours", "1e-9", "--stop-after", "1") == 0
+class Clock:
+    """A clock that a test moves, and that moves by a millisecond when it is read."""
+
+    seconds = 1_000.0
+
+    def __call__(self) -> float:
+        self.seconds += 0.001
+        return self.seconds
 
 
-def test_wall_time_is_counted_over_all_starts(tiny_data, tmp_path):
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """The clock of a world in which every update takes half an hour."""
+    clock, count_update = Clock(), TrainingState.count_update
+
+    def slow(self: TrainingState, skipped: torch.Tensor) -> None:
+        count_update(self, skipped)
+        clock.seconds += 1_800
+
+    monkeypatch.setattr(TrainingState, "count_update", slow)
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def test_when_the_hours_are_over_it_saves_and_exits_75(tiny_data, tmp_path, clock):
+    assert train(tiny_data, tmp_path, "--max-hours", "1.25") == 75
+    assert checkpoints(tmp_path)[0].name == "step-0000003"
+
+
+def test_a_run_that_ends_as_the_hours_do_is_finished(tiny_data, tmp_path, clock):
+    assert train(tiny_data, tmp_path, "--max-hours", "0.25", "--stop-after", "1") == 0
+
+
+def test_wall_time_is_counted_over_all_starts(tiny_data, tmp_path, clock):
     train(tiny_data, tmp_path, "--stop-after", "4")
-    first = read_metrics(tmp_path / "metrics.jsonl")[-1]["elapsed_seconds"]
-    time.sleep(0.3)  # not training
+    clock.seconds += 7 * 86_400  # not training
     train(tiny_data, tmp_path)
-    records = [r["elapsed_seconds"] for r in read_metrics(tmp_path / "metrics.jsonl") if "split" not in r]
-    assert records == sorted(records)
-    assert first < records[4] < first + 0.3
+    found = [record["elapsed_seconds"] for record in training_records(tmp_path)]
+    assert found == pytest.approx([1_800 * step for step in range(1, 9)], abs=1)
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -163,26 +193,18 @@ def test_a_run_folder_that_cannot_be_written_is_one_line(tiny_data, tmp_path, ca
     assert "Not a directory" in err or "File exists" in err
 
 
-def test_a_shard_that_is_missing_at_resume_is_one_line(tiny_data, tmp_path, capsys):
-    shutil.copytree(tiny_data, tmp_path / "data")
-    train(tmp_path / "data", tmp_path / "run", "--stop-after", "2")
-    shard = next((tmp_path / "data").glob("train-*.tokens.npy"))
-    shard.unlink()
-    assert shard.name in failure(capsys, *arguments(tmp_path / "data", tmp_path / "run"))
-
-
-@pytest.mark.parametrize("damage", ["flip", "truncate"])
-def test_a_damaged_newest_checkpoint_means_the_one_before_and_the_same_end(tiny_data, tmp_path, capsys, damage):
-    train(tiny_data, tmp_path / "straight")
-    train(tiny_data, tmp_path / "run", "--stop-after", "6")
+def test_a_damaged_newest_checkpoint_means_the_one_before_and_the_same_end(
+    tiny_data, tmp_path, straight_weights, capsys
+):
+    train(tiny_data, tmp_path / "run", "--micro-batch-size", "3", "--stop-after", "6")
     path = step_folder(tmp_path / "run", 6) / "model.pt"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    path.write_bytes(data if damage == "flip" else data[:-9])
+    path.write_bytes(data)
     capsys.readouterr()
-    assert train(tiny_data, tmp_path / "run") == 0
+    assert train(tiny_data, tmp_path / "run", "--micro-batch-size", "3") == 0
     assert "WARNING: damaged checkpoint" in capsys.readouterr().err
-    assert weights(tmp_path / "run", 8) == weights(tmp_path / "straight", 8)
+    assert weights(tmp_path / "run", 8) == straight_weights
     verify(step_folder(tmp_path / "run", 6))  # reached again, and written beside the damaged one
     assert (tmp_path / "run" / "damaged-step-0000006-0").is_dir()
 
@@ -204,8 +226,9 @@ def spoil(steps: set[int]) -> Callable[..., object]:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_an_update_that_is_not_finite_is_skipped_counted_and_logged(tiny_data, tmp_path, monkeypatch, precision):
     monkeypatch.setitem(OBJECTIVES, "rtd", spoil({2, 3, 6}))
-    assert train(tiny_data, tmp_path, "--eval-every", "100", "--precision", precision) == 0
-    records = [r for r in read_metrics(tmp_path / "metrics.jsonl") if "split" not in r]
+    settings = ("--eval-every", "100", "--max-skipped", "3")  # three in all, but never in a row
+    assert train(tiny_data, tmp_path, *settings, "--precision", precision) == 0
+    records = training_records(tmp_path)
     assert [r["num_skipped"] for r in records] == [0, 0, 1, 2, 2, 2, 3, 3]
     assert [r["loss"] is None for r in records] == [False, False, True, True, False, False, True, False]
     assert [r["learning_rate"] for r in records[:4]] == pytest.approx([0, 0.005, 0.01, 0.01 * 5 / 6])
@@ -220,7 +243,7 @@ def test_many_in_a_row_stop_the_run_with_a_report_and_good_weights(tiny_data, tm
     assert "documents [" in err
     assert "masked_lm_loss" in err
     assert "disc_loss" in err
-    assert f"weights from before them are in {step_folder(tmp_path, 6)}" in err
+    assert f"the weights of {step_folder(tmp_path, 6)} are from before them" in err
     saved = torch.load(step_folder(tmp_path, 6) / "model.pt", weights_only=True)
     before = torch.load(step_folder(tmp_path, 2) / "model.pt", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in saved.values())
@@ -263,9 +286,9 @@ def test_a_planted_collapse_is_declared_within_five_evaluations_and_stops_the_ru
 ):
     monkeypatch.setitem(OBJECTIVES, "healthy", OBJECTIVES["rtd"])
     monkeypatch.setitem(OBJECTIVES, "rtd", blind)
-    assert train(repetitive_data, tmp_path, *WATCHED, "--on-collapse", "stop") == train_pretrain.EXIT_COLLAPSED == 3
+    assert train(repetitive_data, tmp_path, *WATCHED, "--on-collapse", "stop") == 3
     assert "WARNING: the discriminator has collapsed: in 3 evaluations in a row disc_auc" in capsys.readouterr().out
-    held_out = [r for r in read_metrics(tmp_path / "metrics.jsonl") if "split" in r]
+    held_out = held_out_records(tmp_path)
     assert sum(r["step"] > 40 for r in held_out) <= 5
     last = held_out[-1]["step"]
     assert train(repetitive_data, tmp_path, *WATCHED, "--on-collapse", "stop") == 3  # started again it stays stopped
@@ -277,7 +300,7 @@ def test_a_planted_collapse_is_declared_within_five_evaluations_and_stops_the_ru
 def test_a_collapse_declared_at_the_last_update_is_the_exit_code_of_a_finished_run(
     repetitive_data, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(train_pretrain, "is_collapsed", lambda evaluations, num_warmup_steps: len(evaluations) == 1)
+    monkeypatch.setattr(journal, "is_collapsed", lambda evaluations, num_warmup_steps: len(evaluations) == 1)
     settings = [*WATCHED, "--on-collapse", "stop", "--stop-after", "10"]
     assert train(repetitive_data, tmp_path, *settings) == 3
     assert f"finished: {tmp_path}/step-0000010" in capsys.readouterr().out
@@ -301,19 +324,16 @@ def torchrun(num_ranks: int, argv: list[str], env: dict[str, str] | None = None)
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
 
 
-NO_DROPOUT = ("--hidden-dropout-prob", "0", "--attention-dropout-prob", "0")
-
-
 @pytest.mark.slow
 def test_two_ranks_have_the_loss_curve_of_one(tiny_data, tmp_path):
     for num_ranks in (1, 2):
         argv = arguments(tiny_data, tmp_path / str(num_ranks), *NO_DROPOUT)
         result = torchrun(num_ranks, argv)
         assert result.returncode == 0, result.stderr
-    one, two = ([r for r in read_metrics(tmp_path / name / "metrics.jsonl") if "split" not in r] for name in ("1", "2"))
+    one, two = training_records(tmp_path / "1"), training_records(tmp_path / "2")
     for name in ("loss", "masked_lm_loss", "disc_loss", "grad_norm"):
         assert [r[name] for r in one] == pytest.approx([r[name] for r in two], rel=0, abs=1e-9), name
-    held_out = [read_metrics(tmp_path / name / "metrics.jsonl")[-2] for name in ("1", "2")]
+    held_out = [held_out_records(tmp_path / name)[-1] for name in ("1", "2")]
     assert held_out[0] == pytest.approx(held_out[1], abs=1e-9)
 
 
@@ -363,8 +383,8 @@ def test_two_thousand_updates_leak_nothing(tiny_data, tmp_path, monkeypatch):
     anonymous: list[int] = []
     count_update = TrainingState.count_update
 
-    def watched(self: TrainingState, *args: object) -> None:
-        count_update(self, *args)
+    def watched(self: TrainingState, skipped: torch.Tensor) -> None:
+        count_update(self, skipped)
         status = Path("/proc/self/status").read_text()
         anonymous.append(int(status.split("RssAnon:")[1].split()[0]))
 

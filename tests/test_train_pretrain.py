@@ -12,60 +12,32 @@ import pytest
 import torch
 
 import train_pretrain
-from electra import cli
-from electra.config import EncoderConfig, FinetuneConfig
+from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from electra.data.prepare import prepare_documents
 from electra.data.shards import open_shards
 from electra.data.windows import WindowSampler
+from electra.files import lock_folder
 from electra.glue.finetune import build_classifier, open_start
 from electra.model.networks import Electra, initialize_weights
+from electra.pretrain.journal import milestone_steps
 from electra.pretrain.masking import make_batch
 from electra.pretrain.objective import Counts, replaced_token_detection
 from electra.seeding import derive_seed, generator
 from electra.tokenizer.byte_level import Tokenizer
-from electra.training.checkpoint import checkpoints, load_encoder_config, load_weights, resolve_checkpoint, step_folder
-from electra.training.log import Meter, read_metrics
+from electra.training.checkpoint import checkpoints, load_encoder_config, load_weights, step_folder
 from electra.training.ranks import Ranks
 from tests.conftest import word_salad
-
-SHAPE = "--num-layers 2 --hidden-size 26 --num-heads 2 --intermediate-size 37 --embedding-size 11".split()
-SCHEDULE = "--num-train-steps 8 --num-warmup-steps 2 --batch-size 8 --seq-length 23 --learning-rate 0.01".split()
-OFTEN = "--log-every 1 --eval-every 4 --checkpoint-every 2 --keep-checkpoints 9 --eval-rows 16 --precision fp32".split()
-
-
-def train(data: Path, run_dir: Path, *more: str) -> int:
-    argv = ["--data", str(data), "--run-dir", str(run_dir), "--device", "cpu", *SHAPE, *SCHEDULE, *OFTEN, *more]
-    return train_pretrain.main(argv)
-
-
-def failure(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line that a refused command prints; checks that it is one line, and the exit code."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        cli.run(lambda: train_pretrain.main(argv))
-    err = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    return err
-
-
-def weights(run_dir: Path, step: int) -> bytes:
-    return (step_folder(run_dir, step) / "model.pt").read_bytes()
-
-
-def test_n_updates_equal_half_the_updates_and_the_same_command_again(tiny_data, tmp_path):
-    assert train(tiny_data, tmp_path / "straight") == 0
-    assert train(tiny_data, tmp_path / "halves", "--stop-after", "4") == 0
-    assert train(tiny_data, tmp_path / "halves") == 0
-    for name in ("model.pt", "training_state.pt"):
-        one = torch.load(step_folder(tmp_path / "straight", 8) / name, weights_only=True)
-        two = torch.load(step_folder(tmp_path / "halves", 8) / name, weights_only=True)
-        one.pop("elapsed_seconds", 0), two.pop("elapsed_seconds", 0)
-        assert_equal_bytes(one, two)
-    assert weights(tmp_path / "straight", 8) == weights(tmp_path / "halves", 8)
-    steps = [r["step"] for r in read_metrics(tmp_path / "halves" / "metrics.jsonl") if "split" not in r]
-    assert steps == list(range(1, 9))
+from tests.helpers.pretraining import (
+    ALONE,
+    NO_DROPOUT,
+    arguments,
+    failure,
+    held_out_records,
+    opened,
+    train,
+    training_records,
+    weights,
+)
 
 
 def assert_equal_bytes(one: object, two: object) -> None:
@@ -81,51 +53,58 @@ def assert_equal_bytes(one: object, two: object) -> None:
         assert one == two
 
 
-def test_resuming_with_dropout_is_byte_equal_too(tiny_data, tmp_path):
-    dropout = ("--hidden-dropout-prob", "0.3", "--attention-dropout-prob", "0.3")
-    train(tiny_data, tmp_path / "straight", *dropout)
-    train(tiny_data, tmp_path / "halves", "--stop-after", "3", *dropout)
-    train(tiny_data, tmp_path / "halves", *dropout)
-    assert weights(tmp_path / "straight", 8) == weights(tmp_path / "halves", 8)
+def test_n_updates_equal_half_the_updates_and_the_same_command_again(tiny_data, tmp_path, capsys):
+    assert train(tiny_data, tmp_path / "straight") == 0
+    assert train(tiny_data, tmp_path / "halves", "--stop-after", "3") == 0
+    assert train(tiny_data, tmp_path / "halves") == 0
+    assert opened(tiny_data, tmp_path / "halves").shape.hidden_dropout_prob == 0.1
+    for name in ("model.pt", "training_state.pt"):
+        one = torch.load(step_folder(tmp_path / "straight", 8) / name, weights_only=True)
+        two = torch.load(step_folder(tmp_path / "halves", 8) / name, weights_only=True)
+        one.pop("elapsed_seconds", 0), two.pop("elapsed_seconds", 0)
+        assert_equal_bytes(one, two)
+    assert {entry["step"].item() for entry in one["optimizer"]["state"].values()} == {8.0}  # 8 asked, 8 made
+    before = weights(tmp_path / "halves", 8)
+    assert weights(tmp_path / "straight", 8) == before
+    assert [record["step"] for record in training_records(tmp_path / "halves")] == list(range(1, 9))
+    capsys.readouterr()
+    assert train(tiny_data, tmp_path / "halves") == 0
+    assert f"finished: {tmp_path}/halves is at update 8 of 8" in capsys.readouterr().out
+    assert weights(tmp_path / "halves", 8) == before
 
 
-def test_other_seeds_end_elsewhere(tiny_data, tmp_path):
-    train(tiny_data, tmp_path / "0")
-    train(tiny_data, tmp_path / "1", "--seed", "1")
-    assert weights(tmp_path / "0", 8) != weights(tmp_path / "1", 8)
-
-
-def test_the_run_folder_holds_settings_provenance_metrics_and_checkpoints(tiny_data, tmp_path, capsys):
-    train(tiny_data, tmp_path, "--keep-checkpoints", "2")
+def test_the_run_folder_holds_settings_provenance_metrics_checkpoints_and_milestones(tiny_data, tmp_path, capsys):
+    train(tiny_data, tmp_path, "--keep-checkpoints", "2", "--log-examples")
     assert [path.name for path in checkpoints(tmp_path)] == ["step-0000008", "step-0000006"]
+    milestones = [int(path.name.removeprefix("step-")) for path in checkpoints(tmp_path / "milestones")]
+    assert milestones == [8, 6, 4, 2, 1, 0]  # all, 3/4, 1/2, 1/4, 1/8 and the start; 1/16 of 8 is none
     assert json.loads((tmp_path / "config.json").read_text())["pretrain"]["learning_rate"] == 0.01
     assert json.loads((tmp_path / "provenance.json").read_text())["torch"] == torch.__version__
-    training = [r for r in read_metrics(tmp_path / "metrics.jsonl") if "split" not in r]
+    training = training_records(tmp_path)
     assert [r["learning_rate"] for r in training[:4]] == pytest.approx([0.0, 0.005, 0.01, 0.01 * 5 / 6])
-    assert {"loss", "masked_lm_loss", "disc_loss", "grad_norm", "tokens_per_second", "elapsed_seconds"} <= set(
-        training[0]
-    )
-    held_out = [r for r in read_metrics(tmp_path / "metrics.jsonl") if r.get("split") == "held-out"]
+    assert {
+        *("loss", "masked_lm_loss", "disc_loss", "grad_norm", "num_skipped"),
+        *("tokens_per_second", "elapsed_seconds", "peak_memory_bytes"),
+    } <= set(training[0])
+    held_out = held_out_records(tmp_path)
     assert [r["step"] for r in held_out] == [4, 8]
+    assert all({"generator_grad_norm", "discriminator_grad_norm"} <= set(record) for record in held_out)
     out = capsys.readouterr().out
     assert "update 8, held out: loss on [MASK]" in out
-    assert "replaced?" in out
+    assert out.count("replaced?") >= 2
     assert out.rstrip().endswith(f"finished: {tmp_path}/step-0000008")
 
 
-def test_n_updates_asked_are_n_updates_made(tiny_data, tmp_path):
-    train(tiny_data, tmp_path)
-    state = torch.load(resolve_checkpoint(tmp_path) / "training_state.pt", weights_only=True)
-    assert {entry["step"].item() for entry in state["optimizer"]["state"].values()} == {8.0}
+def test_milestones_of_a_million_updates_are_the_columns_of_table_2():
+    milestones = milestone_steps(PretrainConfig())
+    assert milestones == {0, 62_500, 125_000, 250_000, 500_000, 750_000, 1_000_000}
 
 
-def test_a_finished_run_says_so_and_changes_nothing(tiny_data, tmp_path, capsys):
-    train(tiny_data, tmp_path)
-    before = weights(tmp_path, 8)
-    capsys.readouterr()
-    assert train(tiny_data, tmp_path) == 0
-    assert f"finished: {tmp_path} is at update 8 of 8" in capsys.readouterr().out
-    assert weights(tmp_path, 8) == before
+def test_the_last_update_is_evaluated_with_gradient_norms_whatever_the_interval(tiny_data, tmp_path):
+    train(tiny_data, tmp_path, "--stop-after", "1")
+    (record,) = held_out_records(tmp_path)
+    assert record["step"] == 1
+    assert record["generator_grad_norm"] > 0
 
 
 def test_the_recipe_and_what_departs_from_it_are_printed(tiny_data, tmp_path, capsys):
@@ -136,31 +115,49 @@ def test_the_recipe_and_what_departs_from_it_are_printed(tiny_data, tmp_path, ca
     assert (settings["bias_correction"], settings["schedule"]) == (False, "warmup_times_linear")
 
 
+HORIZONS = {
+    "--data d --num-train-steps 30": (0, 30, 30),  # table 5 warms up for 1 %
+    "--data d --num-train-steps 250": (2, 250, 250),
+    "--data d --num-train-steps 30000": (300, 10_000, 10_000),
+    "--data d --num-train-steps 30 --num-warmup-steps 7 --eval-every 99": (7, 99, 30),
+    "--data d --size mini --num-train-steps 200": (12, 200, 100),  # 6 %
+    "--num-train-steps 30": (3, 30, 30),  # the demo, 12.5 %
+    "--data d --num-train-steps 1": (0, 1, 1),
+}
+
+
+@pytest.mark.parametrize("flags", HORIZONS)
+def test_warm_up_and_intervals_follow_the_horizon_where_they_are_not_given(flags):
+    config, _, notes = train_pretrain.parse(flags.split())
+    assert (config.num_warmup_steps, config.eval_every, config.checkpoint_every) == HORIZONS[flags]
+    assert ("--num-warmup-steps follows" in notes[-1]) == ("--num-warmup-steps" not in flags)
+    assert not any("num_warmup_steps is" in note for note in notes) or "--num-warmup-steps" in flags
+
+
+def test_a_first_try_with_a_number_of_updates_alone_runs_and_says_what_follows(tiny_data, tmp_path, capsys):
+    flags = "--num-train-steps 3 --size tiny --batch-size 2 --eval-rows 2 --device cpu --precision fp32".split()
+    assert train_pretrain.main(["--data", str(tiny_data), "--run-dir", str(tmp_path), *flags]) == 0
+    out = capsys.readouterr().out
+    assert "--num-warmup-steps follows: 6 % of 3, 0; --eval-every follows: 3; --checkpoint-every follows: 3" in out
+    assert checkpoints(tmp_path)[0].name == "step-0000003"
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_16_bit_training_runs_and_keeps_float32_weights(tiny_data, tmp_path, precision):
     assert train(tiny_data, tmp_path, "--precision", precision) == 0
     state = torch.load(step_folder(tmp_path, 8) / "model.pt", weights_only=True)
     assert {tensor.dtype for tensor in state.values()} == {torch.float32}
-    losses = [r["loss"] for r in read_metrics(tmp_path / "metrics.jsonl") if "split" not in r]
-    assert all(np.isfinite(losses))
+    assert all(np.isfinite([record["loss"] for record in training_records(tmp_path)]))
 
 
-def test_scaled_gradients_are_unscaled_before_their_norm_is_clipped(tiny_data, tmp_path):
-    no_dropout = ("--hidden-dropout-prob", "0", "--attention-dropout-prob", "0", "--stop-after", "1")
+def test_fp16_starts_at_a_scale_of_2_to_the_11_and_its_gradients_are_unscaled_before_the_clip(tiny_data, tmp_path):
     norms = []
-    for precision in ("fp32", "fp16"):  # fp16 scales its losses by 65,536
-        train(tiny_data, tmp_path / precision, "--precision", precision, *no_dropout)
-        norms += [r["grad_norm"] for r in read_metrics(tmp_path / precision / "metrics.jsonl") if "grad_norm" in r]
+    for precision in ("fp32", "fp16"):
+        train(tiny_data, tmp_path / precision, "--precision", precision, "--stop-after", "1", *NO_DROPOUT)
+        norms += [record["grad_norm"] for record in training_records(tmp_path / precision)]
     assert norms[1] == pytest.approx(norms[0], rel=0.02)
-
-
-def test_micro_batches_give_the_same_first_losses(tiny_data, tmp_path):
-    losses = []
-    for size in ("0", "3"):
-        no_dropout = ("--hidden-dropout-prob", "0", "--attention-dropout-prob", "0")
-        train(tiny_data, tmp_path / size, "--micro-batch-size", size, "--stop-after", "3", *no_dropout)
-        losses.append([r["loss"] for r in read_metrics(tmp_path / size / "metrics.jsonl") if "split" not in r])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    saved = torch.load(step_folder(tmp_path / "fp16", 1) / "training_state.pt", weights_only=True)
+    assert saved["scaler"]["scale"] == 2_048  # grows after 2,000 updates without an overflow
 
 
 def test_training_learns_on_text_with_structure(tmp_path):
@@ -169,7 +166,7 @@ def test_training_learns_on_text_with_structure(tmp_path):
     argv = ["--num-train-steps", "150", "--stop-after", "150", "--checkpoint-every", "1000", "--eval-every", "150"]
     shape = ["--initializer-range", "0.2", "--generator-size", "1", "--hidden-dropout-prob", "0"]
     train(tmp_path / "data", tmp_path / "run", *argv, *shape, "--log-every", "50")
-    held_out = [r for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if "split" in r][-1]
+    (held_out,) = held_out_records(tmp_path / "run")
     assert held_out["masked_only_lm_loss"] < 0.5 * held_out["unigram_loss"]
 
 
@@ -189,17 +186,11 @@ def test_the_control_trains_resumes_and_fine_tunes_like_any_other(tiny_data, tmp
 
 
 def test_a_run_can_start_from_anothers_weights_with_a_fresh_schedule(tiny_data, tmp_path):
-    train(tiny_data, tmp_path / "source")
-    train(tiny_data, tmp_path / "next", "--init-from", str(tmp_path / "source"), "--seed", "5", "--stop-after", "1")
+    train(tiny_data, tmp_path / "source", "--stop-after", "4")
+    train(tiny_data, tmp_path / "next", "--init-from", str(tmp_path / "source"), "--seed", "5", "--stop-after", "2")
     # the first update of a warm-up has rate 0, so the weights are still the source's
-    assert weights(tmp_path / "next", 1) == weights(tmp_path / "source", 8)
-    train(tiny_data, tmp_path / "next", "--init-from", str(tmp_path / "source"), "--seed", "5")
-    assert weights(tmp_path / "next", 8) != weights(tmp_path / "source", 8)
-
-
-def test_examples_are_shown_at_each_evaluation_when_asked_for(tiny_data, tmp_path, capsys):
-    train(tiny_data, tmp_path, "--log-examples")
-    assert capsys.readouterr().out.count("replaced?") >= 2
+    assert weights(tmp_path / "next" / "milestones", 1) == weights(tmp_path / "source", 4)
+    assert weights(tmp_path / "next", 2) != weights(tmp_path / "source", 4)
 
 
 def loop_by_hand(data: Path, num_steps: int) -> list[torch.Tensor]:
@@ -254,41 +245,41 @@ def test_every_setting_reaches_the_loop(tiny_data, tmp_path):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
+def test_the_losses_of_micro_batches_add_up_to_those_of_the_batch(tiny_data, tmp_path):
+    whole, cut = (
+        next(train_pretrain.updates(opened(tiny_data, tmp_path, *NO_DROPOUT, "--micro-batch-size", size), ALONE))
+        for size in ("0", "3")
+    )
+    for ours, theirs in zip(cut.losses, whole.losses, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
+
+
+class Second(Ranks):
+    """The second of two ranks, alone."""
+
+    def sum_gradients(self, parameters):
+        pass
+
+
 def test_dropout_differs_between_updates_ranks_and_micro_batches(tiny_data, tmp_path, monkeypatch):
-    class Second(Ranks):
-        """The second of two ranks, alone."""
-
-        def sum_gradients(self, parameters):
-            pass
-
-    argv = ["--data", str(tiny_data), "--run-dir", str(tmp_path), *SHAPE, *SCHEDULE, *OFTEN, "--batch-size", "8"]
-    config, shape, _ = train_pretrain.parse([*argv, "--micro-batch-size", "2", "--seed", "7"])
-    run = train_pretrain.open_run(config, shape, Ranks(0, 1, torch.device("cpu")))
+    run = opened(tiny_data, tmp_path, "--micro-batch-size", "2", "--seed", "7")
     places = []
     monkeypatch.setattr(train_pretrain, "seed_dropout", lambda *place: places.append(place))
-    for ranks in (Ranks(0, 1, torch.device("cpu")), Second(1, 2, torch.device("cpu"))):
-        backward = train_pretrain.make_backward(config, run.state, ranks.device)
-        update = train_pretrain.make_update(config, run.state, backward, next(run.batches), ranks, Meter(0, 1))
-        run.state.count_update(update.skipped, 0.0)
+    for ranks in (ALONE, Second(1, 2, ALONE.device)):
+        next(train_pretrain.updates(run, ranks))
     assert places == [(7, 0, 0, index) for index in range(4)] + [(7, 1, 1, index) for index in range(2)]
 
 
 @pytest.mark.parametrize(("flag", "expected"), [("on", 1), ("off", 0), ("auto", 0)])
 def test_the_objective_is_compiled_on_a_cpu_only_when_asked(tiny_data, tmp_path, monkeypatch, flag, expected):
-    argv = ["--data", str(tiny_data), "--run-dir", str(tmp_path), *SHAPE, *SCHEDULE, *OFTEN, "--compile", flag]
-    config, shape, _ = train_pretrain.parse(argv)
-    run = train_pretrain.open_run(config, shape, Ranks(0, 1, torch.device("cpu")))
     compiled = []
-    monkeypatch.setattr(torch, "compile", lambda function, dynamic: compiled.append(function))
-    train_pretrain.make_backward(config, run.state, torch.device("cpu"))
-    assert len(compiled) == expected
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: compiled.append(function) or function)
+    next(train_pretrain.updates(opened(tiny_data, tmp_path, "--compile", flag), ALONE))
+    assert compiled == [replaced_token_detection] * expected
 
 
-def test_evaluation_reads_held_out_documents_and_fp16_starts_at_its_scale(tiny_data, tmp_path):
-    argv = ["--data", str(tiny_data), "--run-dir", str(tmp_path), *SHAPE, *SCHEDULE, *OFTEN, "--precision", "fp16"]
-    config, shape, _ = train_pretrain.parse(argv)
-    run = train_pretrain.open_run(config, shape, Ranks(0, 1, torch.device("cpu")))
-    assert run.state.scaler.get_scale() == 2.0**11
+def test_evaluation_reads_held_out_documents(tiny_data, tmp_path):
+    run = opened(tiny_data, tmp_path)
     documents = [" ".join(map(str, tokens)) + " " for tokens in open_shards(tiny_data, "held-out").documents()]
     for row in run.held_out.batch.input_ids.tolist():
         text = " ".join(str(token) for token in row if token > 3) + " "
@@ -298,28 +289,24 @@ def test_evaluation_reads_held_out_documents_and_fp16_starts_at_its_scale(tiny_d
 # --- what is refused ---------------------------------------------------------------------------------------
 
 
-def test_a_missing_data_folder_is_one_line(tmp_path, capsys):
-    err = failure(capsys, "--data", str(tmp_path / "nowhere"), "--run-dir", str(tmp_path / "run"))
-    assert "nowhere" in err
-    assert "expected" in err
-    assert "python -m electra prepare" in err
-
-
 def test_other_settings_in_a_run_folder_are_refused_naming_each(tiny_data, tmp_path, capsys):
     train(tiny_data, tmp_path, "--stop-after", "2")
-    argv = ["--data", str(tiny_data), "--run-dir", str(tmp_path), *SHAPE, *SCHEDULE, *OFTEN]
-    err = failure(capsys, *argv, "--seed", "3", "--batch-size", "4", "--num-layers", "1")
+    err = failure(capsys, *arguments(tiny_data, tmp_path), "--seed", "3", "--batch-size", "4", "--num-layers", "1")
     for part in ("num_layers is 2, asked for 1", "seed is 0, asked for 3", "batch_size is 8, asked for 4"):
         assert part in err
 
 
-def test_shards_of_another_tokenizer_than_the_checkpoint_are_refused(tiny_data, tmp_path, capsys):
+def test_data_of_another_tokenizer_than_the_models_are_refused_when_a_run_goes_on_and_when_it_starts(
+    tiny_data, tmp_path, capsys
+):
     train(tiny_data, tmp_path / "run", "--stop-after", "2")
     prepare_documents(word_salad(120, 40, seed=1), tmp_path / "other", vocab_size=331)
-    argv = ["--run-dir", str(tmp_path / "run"), *SHAPE, *SCHEDULE, *OFTEN]
-    err = failure(capsys, "--data", str(tmp_path / "other"), *argv)
+    err = failure(capsys, *arguments(tmp_path / "other", tmp_path / "run"))
     ours, theirs = Tokenizer.load(tiny_data).fingerprint[:12], Tokenizer.load(tmp_path / "other").fingerprint[:12]
     assert f"tokenizer fingerprint is {ours}, asked for {theirs}" in err
+    err = failure(capsys, *arguments(tmp_path / "other", tmp_path / "new", "--init-from", str(tmp_path / "run")))
+    assert f"{tmp_path}/other: expected the tokenizer of {tmp_path}/run/step-0000002 (331 words" in err
+    assert "prepare the data with --tokenizer" in err
 
 
 def test_shards_beside_a_tokenizer_they_were_not_made_with_are_refused(tiny_data, tmp_path, capsys):
@@ -340,22 +327,20 @@ def test_a_first_mistake_does_not_bind_the_run_folder(tiny_data, tmp_path, capsy
     assert weights(tmp_path / "milestones", 0) == weights(tmp_path / "straight" / "milestones", 0)
 
 
-def test_a_truncated_shard_is_refused(tiny_data, tmp_path, capsys):
+@pytest.mark.parametrize("damage", ["no folder", "no shard", "a shard cut short"])
+def test_missing_or_damaged_data_are_one_line_that_names_them(tiny_data, tmp_path, capsys, damage):
     shutil.copytree(tiny_data, tmp_path / "data")
-    shard = next((tmp_path / "data").glob("train-*.tokens.npy"))
-    shard.write_bytes(shard.read_bytes()[:-10])
-    err = failure(capsys, "--data", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run"))
-    assert shard.name in err
-    assert "expected" in err or "manifest says" in err
-
-
-def test_a_model_of_another_tokenizer_is_refused_by_name(tiny_data, tmp_path, capsys):
-    train(tiny_data, tmp_path / "source", "--stop-after", "2")
-    prepare_documents(word_salad(120, 40, seed=1), tmp_path / "other", vocab_size=331)
-    argv = ["--data", str(tmp_path / "other"), "--run-dir", str(tmp_path / "run"), *SHAPE, *SCHEDULE, *OFTEN]
-    err = failure(capsys, *argv, "--init-from", str(tmp_path / "source"))
-    assert f"{tmp_path}/other: expected the tokenizer of {tmp_path}/source/step-0000002 (331 words" in err
-    assert "prepare the data with --tokenizer" in err
+    named = shard = next((tmp_path / "data").glob("train-*.tokens.npy"))
+    if damage == "no folder":
+        named = tmp_path / "data"
+        shutil.rmtree(named)
+    elif damage == "no shard":
+        shard.unlink()
+    else:
+        shard.write_bytes(shard.read_bytes()[:-10])
+    err = failure(capsys, *arguments(tmp_path / "data", tmp_path / "run"))
+    assert named.name in err
+    assert "python -m electra prepare" in err
 
 
 @pytest.mark.parametrize(
@@ -364,7 +349,7 @@ def test_a_model_of_another_tokenizer_is_refused_by_name(tiny_data, tmp_path, ca
         ("--learning-rate", "7", "--learning-rate: expected float >= 0 and <= 1, found 7.0"),
         ("--size", "huge", "--size: expected one of demo, tiny, mini, small, found 'huge'"),
         ("--num-heads", "3", "--num-heads: expected a divisor of --hidden-size 256, found 3"),
-        ("--num-warmup-steps", "2000000", "--num-warmup-steps: expected fewer than --num-train-steps 1000000"),
+        ("--num-warmup-steps", "1000000", "--num-warmup-steps: expected fewer than --num-train-steps 1000000"),
         ("--batch-sise", "3", "did you mean --batch-size?"),
     ],
 )
@@ -374,8 +359,6 @@ def test_an_impossible_setting_is_one_line(tiny_data, tmp_path, capsys, flag, va
 
 
 def test_a_second_process_on_a_run_folder_is_refused(tiny_data, tmp_path, capsys):
-    from electra.files import lock_folder
-
     with lock_folder(tmp_path):
         err = failure(capsys, "--data", str(tiny_data), "--run-dir", str(tmp_path))
     assert "found it in use by another process" in err

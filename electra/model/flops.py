@@ -16,12 +16,12 @@ PFS_DAY_FLOPS = 1e15 * 86_400
 """Operations in one petaflop/s-day."""
 
 UTILIZATION = 0.33
-"""Share of a device's nominal speed that the hardware rule assumes. Source: the report, table 3."""
+"""Share of a device's nominal speed that the hardware rule assumes. Source: Mercier, table 3."""
 
 DEVICE_TFLOPS: Mapping[str, float] = {
-    "GTX 1080": 8.9, "P600": 12, "V100": 16, "TPU": 45, "RTX 3090": 35,  # source: the report, table 3
-    "A100": 19.5, "H100": 67, "H200": 67,  # source: the makers' data sheets, float32 outside tensor cores
-}  # fmt: skip
+    **{"GTX 1080": 8.9, "P600": 12, "V100": 16, "TPU": 45, "RTX 3090": 35},  # source: Mercier, table 3
+    **{"A100": 19.5, "H100": 67, "H200": 67},  # source: the makers' data sheets, float32 outside tensor cores
+}
 """Nominal 10^12 FLOP/s of one device, by a part of its name; the hardware rule's input."""
 
 
@@ -115,12 +115,12 @@ def pfs_days(flops: float) -> float:
 
 
 def hardware_pfs_days(days: float, num_devices: float, tflops: float) -> float:
-    """Petaflop/s-days by the report's rule: time, times devices, times their nominal speed, times a third.
+    """Petaflop/s-days by Mercier's rule: time, times devices, times their nominal speed, times a third.
 
     Args:
         tflops: nominal 10^12 FLOP/s of one device.
 
-    Source: the report, table 3, after OpenAI's "AI and Compute".
+    Source: Mercier, table 3, after OpenAI's "AI and Compute".
     """
     return days * num_devices * tflops / 1000 * UTILIZATION
 

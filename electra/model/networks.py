@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electra.config import EncoderConfig
-from electra.model.dropout import Dropout
-from electra.model.transformer import LAYER_NORM_EPS, Embeddings, Encoder, gather_positions
+from electra.model.transformer import LAYER_NORM_EPS, Dropout, Embeddings, Encoder, gather_positions
 
 GLOROT = ("projection", "output")
 """Last names of the dense layers that start Glorot-uniform; all others start truncated-normal.
@@ -75,7 +74,7 @@ class MaskedLM(nn.Module):
 class SequenceClassifier(nn.Module):
     """Encoder, pooling and a task head; one output for regression.
 
-    `pooling="mean", head="mlp"` is the report's (section 3.1): mean over real tokens, then dropout, dense, GELU,
+    `pooling="mean", head="mlp"` is Mercier's (section 3.1): mean over real tokens, then dropout, dense, GELU,
     dropout, dense. `pooling="first", head="linear"` is the release's (classification_tasks.py:218-290).
     `pooling="first", head="mlp"` is what `transformers` calls ElectraForSequenceClassification.
     """
@@ -104,13 +103,8 @@ class SequenceClassifier(nn.Module):
 
 def make_embeddings(config: EncoderConfig) -> Embeddings:
     """The embedding stack of a config, before initialisation."""
-    return Embeddings(
-        config.vocab_size,
-        config.max_position_embeddings,
-        config.type_vocab_size,
-        config.embedding_size,
-        config.hidden_dropout_prob,
-    )
+    rows = config.vocab_size, config.max_position_embeddings, config.type_vocab_size
+    return Embeddings(*rows, config.embedding_size, config.hidden_dropout_prob)
 
 
 def _truncated_normal(rng: np.random.Generator, shape: torch.Size, std: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Section 2 of the paper: what is predicted and what is lost, in one function an update calls."""
+"""The objective of section 2 of the paper, and its control: networks and masked rows -> losses."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class Counts(NamedTuple):
     num_targets: Tensor  # scalar int64
     num_tokens: Tensor  # scalar int64: real tokens, [CLS] and [SEP] included
 
+    def to(self, device: torch.device) -> Counts:
+        """The same on a device."""
+        return Counts(*(number.to(device, non_blocking=True) for number in self))
+
 
 class Detection(NamedTuple):
     """What the discriminator saw and said."""
@@ -32,11 +36,15 @@ class Detection(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What an update logs: scalars without a graph; of a recorded update they are overwritten by the next one."""
+    """The losses of some rows, as scalars without a graph: what an update logs."""
 
     loss: Tensor
     masked_lm_loss: Tensor
     disc_loss: Tensor
+
+    def plus(self, other: Losses) -> Losses:
+        """The losses of both sets of rows, in new tensors."""
+        return Losses(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 class PretrainLosses(NamedTuple):

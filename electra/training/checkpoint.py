@@ -29,6 +29,7 @@ from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer
 
 CONFIG_FILE, MODEL_FILE, STATE_FILE, MANIFEST_FILE = "config.json", "model.pt", "training_state.pt", "manifest.json"
 FORMAT_VERSION = 1
+MODEL_FILE = "model.pt"
 
 
 def step_folder(run_dir: Path, step: int) -> Path:

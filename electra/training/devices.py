@@ -1,5 +1,4 @@
-"""Where and how a script runs: ranks, device, precision, stop signals, work done ahead. Only this module
-reads torchrun's environment variables."""
+"""How a script runs: precision, seeds of dropout, work done ahead, micro-batches, memory, stop requests."""
 
 from __future__ import annotations
 
@@ -66,7 +65,7 @@ def set_deterministic(deterministic: bool) -> None:
 
 
 def ahead(make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map(make, items)`, with the next result being made in a thread while the caller uses this one."""
+    """`map(make, items)`; a thread makes the next result while the caller uses this one."""
     with ThreadPoolExecutor(1) as pool:
         pending = None
         for item in items:
@@ -87,7 +86,7 @@ def micro_batches(first: int, last: int, size: int) -> Iterator[tuple[int, int]]
 def peak_memory_bytes(device: torch.device) -> int:
     """The most memory held so far: by torch's allocator on CUDA, resident in all of the process on a CPU.
 
-    Linux hands the peak of `getrusage` on through fork and exec, so that a process would report what its parent held.
+    On Linux the peak of `getrusage` passes through fork and exec: a process would report what its parent held.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)

@@ -27,6 +27,11 @@ class Ranks(NamedTuple):
         """Whether this is the rank that writes files and speaks."""
         return self.rank == 0
 
+    def say(self, text: str) -> None:
+        """Print on the first rank."""
+        if self.is_first:
+            print(text)
+
     def share(self, num_rows: int) -> tuple[int, int]:
         """First and last + 1 of this rank's rows of a global batch."""
         return num_rows * self.rank // self.world_size, num_rows * (self.rank + 1) // self.world_size

@@ -1,4 +1,4 @@
-"""What training changes: the state that a checkpoint carries on, and whether a run folder is of the same run."""
+"""What training changes: the state that a checkpoint restores; and whether a checkpoint is of the same run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from electra.cli import differences, from_dict
 from electra.config import EncoderConfig, PretrainConfig
 from electra.files import FormatError, read_json
 from electra.training.checkpoint import (
+    MODEL_FILE,
     checkpoints,
     json_bytes,
     load_weights,
@@ -25,6 +26,7 @@ from electra.training.checkpoint import (
 )
 
 MILESTONES = "milestones"
+STATE_FILE = "training_state.pt"
 
 
 @dataclasses.dataclass
@@ -36,22 +38,22 @@ class TrainingState:
     model: nn.Module
     optimizer: torch.optim.AdamW
     scaler: torch.amp.GradScaler
-    num_skipped: Tensor  # scalar on the model's device: updates skipped because a gradient was not finite
-    num_skipped_in_a_row: Tensor  # scalar on the model's device
+    num_skipped: Tensor | float = 0.0  # updates whose gradient was not finite; a scalar on the device once counted
+    num_skipped_in_a_row: Tensor | float = 0.0
     step: int = 0  # updates attempted
     elapsed_seconds: float = 0.0  # training time up to `step`, over all starts
 
-    def count_update(self, skipped: Tensor, elapsed_seconds: float) -> None:
+    def count_update(self, skipped: Tensor) -> None:
         """Count one attempted update; `skipped` is 1.0 or 0.0 on the model's device and is not waited for."""
-        self.num_skipped += skipped
+        self.step += 1
+        self.num_skipped = self.num_skipped + skipped
         self.num_skipped_in_a_row = (self.num_skipped_in_a_row + 1) * skipped
-        self.step, self.elapsed_seconds = self.step + 1, elapsed_seconds
 
     def _weights(self) -> dict[str, bytes]:
         return {
             "config.json": json_bytes(self.settings),
             self.tokenizer_file.name: self.tokenizer_file.read_bytes(),
-            "model.pt": torch_bytes(self.model.state_dict()),
+            MODEL_FILE: torch_bytes(self.model.state_dict()),
         }
 
     def save(self, run_dir: Path, keep: int) -> Path:
@@ -59,13 +61,13 @@ class TrainingState:
         loop_state = {
             "step": self.step,
             "elapsed_seconds": self.elapsed_seconds,
-            "num_skipped": self.num_skipped.item(),
-            "num_skipped_in_a_row": self.num_skipped_in_a_row.item(),
+            "num_skipped": float(self.num_skipped),
+            "num_skipped_in_a_row": float(self.num_skipped_in_a_row),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
         folder = step_folder(run_dir, self.step)
-        contents = {**self._weights(), "training_state.pt": torch_bytes(loop_state)}
+        contents = {**self._weights(), STATE_FILE: torch_bytes(loop_state)}
         save_checkpoint(folder, contents, {"step": self.step})
         for old in checkpoints(run_dir)[keep:]:
             shutil.rmtree(old)
@@ -75,22 +77,21 @@ class TrainingState:
         """Write this step's weights to be kept for good, under `milestones/`, unless this run did before."""
         folder = step_folder(run_dir / MILESTONES, self.step)
         contents = self._weights()
-        if folder.exists() and (folder / "model.pt").read_bytes() != contents["model.pt"]:
+        if folder.exists() and (folder / MODEL_FILE).read_bytes() != contents[MODEL_FILE]:
             shutil.rmtree(folder)  # of a run that began here under other settings and left no checkpoint
         if not folder.exists():
             save_checkpoint(folder, contents, {"step": self.step})
 
     def restore(self, folder: Path) -> None:
-        """Take over a checkpoint's weights, optimizer and loop state, strictly."""
-        if not (folder / "training_state.pt").is_file():
-            raise FormatError(f"{folder}: expected training_state.pt, found weights only; resume from another one")
+        """Load a checkpoint's weights, optimizer and loop state, strictly."""
+        if not (folder / STATE_FILE).is_file():
+            raise FormatError(f"{folder}: expected {STATE_FILE}, found weights only; resume from another one")
         load_weights(folder, self.model)
-        saved = read_tensors(folder / "training_state.pt")
+        saved = read_tensors(folder / STATE_FILE)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
-        self.num_skipped.fill_(saved["num_skipped"])
-        self.num_skipped_in_a_row.fill_(saved["num_skipped_in_a_row"])
-        self.step, self.elapsed_seconds = saved["step"], saved["elapsed_seconds"]
+        for name in ("step", "elapsed_seconds", "num_skipped", "num_skipped_in_a_row"):
+            setattr(self, name, saved[name])
 
 
 def check_same_run(checkpoint: Path, settings: Mapping[str, Any]) -> None:
@@ -111,5 +112,7 @@ def check_same_run(checkpoint: Path, settings: Mapping[str, Any]) -> None:
         if saved[key] != settings[key]:
             found.append(f"{key} fingerprint is {saved[key][:12]}, asked for {settings[key][:12]}")
     if found:
-        raise FormatError(f"{checkpoint.parent}: expected the settings this run began with, found {'; '.join(found)}; "
-                          "repeat its command, or choose another --run-dir")  # fmt: skip
+        raise FormatError(
+            f"{checkpoint.parent}: expected the settings this run began with, found {'; '.join(found)}; "
+            "repeat its command, or choose another --run-dir"
+        )

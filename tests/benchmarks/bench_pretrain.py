@@ -47,8 +47,9 @@ from electra.hub.names import CONFIG_NAMES, to_theirs
 from electra.model.flops import update_flops
 from electra.model.transformer import gather_positions
 from electra.pretrain.masking import Batch, count_targets
+from electra.pretrain.run import open_run
 from electra.training.devices import autocast, keep_freed_memory, peak_memory_bytes, resolve_precision
-from electra.training.log import Meter, provenance
+from electra.training.log import provenance
 from electra.training.ranks import Ranks
 
 PARTS = ("peer", "losses", "ideas", "profile", "memory", "growth", "startup", "flat")
@@ -71,18 +72,14 @@ class Ours:
         self.ranks = Ranks(0, 1, device)
         with tempfile.TemporaryDirectory() as folder:
             self.config = dataclasses.replace(self.config, run_dir=folder)
-            self.run = train_pretrain.open_run(self.config, shape, self.ranks)
+            self.run = open_run(self.config, shape, self.ranks)
         self.shape = dataclasses.replace(shape, vocab_size=self.run.tokenizer.vocab_size)
-        self.backward = train_pretrain.make_backward(self.config, self.run.state, device)
-        self.meter = Meter(0, 1)
+        self.updates = train_pretrain.updates(self.run, self.ranks)
         self.losses: list[tuple[Tensor, Tensor]] = []
 
     def update(self) -> None:
-        state = self.run.state
-        batch = next(self.run.batches)
-        done = train_pretrain.make_update(self.config, state, self.backward, batch, self.ranks, self.meter)
-        state.count_update(done.skipped, 0.0)
-        self.losses.append((done.losses.masked_lm_loss.clone(), done.losses.disc_loss.clone()))
+        losses = next(self.updates).losses
+        self.losses.append((losses.masked_lm_loss, losses.disc_loss))
 
     def flops(self) -> int:
         num_targets = count_targets(self.config.seq_length, self.config.mask_prob)
@@ -150,7 +147,7 @@ class Peer:
 def ours_again(ours: Ours) -> Iterator[Batch]:
     """The batches of the run from its start, on their own."""
     with tempfile.TemporaryDirectory() as folder:
-        run = train_pretrain.open_run(dataclasses.replace(ours.config, run_dir=folder), ours.shape, ours.ranks)
+        run = open_run(dataclasses.replace(ours.config, run_dir=folder), ours.shape, ours.ranks)
         yield from run.batches
 
 
@@ -440,9 +437,10 @@ def part_growth(asked: argparse.Namespace, device: torch.device) -> dict[str, An
 
 
 STARTUP = """import sys, torch, train_pretrain
+from electra.pretrain.run import open_run
 from electra.training.ranks import Ranks
 config, shape, _ = train_pretrain.parse(sys.argv[1:])
-next(train_pretrain.open_run(config, shape, Ranks(0, 1, torch.device("cpu"))).batches)"""
+next(open_run(config, shape, Ranks(0, 1, torch.device("cpu"))).batches)"""
 
 
 def part_startup(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:

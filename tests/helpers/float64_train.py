@@ -17,8 +17,8 @@ def main() -> int:
     torch.set_default_dtype(torch.float64)
     count_update = TrainingState.count_update
 
-    def dying(self: TrainingState, skipped: torch.Tensor, elapsed_seconds: float) -> None:
-        count_update(self, skipped, elapsed_seconds)
+    def dying(self: TrainingState, skipped: torch.Tensor) -> None:
+        count_update(self, skipped)
         if os.environ.get("RANK") == "1" and self.step == int(os.environ.get("DIE_AT_STEP", "-1")):
             raise RuntimeError("rank 1 was told to die")
 

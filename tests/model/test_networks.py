@@ -46,13 +46,6 @@ def test_the_generator_scales_in_width_and_not_in_depth(size, hidden, heads, inn
     assert (scaled.num_layers, scaled.embedding_size) == (12, 128)
 
 
-def test_the_half_size_generator_has_no_projection():
-    with torch.device("meta"):
-        model = Electra(EncoderConfig(), 0.5)
-    assert not list(model.generator.encoder.projection.parameters())
-    assert list(model.discriminator.encoder.projection.parameters())
-
-
 def storages(model: Electra) -> set[tuple[int, ...]]:
     """Data pointers of both networks' four shared tensors: one set of four if tied."""
     stacks = (model.generator.encoder.embeddings, model.discriminator.encoder.embeddings)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from electra.model.dropout import Dropout
 from electra.model.networks import make_embeddings
-from electra.model.transformer import LAYER_NORM_EPS, Encoder, TransformerLayer, attend, gather_positions
+from electra.model.transformer import LAYER_NORM_EPS, Dropout, Encoder, TransformerLayer, attend, drop, gather_positions
+from electra.training.devices import seed_dropout
 from tests.conftest import tiny_electra, tiny_shape
 from tests.helpers.oracles import transformer_layer_by_hand
 
@@ -88,10 +88,6 @@ def test_rows_longer_than_the_position_table_are_refused():
     encoder = Encoder(tiny_shape(), make_embeddings(tiny_shape()))
     with pytest.raises(ValueError, match=r"expected rows of at most 31 tokens, found 32; shorten"):
         encoder(torch.ones(1, 32, dtype=torch.int64))
-
-
-def test_a_row_as_long_as_the_position_table_is_taken():
-    encoder = Encoder(tiny_shape(), make_embeddings(tiny_shape()))
     assert encoder(torch.ones(1, 31, dtype=torch.int64)).shape == (1, 31, 26)
 
 
@@ -107,19 +103,14 @@ def is_random(function) -> bool:
     return not torch.equal(function(), function())
 
 
-@pytest.mark.parametrize("silenced", ["attention.out", "feed_forward.outer"])
-def test_dropout_acts_on_both_parts_of_a_layer_in_training_only(silenced):
-    layer = randomised(TransformerLayer(26, num_heads=2, inner_width=37, dropout=0.5, attention_dropout=0.0))
+@pytest.mark.parametrize(
+    ("silenced", "dropout", "attention_dropout"),
+    [("attention.out", 0.5, 0.0), ("feed_forward.outer", 0.5, 0.0), ("feed_forward.outer", 0.0, 0.5)],
+)
+def test_dropout_acts_on_both_parts_of_a_layer_and_on_attention_in_training_only(silenced, dropout, attention_dropout):
+    layer = randomised(TransformerLayer(26, 2, inner_width=37, dropout=dropout, attention_dropout=attention_dropout))
     for parameter in layer.get_submodule(silenced).parameters():
         torch.nn.init.zeros_(parameter)  # this part adds nothing, so only the other one can drop out
-    hidden = torch.randn(1, 7, 26, dtype=torch.float64)
-    assert is_random(lambda: layer(hidden, None))
-    layer.eval()
-    assert not is_random(lambda: layer(hidden, None))
-
-
-def test_dropout_acts_on_attention_in_training_only():
-    layer = randomised(TransformerLayer(26, num_heads=2, inner_width=37, dropout=0.0, attention_dropout=0.5))
     hidden = torch.randn(1, 7, 26, dtype=torch.float64)
     assert is_random(lambda: layer(hidden, None))
     layer.eval()
@@ -143,3 +134,59 @@ def test_attention_written_out_equals_torchs_fused_kernel(mask):
     query, key, value = torch.randn(3, 2, 5, 7, 3, dtype=torch.float64)
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     torch.testing.assert_close(attend(query, key, value, mask, 0.0), expected)
+
+
+# --- dropout of 16 bits a decision -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("prob", "num_dropped"), [(0.1, 6554), (0.37, 24248), (0.5, 32768)])
+def test_a_value_is_dropped_with_the_nearest_chance_in_65_536ths(prob, num_dropped):
+    torch.manual_seed(0)
+    kept = drop(torch.ones(4_000_003), prob) != 0
+    chance = num_dropped / 65_536
+    standard_error = (chance * (1 - chance) / 4_000_003) ** 0.5
+    assert abs((~kept).double().mean().item() - chance) < 5 * standard_error  # false alarm: 6e-7
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_what_is_kept_is_scaled_so_that_the_expectation_stays(dtype):
+    torch.manual_seed(0)
+    dropped = drop(torch.full((31, 37), 3.0, dtype=dtype), 0.1)
+    kept = dropped[dropped != 0]
+    assert dropped.dtype == dtype
+    torch.testing.assert_close(
+        kept, torch.full_like(kept, 3 / (1 - 6554 / 65_536)), rtol=torch.finfo(dtype).eps * 2, atol=0
+    )
+
+
+def test_each_value_has_its_own_16_bits():
+    torch.manual_seed(0)
+    kept = (drop(torch.ones(65_537, 4), 0.5) != 0).double()
+    correlation = torch.corrcoef(kept.T) - torch.eye(4)  # the four decisions that share one 64-bit draw
+    assert correlation.abs().max() < 5 / 65_537**0.5  # false alarm: below 4e-6 over six pairs
+    assert (kept.mean(dim=0) - 0.5).abs().max() < 5 * 0.5 / 65_537**0.5
+
+
+def test_the_gradient_passes_where_the_value_did():
+    torch.manual_seed(0)
+    values = torch.randn(13, 17, dtype=torch.float64, requires_grad=True)  # 221 values, not a multiple of 4
+    dropped = drop(values, 0.3)
+    dropped.sum().backward()
+    torch.testing.assert_close(values.grad, (dropped / values).detach())
+    assert 0 < (values.grad == 0).sum() < values.numel()
+
+
+def test_the_bits_are_those_of_torchs_seeded_generator():
+    draws = []
+    for place in ((0, 1), (0, 1), (0, 2)):
+        seed_dropout(0, *place)
+        draws.append(drop(torch.ones(31), 0.5))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_nothing_is_dropped_or_drawn_at_chance_0_or_in_evaluation():
+    values, before = torch.randn(5, 7), torch.get_rng_state()
+    assert torch.equal(drop(values, 0.0), values)
+    assert torch.equal(Dropout(0.5).eval()(values), values)
+    assert torch.equal(torch.get_rng_state(), before)

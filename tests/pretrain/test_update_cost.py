@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from typing import Any
 
@@ -11,13 +10,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import train_pretrain
-from electra import cli
 from electra.config import EncoderConfig
 from electra.pretrain.masking import count_targets
-from electra.training.log import Meter
-from electra.training.ranks import Ranks
+from tests.helpers.pretraining import ALONE, opened
 
-CPU = torch.device("cpu")
 ROWS, LENGTH, MICRO_BATCHES = 6, 23, 2
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}
 
@@ -46,20 +42,14 @@ def counted(tiny_data, tmp_path_factory) -> tuple[Counting, EncoderConfig, Encod
     """The second update of two micro-batches, counted; and the shapes of discriminator and generator."""
     flags = (
         "--num-layers 3 --hidden-size 26 --num-heads 2 --intermediate-size 37 --embedding-size 11 --generator-size 0.5 "
-        f"--batch-size {ROWS} --seq-length {LENGTH} --micro-batch-size {ROWS // MICRO_BATCHES} --precision fp32 "
-        f"--num-train-steps 8 --num-warmup-steps 2 --data {tiny_data} --run-dir {tmp_path_factory.mktemp('counted')}"
+        f"--batch-size {ROWS} --seq-length {LENGTH} --micro-batch-size {ROWS // MICRO_BATCHES} --eval-every 9"
     )
-    config, shape, _ = train_pretrain.parse(flags.split())
-    run = train_pretrain.open_run(config, shape, Ranks(0, 1, CPU))
-    backward = train_pretrain.make_backward(config, run.state, CPU)
-    counting = Counting()
-    for context in (contextlib.nullcontext(), counting):
-        batch = next(run.batches)
-        with context:
-            update = train_pretrain.make_update(config, run.state, backward, batch, Ranks(0, 1, CPU), Meter(0, 1))
-        run.state.count_update(update.skipped, 0.0)
-    shape = cli.build(EncoderConfig, run.state.settings["encoder"])
-    return counting, shape, shape.generator(config.generator_size)
+    run = opened(tiny_data, tmp_path_factory.mktemp("counted"), *flags.split())
+    updates, counting = train_pretrain.updates(run, ALONE), Counting()
+    next(updates)
+    with counting:
+        next(updates)
+    return counting, run.shape, run.shape.generator(run.config.generator_size)
 
 
 def test_an_update_makes_the_matrix_products_of_its_layers_and_no_other(counted):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from electra.config import EncoderConfig, PretrainConfig
+from electra.config import EncoderConfig
 from electra.files import FormatError
 from electra.model.networks import make_embeddings
 from electra.model.transformer import Encoder
@@ -26,29 +25,8 @@ from electra.training.checkpoint import (
     step_folder,
     verify,
 )
-from electra.training.optimizer import make_optimizer, parameter_groups, set_update
-from electra.training.state import TrainingState, check_same_run
 from tests.conftest import tiny_electra, tiny_shape
-
-SETTINGS = {
-    "encoder": vars(tiny_shape()),
-    "pretrain": vars(PretrainConfig()),
-    "tokenizer": "a" * 64,
-    "shards": "b" * 64,
-}
-
-
-def new_state(seed: int = 0, step: int = 0) -> TrainingState:
-    model = tiny_electra(seed=seed)
-    optimizer = make_optimizer(parameter_groups(model.named_parameters(), 0.01), 0.9, 0.999, 1e-6)
-    set_update(optimizer, 1e-3, True)
-    for parameter in model.parameters():
-        parameter.grad = torch.full_like(parameter, 0.01 * (seed + 1))
-    optimizer.step()
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return TrainingState(
-        SETTINGS, Path(__file__), model, optimizer, scaler, torch.zeros(()), torch.zeros(()), step, float(step)
-    )
+from tests.helpers.states import SETTINGS, new_state
 
 
 def save(run_dir: Path, step: int, seed: int = 0, keep: int = 9) -> Path:
@@ -61,35 +39,17 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_a_checkpoint_restores_weights_optimizer_and_loop_state(tmp_path):
-    saved, other = new_state(seed=1, step=7), new_state(seed=2)
-    saved.num_skipped += 3
-    other.restore(saved.save(tmp_path, 9))
-    assert (other.step, other.elapsed_seconds, other.num_skipped.item()) == (7, 7.0, 3.0)
-    for a, b in zip(saved.model.parameters(), other.model.parameters(), strict=True):
-        assert torch.equal(a, b)
-        for name in ("exp_avg", "exp_avg_sq", "step"):
-            assert torch.equal(saved.optimizer.state[a][name], other.optimizer.state[b][name])
-
-
-def test_ties_survive_a_restore(tmp_path):
-    state = new_state()
-    state.restore(save(tmp_path, 3, seed=1))
-    model = state.model
-    assert model.generator.encoder.embeddings.word.weight is model.discriminator.encoder.embeddings.word.weight
-
-
 def test_a_checkpoint_holds_five_files_with_their_digests(tmp_path):
     folder = save(tmp_path, 62_500)
     assert folder.name == "step-0062500"
-    names = {"config.json", "test_checkpoint.py", "model.pt", "training_state.pt"}
+    names = {"config.json", "states.py", "model.pt", "training_state.pt"}
     assert {path.name for path in folder.iterdir()} == names | {"manifest.json"}
     manifest = verify(folder)
     assert set(manifest["sha256"]) == names
     assert manifest["step"] == 62_500
 
 
-@pytest.mark.parametrize("name", ["model.pt", "training_state.pt", "config.json", "test_checkpoint.py"])
+@pytest.mark.parametrize("name", ["model.pt", "training_state.pt", "config.json", "states.py"])
 def test_a_flipped_byte_in_any_file_is_found(tmp_path, name):
     save(tmp_path, 1)
     flip_a_byte(step_folder(tmp_path, 1) / name)
@@ -183,44 +143,6 @@ def test_a_save_that_fails_leaves_the_one_before_and_no_partial_folder(tmp_path,
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000001"]
     verify(good)
-
-
-def test_pruning_keeps_the_newest(tmp_path):
-    for step in (3, 7, 20, 1_000):
-        save(tmp_path, step, keep=2)
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-0001000", "step-0000020"]
-
-
-def test_a_milestone_holds_weights_only_and_is_written_once(tmp_path):
-    state = new_state(step=5)
-    state.save_milestone(tmp_path)
-    folder = step_folder(tmp_path / "milestones", 5)
-    verify(folder)
-    assert not (folder / "training_state.pt").exists()
-    written = (folder / "manifest.json").stat().st_mtime_ns
-    state.save_milestone(tmp_path)  # a resumed run comes by again
-    assert (folder / "manifest.json").stat().st_mtime_ns == written
-    new_state(seed=1, step=5).save_milestone(tmp_path)  # another run begins in a folder without a checkpoint
-    other = tiny_electra(seed=3)
-    load_weights(folder, other)
-    assert torch.equal(other.generator.dense.weight, new_state(seed=1).model.get_parameter("generator.dense.weight"))
-    with pytest.raises(FormatError, match=r"expected training_state.pt, found weights only; resume from another one"):
-        new_state().restore(folder)
-
-
-def test_pruning_spares_milestones(tmp_path):
-    new_state(step=1).save_milestone(tmp_path)
-    for step in (1, 2, 3):
-        save(tmp_path, step, keep=1)
-    assert step_folder(tmp_path / "milestones", 1).is_dir()
-
-
-def test_skipped_updates_are_counted_in_all_and_in_a_row():
-    state = new_state()
-    for skipped in (0.0, 1.0, 1.0, 0.0, 1.0):
-        state.count_update(torch.tensor(skipped), elapsed_seconds=2.5)
-    assert (state.step, state.num_skipped.item(), state.num_skipped_in_a_row.item()) == (5, 3.0, 1.0)
-    assert state.elapsed_seconds == 2.5
 
 
 def test_starting_from_a_pair_takes_both_networks(tmp_path):
@@ -339,36 +261,6 @@ def test_loading_never_runs_pickled_code(tmp_path):
     with pytest.raises(FormatError, match=r"model.pt: expected tensors"):
         load_weights(folder, tiny_electra())
     assert not (tmp_path / "ran").exists()
-
-
-def write_settings(checkpoint: Path, **changes: object) -> None:
-    (checkpoint / "config.json").write_text(json.dumps({**SETTINGS, **changes}))
-
-
-def test_a_run_goes_on_under_its_own_settings_and_other_free_ones(tmp_path):
-    write_settings(tmp_path)
-    check_same_run(tmp_path, {**SETTINGS, "pretrain": {**SETTINGS["pretrain"], "micro_batch_size": 4, "device": "cpu"}})
-
-
-def test_other_settings_are_refused_naming_each_difference(tmp_path):
-    write_settings(tmp_path)
-    asked = {
-        "encoder": {**SETTINGS["encoder"], "num_layers": 3},
-        "pretrain": {**SETTINGS["pretrain"], "learning_rate": 1e-3, "seed": 5},
-        "tokenizer": "c" * 64,
-        "shards": "d" * 64,
-    }
-    with pytest.raises(FormatError) as error:
-        check_same_run(tmp_path, asked)
-    for part in (
-        "num_layers is 2, asked for 3",
-        "seed is 0, asked for 5",
-        "learning_rate is 0.0005, asked for 0.001",
-        "tokenizer fingerprint is aaaaaaaaaaaa, asked for cccccccccccc",
-        "shards fingerprint is bbbbbbbbbbbb, asked for dddddddddddd",
-        "repeat its command, or choose another --run-dir",
-    ):
-        assert part in str(error.value)
 
 
 def test_the_encoder_config_of_a_checkpoint_is_read_strictly(tmp_path):

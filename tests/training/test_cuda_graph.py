@@ -1,112 +1,94 @@
-"""A recorded update is the same update: on a CUDA device, and the bookkeeping on a stand-in that calls again."""
+"""A recorded update is the same update. The arguments' bookkeeping is tested anywhere, recordings on a CUDA device."""
 
-import contextlib
-import types
+from __future__ import annotations
+
+from typing import NamedTuple
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import train_pretrain
-from electra.training.cuda_graph import Replayed
-from electra.training.log import Meter
+from electra.pretrain.objective import Counts
+from electra.training.cuda_graph import Replayed, copy_of, tensors_of
 from electra.training.ranks import Ranks
+from tests.conftest import tiny_batch
+from tests.helpers.pretraining import opened
 
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-FLAGS = (
-    "--num-layers 2 --hidden-size 32 --num-heads 2 --intermediate-size 64 --embedding-size 16 --generator-size 0.5 "
-    "--batch-size 8 --num-train-steps 100 --num-warmup-steps 2 --learning-rate 1e-3 --compile off "
-    "--device cuda"
-)
+
+def test_a_copy_of_the_arguments_has_their_types_and_values_in_memory_of_its_own():
+    given = tiny_batch([23, 23], 23), Counts(torch.tensor(6), torch.tensor(46))
+    assert given[0].attention_mask is None
+    copy = copy_of(given)
+    assert [type(argument) for argument in copy] == [type(argument) for argument in given]
+    assert copy[0].attention_mask is None
+    for mine, theirs in zip(tensors_of(copy), tensors_of(given), strict=True):
+        assert torch.equal(mine, theirs)
+        assert mine.data_ptr() != theirs.data_ptr()
 
 
-def updates(data, folder, *flags):
-    """The losses of eight updates, and the weights after them."""
-    config, shape, _ = train_pretrain.parse(["--data", str(data), "--run-dir", str(folder), *FLAGS.split(), *flags])
-    ranks = Ranks(0, 1, torch.device("cuda", 0))
-    run = train_pretrain.open_run(config, shape, ranks)
-    backward = train_pretrain.make_backward(config, run.state, ranks.device)
-    losses = []
-    for _ in range(8):
-        meter = Meter(0, 1)
-        update = train_pretrain.make_update(config, run.state, backward, next(run.batches), ranks, meter)
-        run.state.count_update(update.skipped, 0.0)
-        losses.append(meter.read(1)["loss"])
-    return torch.tensor(losses), torch.cat([p.detach().flatten().cpu() for p in run.state.model.parameters()])
+def test_the_tensors_of_padded_rows_and_of_other_numbers_of_rows_have_other_shapes():
+    whole, again, padded = (
+        tiny_batch(lengths, 23, step) for lengths, step in (([23] * 3, 0), ([23] * 3, 1), ([23, 9, 23], 0))
+    )
+    fewer = whole.rows(0, 2, torch.device("cpu"))
+    shapes = [tuple(tensor.shape for tensor in tensors_of((batch,))) for batch in (whole, again, padded, fewer)]
+    assert shapes[0] == shapes[1]
+    assert len(set(shapes)) == 3
+    assert [len(shape) for shape in shapes] == [6, 6, 7, 6]  # a mask only where a row is padded
 
 
+FLAGS = "--hidden-size 32 --intermediate-size 64 --embedding-size 16 --generator-size 0.5 --compile off --device cuda"
+
+
+@pytest.mark.gpu
 @on_cuda
 @pytest.mark.parametrize("length", ["16", "128"])  # without and with padding
 @pytest.mark.parametrize("flags", ["--precision fp32", "--precision fp32 --micro-batch-size 3", "--precision fp16"])
 def test_replayed_updates_lose_and_learn_as_those_launched_kernel_by_kernel(tiny_data, tmp_path, flags, length):
-    given = (*flags.split(), "--seq-length", length)
-    losses, weights = updates(tiny_data, tmp_path / "replayed", *given)
-    expected_losses, expected_weights = updates(tiny_data, tmp_path / "launched", *given, "--no-cuda-graph")
+    ranks, found = Ranks(0, 1, torch.device("cuda", 0)), []
+    for more in ((), ("--no-cuda-graph",)):
+        given = (*FLAGS.split(), *flags.split(), "--seq-length", length, "--learning-rate", "1e-3", *more)
+        run = opened(tiny_data, tmp_path, *given, ranks=ranks)
+        losses = torch.stack([update.losses.loss for update in train_pretrain.updates(run, ranks)])
+        found.append((losses, torch.cat([p.detach().flatten() for p in run.state.model.parameters()])))
+    (losses, weights), (expected_losses, expected_weights) = found
+    assert len(losses) == 8
     torch.testing.assert_close(losses, expected_losses, rtol=1e-4 if "fp32" in flags else 1e-2, atol=0)
     # eight updates move a weight by 0.006 at most; where a gradient is near 0, rounding can turn Adam's step around
     assert (weights - expected_weights).abs().mean() < 1e-4
 
 
-@pytest.fixture
-def stand_in(monkeypatch):
-    """torch.cuda's graphs on a CPU: what runs while recording is undone, a replay calls the function again."""
-    model, replays = nn.Linear(4, 2), []
+class Rows(NamedTuple):
+    """Arguments of a function to record."""
 
-    def function(rows, targets, nothing):
-        replays.append(len(rows))
-        loss = (model(rows) - targets).square().sum() * torch.rand(())
+    inputs: Tensor
+    targets: Tensor
+    nothing: None = None
+
+
+@pytest.mark.gpu
+@on_cuda
+def test_gradients_add_up_over_shapes_and_start_anew_when_an_update_has_cleared_them():
+    model, calls = nn.Linear(4, 2).cuda(), []
+
+    def function(rows: Rows) -> Tensor:
+        calls.append(len(rows.inputs))
+        loss = (model(rows.inputs) - rows.targets).square().sum() * torch.rand((), device="cuda")
         loss.backward()
         return loss.detach()
 
-    class Recorded(Replayed):
-        def _record(self, tensors):
-            recording = super()._record(tensors)
-            again = lambda: recording.outputs.copy_(function(*recording.inputs))  # noqa: E731
-            return recording._replace(graph=types.SimpleNamespace(replay=again))
-
-    @contextlib.contextmanager
-    def record(graph, pool, capture_error_mode):
-        before = [parameter.grad.clone() for parameter in model.parameters()]
-        yield
-        for parameter, gradient in zip(model.parameters(), before, strict=True):
-            parameter.grad.copy_(gradient)
-
-    stream = types.SimpleNamespace(wait_stream=lambda other: None)
-    stand_ins = {
-        "graph_pool_handle": lambda: None,
-        "Stream": lambda: stream,
-        "current_stream": lambda: stream,
-        "stream": lambda stream: contextlib.nullcontext(),
-        "CUDAGraph": lambda: None,
-        "graph": record,
-        "get_rng_state": torch.get_rng_state,
-        "set_rng_state": torch.set_rng_state,
-    }
-    for name, instead in stand_ins.items():
-        monkeypatch.setattr(torch.cuda, name, instead)
-    return model, function, Recorded(function, model.parameters()), replays
-
-
-def test_gradients_add_up_over_shapes_and_start_anew_when_an_update_has_cleared_them(stand_in):
-    model, function, replayed, _ = stand_in
+    replayed = Replayed(function, model.parameters())
     for update, sizes in enumerate([(3, 2, 3), (4, 3, 4)]):
         found = []
         for call in (replayed, function):
             torch.manual_seed(update)
-            calls = [
-                (torch.full((rows, 4), 1.0 + place), torch.zeros(rows, 2), None) for place, rows in enumerate(sizes)
-            ]
-            losses = [call(*tensors).clone() for tensors in calls]
+            rows = [Rows(torch.full((n, 4), 1.0 + n, device="cuda"), torch.zeros(n, 2, device="cuda")) for n in sizes]
+            losses = [call(each).clone() for each in rows]
             found.append([*losses, *(parameter.grad.clone() for parameter in model.parameters())])
             model.zero_grad(set_to_none=True)
         for ours, theirs in zip(*found, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
-
-
-def test_a_shape_is_recorded_once_and_replayed_from_then_on(stand_in):
-    _, _, replayed, replays = stand_in
-    for rows in (3, 2, 3, 3, 2):
-        replayed(torch.ones(rows, 4), torch.zeros(rows, 2), None)
-    assert replays.count(3) == 4 + 3  # three warm-ups and the recording, then a replay a call
-    assert replays.count(2) == 4 + 2
+    assert [calls.count(size) for size in (2, 3, 4)] == [4 + 1, 4 + 3, 4 + 2]  # warm-ups, recording, direct calls

@@ -1,0 +1,69 @@
+"""Small pre-training runs from the command line, for the tests of the script, its faults and its parts."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import train_pretrain
+from electra import cli
+from electra.pretrain.run import Run, open_run
+from electra.training.checkpoint import MODEL_FILE, step_folder
+from electra.training.log import read_metrics
+from electra.training.ranks import Ranks
+
+FORK = multiprocessing.get_context("forkserver")  # its children need not import torch again
+FORK.set_forkserver_preload(["tests.helpers.pretraining"])
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+SHAPE = "--num-layers 2 --hidden-size 26 --num-heads 2 --intermediate-size 37 --embedding-size 11".split()
+SCHEDULE = "--num-train-steps 8 --num-warmup-steps 2 --batch-size 8 --seq-length 23 --learning-rate 0.01".split()
+OFTEN = "--log-every 1 --eval-every 4 --checkpoint-every 2 --keep-checkpoints 9 --eval-rows 16 --precision fp32".split()
+NO_DROPOUT = ("--hidden-dropout-prob", "0", "--attention-dropout-prob", "0")
+
+
+def arguments(data: Path, run_dir: Path, *more: str) -> list[str]:
+    """The command line of a run of eight updates."""
+    return ["--data", str(data), "--run-dir", str(run_dir), "--device", "cpu", *SHAPE, *SCHEDULE, *OFTEN, *more]
+
+
+def train(data: Path, run_dir: Path, *more: str) -> int:
+    """Eight updates; returns the exit code."""
+    return train_pretrain.main(arguments(data, run_dir, *more))
+
+
+def opened(data: Path, run_dir: Path, *more: str, ranks: Ranks = ALONE) -> Run:
+    """The same run before its first update."""
+    config, shape, _ = train_pretrain.parse(arguments(data, run_dir, *more))
+    return open_run(config, shape, ranks)
+
+
+def failure(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one line that a refused command prints; checks that it is one line, and the exit code."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: train_pretrain.main(argv))
+    err = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def weights(run_dir: Path, step: int) -> bytes:
+    """The bytes of a checkpoint's weights."""
+    return (step_folder(run_dir, step) / MODEL_FILE).read_bytes()
+
+
+def training_records(run_dir: Path) -> list[dict[str, Any]]:
+    """What a run logged of its updates, evaluations left out."""
+    return [record for record in read_metrics(run_dir / "metrics.jsonl") if "split" not in record]
+
+
+def held_out_records(run_dir: Path) -> list[dict[str, Any]]:
+    """What a run logged of its evaluations."""
+    return [record for record in read_metrics(run_dir / "metrics.jsonl") if "split" in record]
