@@ -10,7 +10,6 @@ from pathlib import Path
 from electra.cli import Parser
 from electra.config import (EncoderConfig, PretrainConfig)
 from electra.files import atomic_write
-from electra.glue.compare import (compare_results, comparison_table)
 from electra.report.literature import table
 from electra.report.runs import (Inputs, read_inputs)
 from electra.report.claims import claims_table
@@ -102,13 +101,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--usd-per-hour", type=float, default=default, help=f"of one device (default {default}, the report's)"
     )
-    parser.add_argument(
-        "--compare", nargs=2, type=Path, metavar=("A", "B"), help="only test results folder B against A"
-    )
     asked = parser.parse_args(argv)
-    if asked.compare:
-        print(comparison_table(compare_results(*asked.compare)))
-        return
     if not asked.runs:
         raise ValueError("runs: expected a folder of runs or results, found none; name one, for example runs/")
     inputs = read_inputs(asked.runs)

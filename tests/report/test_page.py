@@ -16,7 +16,6 @@ from electra.report import page as report
 from electra.report.runs import Inputs, read_inputs
 from electra.report.scores import reproductions, sweeps
 from tests.conftest import ROOT
-from tests.glue.test_compare import with_errors, write_run
 
 FIXTURES = "tests/fixtures/records"
 GOLDEN = ROOT / "tests" / "fixtures" / "report.md"
@@ -138,14 +137,6 @@ def test_a_real_run_is_reported_as_it_stands(tiny_data: Path, tmp_path: Path, mo
     found = sections((tmp_path / "report" / "report.md").read_text())
     assert re.search(r"\| tiny \| mercier \| rtd \| 6 of 6 \| 6,144 \| 0 \| 1 ", found["Inputs"])
     assert "- nothing" in found["Inputs"]
-
-
-def test_compare_prints_only_the_paired_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    for name, errors in (("a", (0, 1, 2)), ("b", (0,))):
-        for seed in (0, 1):
-            write_run(tmp_path / name, "rte", seed, with_errors(*errors))
-    report.main(["--compare", str(tmp_path / "a"), str(tmp_path / "b")])
-    assert "rte accuracy            2 seeds  +3.33 [" in capsys.readouterr().out
 
 
 def test_no_folder_is_a_mistake():
