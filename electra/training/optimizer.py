@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from electra.config import SCHEDULES
 
 
-def schedule_factor(schedule: str, step: int, num_train_steps: int, num_warmup_steps: int) -> float:
+def schedule_factor(schedule: str, step: int, num_train_steps: int, num_warmup_steps: float) -> float:
     """The share of the peak rate at update `step`, counted from 0; the first update of a warm-up has rate 0.
 
     "warmup_then_linear": up to 1 at the end of warm-up, then in a line to 0 at `num_train_steps`.

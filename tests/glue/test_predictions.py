@@ -164,13 +164,13 @@ def numbered(word: str, num_rows: int) -> list[str]:
 )
 def test_a_mistake_in_a_submission_is_named(name: str, lines: list[str], message: str) -> None:
     with pytest.raises(FormatError, match=message):
-        check_submission_lines(name, lines)
+        check_submission_lines("a.zip/" + name, name, lines)
 
 
 def test_missing_and_unknown_files_of_a_submission_are_named(tmp_path: Path) -> None:
     (tmp_path / "CoLA.tsv").write_text("x")
     (tmp_path / "SST2.tsv").write_text("x")
-    with pytest.raises(FormatError, match=r"found 2: missing \['AX.tsv', .*unknown \['SST2.tsv'\]"):
+    with pytest.raises(FormatError, match=r"found 2: missing 'SST-2.tsv', .*; unknown 'SST2.tsv'; keep"):
         check_submission(tmp_path)
 
 
