@@ -152,7 +152,7 @@ def check_submission(path: Path) -> None:
             with zipfile.ZipFile(path) as archive:
                 _check_names(path, archive.namelist())
                 contents = {name: archive.read(name) for name in SUBMISSION_FILES}
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # damaged, encrypted, unknown method
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:  # damaged, or encrypted
             raise FormatError(f"{path}: expected a readable zip, found {error}; {remedy}") from None
     else:
         raise FormatError(f"{path}: expected a zip or a folder of the files, found neither; {remedy}")
