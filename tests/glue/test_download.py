@@ -12,9 +12,10 @@ import socket
 import struct
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -345,36 +346,39 @@ def test_the_data_here_is_as_released(real_data: Path, capsys: pytest.CaptureFix
     assert sum(line.endswith("not there") for line in lines) == sum(len(t.splits) for t in TASKS.values()) - 16
 
 
-@pytest.mark.usefixtures("small_tests")
-def test_a_submission_is_made_of_one_seeds_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sources = write_all(tmp_path)
+def records_of(sources: Mapping[str, Path], seed: int) -> list[dict[str, Any]]:
+    """One run a task with all its predictions, then lines that must not matter: a repetition, a task of one's own."""
     runs: dict[str, dict[str, str]] = {}
     for name, (task, split) in SERVER_FILES.items():
         runs.setdefault(task, {})[split] = sources[name].name
-    records = [{"run_id": "a", "task": task, "seed": 3, "predictions": files} for task, files in runs.items()]
-    records += [{"run_id": "a", "task": "cola", "seed": 3, "predictions": {"dev": "dev.tsv"}}]  # the same run, repeated
-    results = tmp_path / "results.jsonl"
-    results.write_text("".join(json.dumps(record) + "\n" for record in records))
+    runs_and_others = [*runs.items(), ("cola", {"dev": "dev.tsv"}), ("own", {"dev": "other.tsv"})]
+    return [{"run_id": "a", "task": task, "seed": seed, "predictions": files} for task, files in runs_and_others]
+
+
+def write_records(folder: Path, records: Sequence[dict[str, Any]]) -> None:
+    (folder / "results.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.mark.usefixtures("small_tests")
+def test_a_submission_is_made_of_one_seeds_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["submission", "--results", str(tmp_path), "--out", str(tmp_path / "s.zip"), "--seed"]
+    with pytest.raises(FormatError, match="expected predictions of test by a CoLA model, found none; run train_glue"):
+        glue_command.main([*argv, "3"])  # no results at all
+    records = records_of(write_all(tmp_path), 3)
+    write_records(tmp_path, records)
     assert glue_command.main([*argv, "3"]) == 0
     assert glue_command.main(["submission", "--check", str(tmp_path / "s.zip")]) == 0
     assert "11 files, checked; WNLI from majority" in capsys.readouterr().out
     with pytest.raises(FormatError, match="expected predictions of test by a CoLA model, found none; run train_glue"):
         glue_command.main([*argv, "4"])
-    results.write_text("".join(json.dumps(record) + "\n" for record in [*records, records[0] | {"run_id": "b"}]))
+    write_records(tmp_path, [*records, records[0] | {"run_id": "b"}])
     with pytest.raises(ValueError, match="expected one cola run of seed 3, found 2"):
         glue_command.main([*argv, "3"])
 
 
 @pytest.mark.usefixtures("small_tests")
 def test_each_of_the_eleven_files_holds_its_own_rows_predictions(tmp_path: Path) -> None:
-    sources = write_all(tmp_path, drawn=True)
-    runs: dict[str, dict[str, str]] = {}
-    for name, (task, split) in SERVER_FILES.items():
-        runs.setdefault(task, {})[split] = sources[name].name
-    records = [{"run_id": "a", "task": task, "seed": 0, "predictions": files} for task, files in runs.items()]
-    records += [{"run_id": "b", "task": "my own", "seed": 0, "predictions": {"dev": "other.tsv"}}]
-    (tmp_path / "results.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_records(tmp_path, records_of(write_all(tmp_path, drawn=True), 0))
     out = tmp_path / "s.zip"
     assert glue_command.main(["submission", "--results", str(tmp_path), "--out", str(out), "--wnli", "model"]) == 0
     two = ("entailment", "not_entailment")

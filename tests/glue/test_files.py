@@ -42,8 +42,7 @@ def test_the_first_line_of_colas_train_and_dev_files_is_a_row(tmp_path: Path) ->
     write(tmp_path, "cola", "gj04\t1\t\tThey drank the pub.", "gj04\t0\t*\tThey drank the pub dry of.")
     rows = read(tmp_path, "cola")
     assert rows.first == ["They drank the pub.", "They drank the pub dry of."]
-    assert rows.labels is not None
-    assert rows.labels.tolist() == [1, 0]
+    assert rows.gold.tolist() == [1, 0]
     assert rows.second is None
 
 
@@ -98,8 +97,7 @@ def test_scores_are_numbers_in_the_files_unit(tmp_path: Path) -> None:
     before = "0\tg\tf\t2012\t1\tn\tn\tA plane.\tA jet.\t"
     write(tmp_path, "stsb", before + "3.800", before + "5", before + "0")
     rows = read(tmp_path, "stsb")
-    assert rows.labels is not None
-    assert rows.labels.tolist() == [3.8, 5.0, 0.0]
+    assert rows.gold.tolist() == [3.8, 5.0, 0.0]
     assert rows.labels.dtype == np.float64
 
 
@@ -195,8 +193,7 @@ def test_swapped_pairs_follow_the_rows_with_the_same_labels(tmp_path: Path) -> N
     rows = with_swapped_pairs(read(tmp_path, "mrpc"))
     assert rows.first == ["One.", "Three.", "Two.", "Four."]
     assert rows.second == ["Two.", "Four.", "One.", "Three."]
-    assert rows.labels is not None
-    assert rows.labels.tolist() == [1, 0, 1, 0]
+    assert rows.gold.tolist() == [1, 0, 1, 0]
 
 
 def test_single_sentences_cannot_be_swapped(tmp_path: Path) -> None:
@@ -274,28 +271,20 @@ def test_true_headers_of_the_large_tasks_are_read(
 REVIEWS = [('A "fine", warm film', "pos"), ("Dull.\nVery dull", "neg"), ("Good, good", "pos")]
 
 
-def write_reviews(folder: Path, suffix: str) -> Path:
-    """The three reviews in one of the formats; a TSV cannot hold the newline."""
-    path = folder / f"reviews{suffix}"
-    if suffix == ".jsonl":
-        path.write_text("".join(json.dumps({"text": t, "stars": 3, "mood": m}) + "\n" for t, m in REVIEWS))
-    elif suffix == ".csv":
-        with open(path, "w", newline="") as file:
-            csv.writer(file).writerows([("mood", "text"), *((m, t) for t, m in REVIEWS)])
-    else:
-        path.write_text("".join(f"{m}\t{t}\n" for t, m in [("text", "mood"), *REVIEWS]).replace("Dull.\n", "Dull. "))
-    return path
-
-
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl"])
 def test_an_own_task_reads_the_same_rows_from_each_format(tmp_path: Path, suffix: str) -> None:
-    path = write_reviews(tmp_path, suffix)
+    path = tmp_path / f"reviews{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("".join(json.dumps({"text": t, "stars": 3, "mood": m}) + "\n" for t, m in REVIEWS))
+    else:
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file, "excel" if suffix == ".csv" else "excel-tab")
+            writer.writerows([("mood", "text"), *((mood, text) for text, mood in REVIEWS)])
     task = own_task("reviews", path, path, text_column="text", label_column="mood", metric="accuracy")
     assert task.labels == ("neg", "pos")
     rows = read_split(task, Path("anywhere"), "dev")
-    assert rows.first == [text.replace("\n", " " if suffix == ".tsv" else "\n") for text, _ in REVIEWS]
-    assert rows.labels is not None
-    assert rows.labels.tolist() == [1, 0, 1]
+    assert rows.first == [text for text, _ in REVIEWS]
+    assert rows.gold.tolist() == [1, 0, 1]
 
 
 def test_an_own_task_of_pairs_and_scores_is_a_regression_over_the_scores_range(tmp_path: Path) -> None:
@@ -307,8 +296,7 @@ def test_an_own_task_of_pairs_and_scores_is_a_regression_over_the_scores_range(t
     assert (task.score_range, task.main_metric, task.num_epochs) == ((10.0, 15.0), "pearson", 3)
     rows = read_split(task, Path(), "train")
     assert rows.second == ["y", "w"]
-    assert rows.labels is not None
-    assert task.targets(rows.labels).tolist() == [0.0, 0.5]
+    assert task.targets(rows.gold).tolist() == [0.0, 0.5]
 
 
 def test_an_own_task_of_three_classes_has_no_f1(tmp_path: Path) -> None:

@@ -65,36 +65,6 @@ def test_predictions_of_another_task_are_refused(tmp_path: Path) -> None:
         read_predictions(tmp_path / "none.tsv", TASKS["rte"].labels)
 
 
-def test_a_submission_writes_words_for_inference_tasks_and_integers_for_the_others() -> None:
-    assert submission_lines(TASKS["mnli"], np.array([2, 0])) == [
-        "index\tprediction",
-        "0\tcontradiction",
-        "1\tentailment",
-    ]
-    assert submission_lines(TASKS["qnli"], np.array([1]))[1:] == ["0\tnot_entailment"]
-    assert submission_lines(TASKS["rte"], np.array([0]))[1:] == ["0\tentailment"]
-    for name in ("cola", "sst2", "mrpc", "qqp", "wnli"):
-        assert submission_lines(TASKS[name], np.array([1, 0]))[1:] == ["0\t1", "1\t0"]
-
-
-def test_a_submission_clips_scores_to_their_range() -> None:
-    lines = submission_lines(TASKS["stsb"], np.array([-0.2, 2.34567, 5.3]))
-    assert lines == ["index\tprediction", "0\t0.000", "1\t2.346", "2\t5.000"]
-
-
-@pytest.mark.usefixtures("small_tests")
-def test_a_submission_holds_the_eleven_files_and_passes_its_own_check(tmp_path: Path) -> None:
-    out = tmp_path / "submission.zip"
-    write_submission(out, write_all(tmp_path), wnli_majority=False)
-    names = ["AX", "CoLA", "MNLI-m", "MNLI-mm", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI"]
-    with zipfile.ZipFile(out) as archive:
-        assert sorted(archive.namelist()) == [f"{name}.tsv" for name in names]
-        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
-        assert archive.read("AX.tsv").startswith(b"index\tprediction\n0\tcontradiction\n")
-        assert archive.read("WNLI.tsv").count(b"\t1\n") == 146
-    check_submission(out)
-
-
 @pytest.mark.usefixtures("small_tests")
 def test_the_same_predictions_make_the_same_bytes(tmp_path: Path) -> None:
     sources = write_all(tmp_path)
