@@ -6,10 +6,10 @@ import re
 
 import pytest
 import torch
+from electra.model.dropout import Dropout
 
 from electra.config import SIZES, EncoderConfig, PretrainConfig
 from electra.glue.tasks import TASKS
-from electra.model.dropout import Dropout
 from electra.model.networks import SequenceClassifier
 from tests.conftest import ROOT, tiny_shape
 

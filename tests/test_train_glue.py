@@ -20,9 +20,11 @@ import train_glue
 from electra import cli
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
 from electra.files import read_json
+from electra.glue import inputs
 from electra.glue.batches import training_batches
 from electra.glue.download import fetch_task
 from electra.glue.finetune import Start, build_classifier, open_start, predict_rows
+from electra.glue.inputs import Data, parse_seeds, read_data
 from electra.glue.predictions import read_predictions
 from electra.glue.results import read_results
 from electra.glue.tasks import TASKS
@@ -166,6 +168,18 @@ def test_a_finished_run_is_made_again_to_keep_its_model_and_then_stands_there_on
     assert "cola seed 0: finished before" in capsys.readouterr().out
 
 
+def test_a_model_that_an_interrupted_run_left_is_replaced_by_its_own_repetition(
+    glue: Callable[..., int], tmp_path: Path
+) -> None:
+    glue("--task", "cola", "--save-models")
+    (record,) = records(tmp_path)
+    (tmp_path / "out" / "results.jsonl").unlink()  # as if killed between model and record
+    (tmp_path / "out" / record["model"] / "model.pt").write_bytes(b"cut")
+    glue("--task", "cola", "--save-models")
+    assert [path.name for path in (tmp_path / "out" / "models").iterdir()] == [Path(record["model"]).name]
+    assert open_start(tmp_path / "out" / record["model"], task="cola").step == 4
+
+
 def test_another_protocol_is_another_table(
     glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,7 +191,7 @@ def test_another_protocol_is_another_table(
     assert len(records(tmp_path)) == 3
 
 
-def test_a_run_that_answers_the_same_throughout_is_warned_of_and_counted(
+def test_a_run_that_predicts_one_class_for_every_row_is_warned_of_and_counted(
     glue: Callable[..., int], checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = make_glue(tmp_path / "data")
@@ -189,7 +203,7 @@ def test_a_run_that_answers_the_same_throughout_is_warned_of_and_counted(
     assert record["failed"] is True
     assert record["metrics"]["matthews"] == 0.0
     assert "cola seed 0: matthews 0.00" in (out := capsys.readouterr().out)
-    assert "WARNING: failed, it answers the same whatever it reads" in out
+    assert "WARNING: failed, " in out
 
 
 def test_from_scratch_is_another_protocol_and_says_so(
@@ -284,10 +298,19 @@ def test_an_own_task_needs_no_code(glue: Callable[..., int], tmp_path: Path) -> 
     )
 
 
+def test_what_was_read_is_printed_with_the_classes(
+    glue: Callable[..., int], glue_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glue("--task", "cola")
+    praise = sum(label for _, label in reviews(23, 5))
+    expected = f"cola dev: {glue_data}/CoLA/dev.tsv: 23 rows, unacceptable {23 - praise}, acceptable {praise}"
+    assert expected in capsys.readouterr().out.splitlines()
+
+
 def test_missing_data_is_fetched_unless_that_is_forbidden_and_offline_it_is_one_line(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(train_glue, "fetch_task", functools.partial(fetch_task, base_url="http://127.0.0.1:9/"))
+    monkeypatch.setattr(inputs, "fetch_task", functools.partial(fetch_task, base_url="http://127.0.0.1:9/"))
     flags = ["--task", "cola", "--checkpoint", str(checkpoint), "--data-dir", str(tmp_path), "--seeds", "1"]
     assert exit_code(flags) == 2
     captured = capsys.readouterr()
@@ -319,7 +342,7 @@ def exit_code(argv: Sequence[str]) -> int:
         (["--task", "cola", "--seeds", "1,1"], "--seeds: expected .* found '1,1'"),
         (["--task", "cola", "--seeds", "five"], "--seeds: expected .* found 'five'"),
         (["--task", "cola", "--seeds=-1,2"], "--seeds: expected .* found '-1,2'"),
-        (["--task", "cola", "--checkpoint", "nowhere"], "nowhere: expected a checkpoint or a run folder, found"),
+        (["--task", "cola", "--checkpoint", "nowhere"], "nowhere: expected a pre-trained model, found nothing; train"),
         (["--task", "cola", "--checkpoint", "tests"], "tests: expected a checkpoint, found no manifest.json"),
         (["--task", "cola", "--learning-rate", "2"], "--learning-rate: expected float >= 0 and <= 1, found 2.0"),
         (["--task", "cola", "--poling", "first"], "unrecognized arguments: --poling.* did you mean --pooling?"),
@@ -349,18 +372,32 @@ def test_the_wrong_number_of_rows_is_refused_without_the_flag(
     assert "CoLA/train.tsv: expected 8,551 rows, found 61" in capsys.readouterr().err
 
 
-def test_an_own_task_must_not_take_the_name_of_an_official_one(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["cola", "STS-B", "all", "a,b", "../up", "a\x1b[31mb", ".hidden", "a b"])
+def test_an_own_tasks_name_is_no_official_one_and_fit_for_files_and_terminals(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     columns = ["--text-column", "a", "--label-column", "b", "--metric", "f1"]
     files = ["--train-file", str(tmp_path / "a.tsv"), "--dev-file", str(tmp_path / "a.tsv")]
-    assert exit_code(["--task", "cola", "--checkpoint", str(checkpoint), *files, *columns]) == 2
-    assert "--task: expected a name of your own for your own files, found cola" in capsys.readouterr().err
+    assert exit_code(["--task", name, "--checkpoint", str(checkpoint), *files, *columns]) == 2
+    error = capsys.readouterr().err
+    assert f"--task: expected a name of your own for your own files, found {name!r}; choose another" in error
+    assert error.removesuffix("\n").isprintable()
+
+
+def test_without_a_checkpoint_the_two_ways_to_one_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(["--task", "cola"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: runs/pretrain: expected a pre-trained model, found nothing; train one with python ")
+    assert "python train_pretrain.py (the demo goes to runs/demo: then add --checkpoint runs/demo)" in error
+    assert error.endswith("or name one you have with --checkpoint DIR\n")
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("1", [0]), ("5", [0, 1, 2, 3, 4]), ("0,1,2", [0, 1, 2]), ("7,", [7])])
 def test_seeds_are_a_count_or_a_list(text: str, seeds: list[int]) -> None:
-    assert train_glue.parse_seeds(text) == seeds
+    assert parse_seeds(text) == seeds
 
 
 # --- recipes ----------------------------------------------------------------------------------------------
@@ -397,12 +434,12 @@ def test_a_flag_overrides_the_recipe_and_is_printed(capsys: pytest.CaptureFixtur
 # --- the loop ---------------------------------------------------------------------------------------------
 
 
-def read_task(start: Start, folder: Path, config: FinetuneConfig, name: str) -> train_glue.Data:
+def read_task(start: Start, folder: Path, config: FinetuneConfig, name: str) -> Data:
     asked = argparse.Namespace(data_dir=folder, predict_test=False, allow_other_sizes=True, no_download=True)
-    return train_glue.read(TASKS[name], asked, config, start)
+    return read_data(TASKS[name], asked, config, start)
 
 
-def few_rows(data: train_glue.Data, num_rows: int) -> train_glue.Data:
+def few_rows(data: Data, num_rows: int) -> Data:
     """The task with only the first rows to learn from."""
     rows, features = data.rows["train"], data.features["train"]
     rows = dataclasses.replace(rows, first=rows.first[:num_rows], labels=rows.gold[:num_rows])
@@ -418,7 +455,7 @@ def exact(**changes: Any) -> FinetuneConfig:
     return FinetuneConfig(**{**settings, "learning_rate": 1e-2, **changes})
 
 
-def trained(start: Start, data: train_glue.Data, config: FinetuneConfig, scale: float = 1.0) -> SequenceClassifier:
+def trained(start: Start, data: Data, config: FinetuneConfig, scale: float = 1.0) -> SequenceClassifier:
     """A float64 model after `train`; its head starts `scale` times as large."""
     model = build_classifier(start, data.task.num_outputs, config, 0).double()
     model.output.weight.data.mul_(scale)
@@ -482,6 +519,41 @@ def test_updates_without_a_finite_gradient_are_skipped_and_counted(checkpoint: P
     facts = train_glue.train(model, data, exact(), 0, CPU)
     assert facts.num_skipped == facts.num_updates == 16
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        # 0.3 x 8 updates = 2.4, which the release leaves as it is and Mercier's library cuts to 2
+        ("warmup_times_linear", [min(1, step / 2.4) * (1 - step / 8) for step in range(8)]),
+        ("warmup_then_linear", [0, 1 / 2, *((8 - step) / 6 for step in range(2, 8))]),
+    ],
+)
+def test_the_warm_up_is_rounded_down_but_for_the_releases_schedule(
+    checkpoint: Path, glue_data: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, rates: list[float]
+) -> None:
+    found: list[float] = []
+    monkeypatch.setattr(train_glue, "set_update", lambda optimizer, rate, *_: found.append(rate))
+    start, config = (
+        open_start(checkpoint),
+        exact(num_epochs=1, warmup_fraction=0.3, schedule=schedule, learning_rate=1.0),
+    )
+    data = read_task(start, glue_data, config, "cola")
+    train_glue.train(build_classifier(start, 2, config, 0), data, config, 0, CPU)
+    assert found == pytest.approx(rates, abs=1e-12)
+
+
+def test_gradients_of_sixteen_bit_training_are_clipped_at_their_true_size(checkpoint: Path, glue_data: Path) -> None:
+    start, changes = open_start(checkpoint), {}
+    for precision in ("fp32", "fp16"):
+        # With a large epsilon an update is as large as its gradient; here no true norm reaches the clip.
+        config = exact(precision=precision, adam_epsilon=1.0, max_grad_norm=100.0, num_epochs=1)
+        data = few_rows(read_task(start, glue_data, config, "cola"), 16)
+        model = build_classifier(start, 2, config, 0)
+        before = model.output.weight.detach().clone()
+        train_glue.train(model, data, config, 0, CPU)
+        changes[precision] = (model.output.weight - before).norm().item()
+    assert changes["fp16"] == pytest.approx(changes["fp32"], rel=0.02)
 
 
 # --- an update is a reference's update --------------------------------------------------------------------

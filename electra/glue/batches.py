@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from electra.ids import SpecialIds
 from electra.seeding import generator
+from electra.tokenizer.byte_level import Tokenizer
+from electra.tokenizer.wordpiece import WordPieceTokenizer
 
 Array = npt.NDArray[Any]
 
@@ -21,15 +22,6 @@ PAD_MULTIPLE = 8
 
 POOL_BATCHES = 32
 """Rows of this many batches are sorted by length together; the batches of an epoch are then shuffled."""
-
-
-class PairTokenizer(Protocol):
-    """What this module asks of a tokenizer."""
-
-    special_ids: SpecialIds
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text, without special ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,30 +56,30 @@ def truncated_lengths(num_first: int, num_second: int, limit: int) -> tuple[int,
     return num_first, num_second
 
 
-def encode(first: list[str], second: list[str] | None, tokenizer: PairTokenizer, max_seq_length: int) -> Features:
+def encode(
+    first: list[str], second: list[str] | None, tokenizer: Tokenizer | WordPieceTokenizer, max_seq_length: int
+) -> Features:
     """Encode texts, or pairs of texts, and cut them to `max_seq_length` tokens with the special ones.
 
     A pair keeps max_seq_length - 3 tokens by `truncated_lengths`, a single text its first max_seq_length - 2.
+    A pair whose second text is empty is a single text. Source: release classification_tasks.py:65-150.
     """
     cls, sep = tokenizer.special_ids.cls, tokenizer.special_ids.sep
     rows: list[list[int]] = []
     second_starts = []
     for number, text in enumerate(first):
-        a = tokenizer.encode(text)
-        if second is None:
-            row = [cls, *a[: max_seq_length - 2], sep]
-            second_starts.append(len(row))
-        else:
-            b = tokenizer.encode(second[number])
-            num_a, num_b = truncated_lengths(len(a), len(b), max_seq_length - 3)
-            row = [cls, *a[:num_a], sep, *b[:num_b], sep]
-            second_starts.append(num_a + 2)
-        rows.append(row)
+        a, b = tokenizer.encode(text), tokenizer.encode(second[number]) if second else []
+        num_a, num_b = truncated_lengths(len(a), len(b), max_seq_length - (3 if b else 2))
+        rows.append([cls, *a[:num_a], sep, *b[:num_b], *([sep] if b else [])])
+        second_starts.append(num_a + 2)
     return pack(rows, second_starts, tokenizer, max_seq_length)
 
 
 def pack(
-    rows: Sequence[Sequence[int]], second_starts: Sequence[int], tokenizer: PairTokenizer, max_seq_length: int
+    rows: Sequence[Sequence[int]],
+    second_starts: Sequence[int],
+    tokenizer: Tokenizer | WordPieceTokenizer,
+    max_seq_length: int,
 ) -> Features:
     """Rows of ids, special ones included, as `Features`."""
     return Features(

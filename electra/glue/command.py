@@ -12,6 +12,7 @@ from electra.files import read_records
 from electra.glue.download import fetch_task
 from electra.glue.predictions import SUBMISSION_FILES, check_submission, write_submission
 from electra.glue.release import BASE_URL, verify_file
+from electra.glue.results import FILE_NAME
 from electra.glue.tasks import TASKS, Task, find_task
 
 
@@ -80,8 +81,9 @@ def _submission(asked: argparse.Namespace) -> int:
 def _sources(results: Path, seed: int) -> dict[str, Path]:
     """The prediction file for each file of a submission that some run of this seed has predictions for."""
     runs: dict[tuple[str, str], dict[str, str]] = {}  # a run that was repeated, say to keep its model, is one run
-    for record in read_records(results / "results.jsonl"):
-        if record["seed"] == seed:
+    path = results / FILE_NAME
+    for record in read_records(path) if path.exists() else []:
+        if record["task"] in TASKS and record["seed"] == seed:
             runs.setdefault((record["task"], record["run_id"]), {}).update(record["predictions"])
     sources = {}
     for name, (task, split) in SUBMISSION_FILES.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http
 import http.client
 import shutil
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ def fetch_file(url: str, path: Path, download: Download, remedy: str) -> None:
     if num_there < download.num_bytes:
         try:
             _receive(url, partial, num_there, download.num_bytes, remedy)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        except (OSError, http.client.HTTPException) as error:  # of the network or of the disk
             found = getattr(error, "reason", error)
             raise ConnectionError(f"{url}: expected {path.name}, found {found}; {remedy}") from None
     num_there = partial.stat().st_size
@@ -49,17 +48,18 @@ def fetch_file(url: str, path: Path, download: Download, remedy: str) -> None:
 
 
 def _receive(url: str, partial: Path, start: int, num_bytes: int, remedy: str) -> None:
+    """Add to `partial` what is missing of `num_bytes`; of a longer answer, only the block that shows it."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     with urllib.request.urlopen(request, timeout=60) as response:
         start = start if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0  # else it sends all of it
-        promised = start + int(response.headers.get("Content-Length", num_bytes - start))
-        if promised != num_bytes:
-            raise FormatError(f"{url}: expected {num_bytes:,} bytes, found {promised:,}; {remedy}")
+        promised = response.headers.get("Content-Length", "")
+        if promised.isdigit() and start + int(promised) != num_bytes:
+            raise FormatError(f"{url}: expected {num_bytes:,} bytes, found {start + int(promised):,}; {remedy}")
         with (
             open(partial, "ab" if start else "wb") as file,
             tqdm(total=num_bytes, initial=start, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1]) as bar,
         ):
-            while block := response.read(1 << 16):
+            while bar.n <= num_bytes and (block := response.read(1 << 16)):
                 file.write(block)
                 bar.update(len(block))
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import functools
+import io
 import json
 import math
+import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,11 +47,12 @@ class Rows:
         return self.labels
 
 
-class _Column(NamedTuple):
-    """One named column of a file, and the line each value stands on."""
+class _Table(NamedTuple):
+    """The wanted columns of a file."""
 
-    values: list[str]
-    lines: list[int]
+    columns: list[list[str]]
+    lines: list[int]  # on which each row starts
+    num_damaged: int
 
 
 def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: bool = False) -> Rows:
@@ -67,8 +72,8 @@ def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: boo
     path, remedy = data_dir / file.path, _remedy(task, split)
     has_labels = split not in task.test_splits
     wanted = (*task.text_columns, *((task.label_column,) if has_labels else ()))
-    columns, num_damaged = _read_columns(path, file, wanted, remedy)
-    texts = [[text.strip(" ") for text in column.values] for column in columns[: len(task.text_columns)]]
+    table = _read_table(path, file, wanted, remedy)
+    texts = [[text.strip(" ") for text in column] for column in table.columns[: len(task.text_columns)]]
     if file.num_rows and len(texts[0]) not in file.num_rows and not allow_other_sizes:
         expected = " or ".join(f"{number:,}" for number in file.num_rows)
         raise FormatError(
@@ -78,11 +83,29 @@ def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: boo
         path=path,
         first=texts[0],
         second=texts[1] if len(texts) > 1 else None,
-        labels=_parse_labels(task, path, columns[-1], remedy) if has_labels else None,
+        labels=_parse_labels(task, path, table, remedy) if has_labels else None,
         sha256=sha256_file(path),
-        num_damaged=num_damaged,
+        num_damaged=table.num_damaged,
         num_empty=sum(column.count("") for column in texts),
     )
+
+
+def describe_rows(task: Task, rows: Rows) -> str:
+    """What was read from a file, so that a person sees a wrong one: rows, and classes with their counts."""
+    facts = [f"{rows.path}: {len(rows):,} rows"]
+    if rows.num_damaged:
+        facts.append(f"{rows.num_damaged:,} damaged rows left out")
+    if rows.num_empty:
+        facts.append(f"{rows.num_empty:,} empty texts")
+    if num_long := sum("\n" in text for text in rows.first + (rows.second or [])):
+        facts.append(f"{num_long:,} texts of several lines")
+    if rows.labels is not None and task.is_regression:
+        facts.append(f"{task.label_column} from {rows.labels.min():g} to {rows.labels.max():g}")
+    elif rows.labels is not None:
+        counts = np.bincount(rows.labels, minlength=len(task.labels))
+        shown = [f"{word} {count:,}" for word, count in zip(task.labels, counts, strict=True)]
+        facts += [*shown[:20], f"and {len(shown) - 20:,} more classes"] if len(shown) > 20 else shown
+    return ", ".join(facts)
 
 
 def with_swapped_pairs(rows: Rows) -> Rows:
@@ -108,7 +131,7 @@ def own_task(
 ) -> Task:
     """A task of one's own .tsv, .csv or .jsonl files with named columns, for `read_split` with any folder.
 
-    Classes are the label words of the training file in sorted order, so F1 is that of the second. With a
+    Classes are the labels of the training file in sorted order, so F1 is that of the second. With a
     correlation as `metric` it is a regression, whose unit is the range of the scores in both files.
 
     Raises:
@@ -120,31 +143,61 @@ def own_task(
     files = {"train": SplitFile(str(train_file.resolve())), "dev": SplitFile(str(dev_file.resolve()))}
     columns = (text_column, text_pair_column) if text_pair_column else (text_column,)
     family = SCORE_METRICS if metric in SCORE_METRICS else CLASS_METRICS
-    task = Task(name=name, title=name, text_columns=columns, label_column=label_column, metrics=tuple(family),
-                main_metric=metric, splits=files, score_range=(-math.inf, math.inf))  # fmt: skip
-    raw = {split: _read_columns(Path(file.path), file, (label_column,), _remedy(task, split))[0][0]
-           for split, file in files.items()}  # fmt: skip
+    task = Task(
+        name=name,
+        title=name,
+        text_columns=columns,
+        label_column=label_column,
+        metrics=tuple(family),
+        main_metric=metric,
+        splits=files,
+        score_range=(-math.inf, math.inf),
+    )
     if metric in SCORE_METRICS:
-        scores = [_parse_labels(task, Path(files[split].path), raw[split], _remedy(task, split)) for split in files]
-        low, high = float(np.concatenate(scores).min()), float(np.concatenate(scores).max())
+        scores = np.concatenate([read_split(task, Path(), split).gold for split in files])
+        low, high = float(scores.min()), float(scores.max())
         if low == high:
             raise ValueError(
                 f"{train_file}: expected scores that differ, found {low:g} throughout; check {label_column}"
             )
         return replace(task, score_range=(low, high))
-    words = sorted({*raw["train"].values})
+    remedy = _remedy(task, "train")
+    table = _read_table(Path(files["train"].path), files["train"], (label_column,), remedy)
+    for line, word in zip(table.lines, table.columns[0], strict=True):
+        if not _class_name(word):
+            raise _wrong(train_file, line, "a label, one line of printable text", repr(word), remedy)
+    words = tuple(sorted({*map(_class_name, table.columns[0])}))
     if len(words) < 2 or (metric == "f1" and len(words) != 2):
         few = "two" if metric == "f1" else "two or more"
-        raise ValueError(f"{train_file}: expected {few} classes under {label_column}, found {len(words)}; "
-                         "choose another column or metric")  # fmt: skip
-    metrics = [name for name in CLASS_METRICS if name != "f1" or len(words) == 2]
-    return replace(task, labels=tuple(words), codes=tuple(words), metrics=tuple(metrics), score_range=(0.0, 1.0))
+        raise ValueError(
+            f"{train_file}: expected {few} classes under {label_column}, found {len(words)}; "
+            "choose another column or metric"
+        )
+    metrics = tuple(name for name in CLASS_METRICS if name != "f1" or len(words) == 2)
+    return replace(task, labels=words, codes=words, metrics=metrics, score_range=(0.0, 1.0))
 
 
 def _remedy(task: Task, split: str) -> str:
     if task.splits[split].num_rows:
         return f"fetch it with python -m electra glue download --task {task.name}"
     return "correct the file"
+
+
+def _wrong(path: Path, line: int, expected: str, found: object, remedy: str) -> FormatError:
+    return FormatError(f"{path}{f', line {line}' if line else ''}: expected {expected}, found {found}; {remedy}")
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _class_name(label: str) -> str:
+    """The class that a person means by a label; "" if it is none.
+
+    Spaces do not make another class, nor does the 1.0 that a table with gaps has for 1. No class is `nan`, which is
+    such a gap, and no label that holds a line break or another control character: most come from a stray quote sign.
+    """
+    name = unicodedata.normalize("NFC", label.strip(" \t\r\n\ufeff\u200b"))
+    if name.lower() == "nan" or any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        return ""
+    return re.sub(r"^([+-]?[0-9]+)\.0+$", r"\1", " ".join(name.split()))
 
 
 def _number(word: str) -> float:
@@ -154,96 +207,103 @@ def _number(word: str) -> float:
         return math.nan
 
 
-def _parse_labels(task: Task, path: Path, column: _Column, remedy: str) -> Array:
+def _parse_labels(task: Task, path: Path, table: _Table, remedy: str) -> Array:
+    words = table.columns[-1]
     if task.is_regression:
         low, high = task.score_range
-        allowed = f"a score from {low:g} to {high:g}"
-        labels = np.array([_number(word) for word in column.values])
+        labels = np.array([_number(word) for word in words])
     else:
         low, high = 0, len(task.codes) - 1
-        allowed = f"one of {', '.join(task.codes)}"
         classes = {code: number for number, code in enumerate(task.codes)}
-        labels = np.array([classes.get(word, -1) for word in column.values])
+        labels = np.array([classes.get(_class_name(word), -1) for word in words])
     is_allowed = np.isfinite(labels) & (labels >= low) & (labels <= high)
     if not is_allowed.all():
-        first = int(np.argmin(is_allowed))
-        line, word = column.lines[first], column.values[first]
-        raise FormatError(f"{path}, line {line}: expected {allowed} as label, found {word!r}; {remedy}")
+        row = int(np.argmin(is_allowed))
+        raise _wrong(path, table.lines[row], f"{task.allowed_labels} as label", repr(words[row]), remedy)
     return labels
 
 
-def _lines(path: Path, remedy: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a UTF-8 file, split at newlines alone: U+2028 and its like are text."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                found = f"byte 0x{line[error.start]:02x}"
-                raise FormatError(f"{path}, line {number}: expected UTF-8, found {found}; {remedy}") from None
-            yield number, text.removesuffix("\n").removesuffix("\r")
-
-
-def _json_fields(path: Path, number: int, line: str, wanted: tuple[str, ...], remedy: str) -> list[str]:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{path}, line {number}: expected JSON, found {error.msg}; {remedy}") from None
-    if not isinstance(values, dict) or not all(isinstance(values.get(name), str | int | float) for name in wanted):
-        found = ", ".join(values) if isinstance(values, dict) else repr(values)[:40]
-        raise FormatError(
-            f"{path}, line {number}: expected an object with text or numbers under {', '.join(wanted)}, "
-            f"found {found}; {remedy}"
-        )
-    return [value if isinstance(value := values[name], str) else json.dumps(value) for name in wanted]
-
-
-def _csv_rows(path: Path, remedy: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader((line + "\n" for _, line in _lines(path, remedy)), strict=True)
-    try:
-        for fields in reader:
-            yield reader.line_num, fields
-    except csv.Error as error:
-        raise FormatError(f"{path}, line {reader.line_num}: expected CSV, found {error}; {remedy}") from None
-
-
-def _table(
-    path: Path, file: SplitFile, wanted: tuple[str, ...], remedy: str
-) -> tuple[tuple[str, ...], Iterator[tuple[int, list[str]]]]:
-    """Names of the columns, and (line number, fields) of each row."""
-    if path.stat().st_size == 0:
-        raise FormatError(f"{path}: expected rows, found an empty file; {remedy}")
-    if path.suffix == ".jsonl":
-        return wanted, ((n, _json_fields(path, n, line, wanted, remedy)) for n, line in _lines(path, remedy))
-    if path.suffix == ".csv":
-        rows = _csv_rows(path, remedy)
-    elif path.suffix == ".tsv":
-        rows = ((number, line.split("\t")) for number, line in _lines(path, remedy))
-    else:
-        raise FormatError(f"{path}: expected a .tsv, .csv or .jsonl, found {path.suffix!r}; rename the file")
-    return file.columns or tuple(next(rows)[1]), rows
-
-
-def _read_columns(path: Path, file: SplitFile, wanted: tuple[str, ...], remedy: str) -> tuple[list[_Column], int]:
-    """The wanted columns of a file, and how many damaged rows were left out."""
+def _read_table(path: Path, file: SplitFile, wanted: tuple[str, ...], remedy: str) -> _Table:
+    """The wanted columns of a file, without its header and blank lines."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file of rows, found none; {remedy}")
-    names, rows = _table(path, file, wanted, remedy)
-    if missing := [name for name in wanted if name not in names]:
-        found = ", ".join(map(repr, names))
-        raise FormatError(f"{path}: expected a column {missing[0]!r}, found {found}; {remedy}")
+    rows = _rows(path, file, wanted, remedy)
+    names = file.columns or tuple(name.strip() for name in next(rows, (0, []))[1])
+    if not names:
+        raise _wrong(path, 0, "rows", "an empty file", remedy)
+    for name in wanted:
+        if names.count(name) != 1:
+            raise _wrong(path, 0, f"a column {name!r}{' once' * (name in names)}", ", ".join(map(repr, names)), remedy)
     places = [names.index(name) for name in wanted]
-    kept: list[list[str]] = []
-    numbers: list[int] = []
+    kept: list[tuple[int, list[str]]] = []
     num_damaged = 0
-    for number, fields in rows:
-        if len(fields) == len(names):
-            kept.append([fields[place] for place in places])
-            numbers.append(number)
+    for line, cells in rows:
+        if len(cells) == len(names) and tuple(cells) != names:
+            kept.append((line, [cells[place] for place in places]))
         elif file.may_be_damaged:
             num_damaged += 1
+        elif len(cells) == len(names):
+            raise _wrong(path, line, "a row", "the header again", remedy)
         else:
-            raise FormatError(f"{path}, line {number}: expected {len(names)} columns, found {len(fields)}; {remedy}")
+            raise _wrong(path, line, f"{len(names)} columns", len(cells), remedy)
     if not kept:
-        raise FormatError(f"{path}: expected rows below the header, found none; {remedy}")
-    return [_Column([row[i] for row in kept], numbers) for i in range(len(wanted))], num_damaged
+        raise _wrong(path, 0, "rows below the header", "none", remedy)
+    return _Table([[row[i] for _, row in kept] for i in range(len(wanted))], [line for line, _ in kept], num_damaged)
+
+
+def _rows(path: Path, file: SplitFile, wanted: tuple[str, ...], remedy: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row and the line it starts on, header first; that of a .jsonl holds the wanted names."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = len((content[: error.start] + b"x").splitlines())
+        raise _wrong(path, line, "UTF-8", f"byte 0x{content[error.start]:02x}", remedy) from None
+    kind = path.suffix.lower()
+    if file.num_rows:  # a released file: only tabs and newlines part its cells and rows, and quote signs are text
+        lines = text.rstrip("\r\n").split("\n") if text else []
+        return ((number, line.removesuffix("\r").split("\t")) for number, line in enumerate(lines, 1))
+    if kind == ".jsonl":
+        return _json_rows(path, text, wanted, remedy)
+    if kind in (".csv", ".tsv"):
+        return _csv_rows(path, text, "," if kind == ".csv" else "\t", remedy)
+    raise _wrong(path, 0, "a .tsv, .csv or .jsonl", repr(path.suffix), "rename the file")
+
+
+def _csv_rows(path: Path, text: str, delimiter: str, remedy: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows as the csv module reads them, without blank lines; a cell may be as long as its file."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    line = 1
+    limit = csv.field_size_limit(len(text))
+    try:
+        for cells in reader:
+            is_blank = len(cells) < 2 and not "".join(cells).strip()
+            if cells and not (is_blank and (not rows or len(rows[0][1]) > 1)):  # in one column a blank is a text
+                rows.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        rule = "a cell that starts with a quote sign ends with one, and those between are doubled"
+        raise _wrong(path, line, f"CSV ({rule})", error, remedy) from None
+    finally:
+        csv.field_size_limit(limit)
+    return iter(rows)
+
+
+def _json_rows(path: Path, text: str, wanted: tuple[str, ...], remedy: str) -> Iterator[tuple[int, list[str]]]:
+    """The wanted names, then their values in each line that is not blank."""
+    yield 1, list(wanted) if text else []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line or line.isspace():
+            continue
+        try:
+            values = json.loads(line, parse_constant=lambda word: None)  # NaN is a gap
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
+            raise _wrong(path, number, "JSON", str(getattr(error, "msg", error)).split(";")[0], remedy) from None
+        if not isinstance(values, dict) or not all(isinstance(values.get(name), str | int | float) for name in wanted):
+            found = ", ".join(values) if isinstance(values, dict) else repr(values)[:40]
+            raise _wrong(path, number, f"an object with text or numbers under {', '.join(wanted)}", found, remedy)
+        cells = [value if isinstance(value := values[name], str) else json.dumps(value) for name in wanted]
+        if half := re.search("[\ud800-\udfff]", "".join(cells)):
+            raise _wrong(path, number, "whole characters", f"the half {half[0]!r}", remedy)
+        yield number, cells

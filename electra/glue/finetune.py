@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,6 +127,14 @@ def loss_sum(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(wide(outputs), targets, reduction="sum")
 
 
+class Trained(NamedTuple):
+    """What a training run leaves besides the model."""
+
+    num_updates: int
+    num_skipped: int  # updates left out because a gradient was not finite
+    train_loss: float  # mean over the rows of the last epoch
+
+
 @torch.no_grad()
 def predict_rows(model: SequenceClassifier, features: Features, config: FinetuneConfig, device: torch.device) -> Array:
     """(N, num_outputs) outputs of every row, float32, in the order of `features`; dropout is off from here on."""
@@ -145,7 +154,12 @@ def save_classifier(
     """Keep a fine-tuned model as a checkpoint that `predict`, `export` and a later fine-tuning take.
 
     Its folder says all that using it needs: task, columns, label names, score range, head, protocol, tokenizer.
+
+    Args:
+        folder: of this run (protocol, task, seed and data); a model that an interrupted one left there is replaced.
+        step: updates made.
     """
+    shutil.rmtree(folder, ignore_errors=True)
     settings = {
         "encoder": dataclasses.asdict(start.shape),
         "finetune": dataclasses.asdict(config),

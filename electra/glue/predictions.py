@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,18 +69,32 @@ def read_predictions(path: Path, labels: Sequence[str]) -> Predictions:
         FileNotFoundError: it is not there.
         FormatError: it is of another task, or was changed.
     """
+    remedy = "remove the run's line from results.jsonl and run train_glue.py again"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected predictions, found none; run train_glue.py again")
-    header, *rows = [line.split("\t") for line in path.read_text("utf-8").removesuffix("\n").split("\n")]
+        raise FileNotFoundError(f"{path}: expected predictions, found none; {remedy}")
+    header, *rows = [line.split("\t") for line in _read_lines(str(path), path.read_bytes(), remedy)]
     classes = {word: number for number, word in enumerate(labels)}
     places = [header.index(name) for name in ("prediction", "label") if name in header]
-    try:
-        parsed = [[classes[row[place]] if labels else float(row[place]) for place in places] for row in rows]
-    except (KeyError, ValueError, IndexError) as error:
-        raise FormatError(f"{path}: expected {' or '.join(labels) or 'a score'}, found {error}; "
-                          "run train_glue.py again") from None  # fmt: skip
+    parsed = []
+    for line, row in enumerate(rows, 2):
+        try:
+            parsed.append([classes[row[place]] if labels else float(row[place]) for place in places])
+        except (KeyError, ValueError, IndexError) as error:
+            raise FormatError(
+                f"{path}, line {line}: expected {' or '.join(labels) or 'a score'}, found {error}; {remedy}"
+            ) from None
+    if not parsed or not places:
+        raise FormatError(f"{path}: expected predictions, found no rows of them; {remedy}")
     values, *gold = np.array(parsed).T
     return Predictions(values, gold[0] if gold else None)
+
+
+def _read_lines(where: str, content: bytes, remedy: str) -> list[str]:
+    try:
+        return content.decode("utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        line, found = content.count(b"\n", 0, error.start) + 1, f"byte 0x{content[error.start]:02x}"
+        raise FormatError(f"{where}, line {line}: expected UTF-8, found {found}; {remedy}") from None
 
 
 def submission_lines(task: Task, values: Array) -> list[str]:
@@ -116,7 +131,7 @@ def write_submission(out: Path, sources: Mapping[str, Path], *, wnli_majority: b
             raise FormatError(f"{out}: expected predictions of {split} by a {task.title} model, found none; "
                               f"run train_glue.py --task {task_name} --predict-test")  # fmt: skip
         files[name] = submission_lines(task, values)
-        check_submission_lines(name, files[name])
+        check_submission_lines(f"{sources.get(name, out)}", name, files[name])
     with atomic_write(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, lines in files.items():
             archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), "\n".join(lines) + "\n", zipfile.ZIP_DEFLATED)
@@ -128,39 +143,55 @@ def check_submission(path: Path) -> None:
     Raises:
         FormatError: names the file, the line, what was expected and what was found.
     """
+    remedy = "make one with python -m electra glue submission"
     if path.is_dir():
-        texts = {file.name: file.read_text("utf-8") for file in sorted(path.glob("*.tsv"))}
-    elif not zipfile.is_zipfile(path):
-        raise FormatError(f"{path}: expected a zip or a folder of the files, found neither; make one with "
-                          "python -m electra glue submission")  # fmt: skip
+        _check_names(path, [file.name for file in path.glob("*.tsv")])
+        contents = {name: (path / name).read_bytes() for name in SUBMISSION_FILES}
+    elif path.is_file() and zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                _check_names(path, archive.namelist())
+                contents = {name: archive.read(name) for name in SUBMISSION_FILES}
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:  # damaged, or encrypted
+            raise FormatError(f"{path}: expected a readable zip, found {error}; {remedy}") from None
     else:
-        with zipfile.ZipFile(path) as archive:
-            texts = {name: archive.read(name).decode("utf-8") for name in archive.namelist()}
-    if set(texts) != set(SUBMISSION_FILES):
-        missing, extra = set(SUBMISSION_FILES) - set(texts), set(texts) - set(SUBMISSION_FILES)
-        raise FormatError(f"{path}: expected the eleven files of a submission, found {len(texts)}: "
-                          f"missing {sorted(missing)}, unknown {sorted(extra)}; name them so")  # fmt: skip
-    for name, text in texts.items():
-        check_submission_lines(name, text.removesuffix("\n").split("\n"))
+        raise FormatError(f"{path}: expected a zip or a folder of the files, found neither; {remedy}")
+    for name, content in contents.items():
+        where = f"{path}/{name}"
+        check_submission_lines(where, name, _read_lines(where, content, "save it as UTF-8"))
 
 
-def check_submission_lines(name: str, lines: Sequence[str]) -> None:
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    wrong = {
+        "missing": [name for name in SUBMISSION_FILES if name not in names],
+        "unknown": sorted({*names} - {*SUBMISSION_FILES}),
+        "twice": sorted({name for name in names if names.count(name) > 1}),
+    }
+    found = [f"{kind} {', '.join(map(repr, some[:3]))}{' …' * (len(some) > 3)}" for kind, some in wrong.items() if some]
+    if found:
+        raise FormatError(
+            f"{path}: expected the eleven files of a submission, found {len(names)}: {'; '.join(found)}; "
+            "keep exactly those eleven, under their names and in no folder"
+        )
+
+
+def check_submission_lines(where: str, name: str, lines: Sequence[str]) -> None:
     """Check header, number of rows, order and words of one file of a submission."""
     task_name, split = SUBMISSION_FILES[name]
     task = TASKS[task_name]
     (num_rows,) = task.splits[split].num_rows
     if lines[0].split("\t") != _SUBMISSION_HEADER:
-        raise FormatError(f"{name}: expected the header index, prediction, found {lines[0]!r}; write that line")
+        remedy = "end lines with a line feed alone" if lines[0].endswith("\r") else "write that line, parted by a tab"
+        raise FormatError(f"{where}: expected the header index, prediction, found {lines[0]!r}; {remedy}")
     if len(lines) - 1 != num_rows:
-        raise FormatError(f"{name}: expected {num_rows:,} rows, found {len(lines) - 1:,}; "
+        raise FormatError(f"{where}: expected {num_rows:,} rows, found {len(lines) - 1:,}; "
                           f"predict every row of {task.splits[split].path}")  # fmt: skip
-    allowed = "a score from 0 to 5" if task.is_regression else f"one of {', '.join(task.codes)}"
     for index, line in enumerate(lines[1:]):
         number, _, word = line.partition("\t")
         if number != str(index):
-            raise FormatError(f"{name}, line {index + 2}: expected index {index}, found {number!r}; keep the order")
+            raise FormatError(f"{where}, line {index + 2}: expected index {index}, found {number!r}; keep the order")
         if not (_is_score(word, task) if task.is_regression else word in task.codes):
-            raise FormatError(f"{name}, line {index + 2}: expected {allowed}, found {word!r}; correct it")
+            raise FormatError(f"{where}, line {index + 2}: expected {task.allowed_labels}, found {word!r}; correct it")
 
 
 def _is_score(word: str, task: Task) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from electra.files import FormatError
 from electra.glue.files import read_split
-from electra.glue.tasks import Task
+from electra.glue.tasks import TASKS, Task
 
 BASE_URL = "https://dl.fbaipublicfiles.com/"
 
@@ -21,65 +21,27 @@ class Download(NamedTuple):
     sha256: str
 
 
+_DOWNLOADS = """
+cola glue/data/CoLA.zip 376971 f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff
+sst2 glue/data/SST-2.zip 7439277 d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa
+mrpc senteval/senteval_data/msr_paraphrase_train.txt 1047044 60a9b09084528f0673eedee2b69cb941920f0b8cd0eeccefc464a98768457f89
+mrpc senteval/senteval_data/msr_paraphrase_test.txt 441275 a04e271090879aaba6423d65b94950c089298587d9c084bf9cd7439bd785f784
+mrpc glue/data/mrpc_dev_ids.tsv 6222 971d7767d81b997fd9060ade0ec23c4fc31cbb226a55d1bd4a1bac474eb81dc7
+stsb glue/data/STS-B.zip 802872 e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85
+qqp glue/data/QQP-clean.zip 41696084 40e7c862c04eb26ee04b67fd900e76c45c6ba8e6d8fab4f8f1f8072a1a3fbae0
+mnli glue/data/MNLI.zip 312783507 e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633
+mnli glue/data/AX.tsv 222257 0e13510b1bb14436ff7e2ee82338f0efb0133ecf2e73507a697dc210db3f05fd
+qnli glue/data/QNLIv2.zip 10627589 e634e78627a29adaecd4f955359b22bf5e70f2cbd93b493f2d624138a0c0e5f5
+rte glue/data/RTE.zip 697150 6bf86de103ecd335f3441bd43574d23fef87ecc695977a63b82d5efb206556ee
+wnli glue/data/WNLI.zip 28999 ae0e8e4d16f4d46d4a0a566ec7ecceccfd3fbfaa4a7a4b4e02848c0f2561ac46
+"""  # noqa: E501
 DOWNLOADS: Mapping[str, tuple[Download, ...]] = {
-    "cola": (
-        Download("glue/data/CoLA.zip", 376_971, "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff"),
-    ),
-    "sst2": (
-        Download(
-            "glue/data/SST-2.zip",
-            7_439_277,
-            "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa",
-        ),
-    ),
-    "mrpc": (
-        Download(
-            "senteval/senteval_data/msr_paraphrase_train.txt",
-            1_047_044,
-            "60a9b09084528f0673eedee2b69cb941920f0b8cd0eeccefc464a98768457f89",
-        ),
-        Download(
-            "senteval/senteval_data/msr_paraphrase_test.txt",
-            441_275,
-            "a04e271090879aaba6423d65b94950c089298587d9c084bf9cd7439bd785f784",
-        ),
-        Download(
-            "glue/data/mrpc_dev_ids.tsv",
-            6_222,
-            "971d7767d81b997fd9060ade0ec23c4fc31cbb226a55d1bd4a1bac474eb81dc7",
-        ),
-    ),
-    "stsb": (
-        Download("glue/data/STS-B.zip", 802_872, "e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85"),
-    ),
-    "qqp": (
-        Download(
-            "glue/data/QQP-clean.zip",
-            41_696_084,
-            "40e7c862c04eb26ee04b67fd900e76c45c6ba8e6d8fab4f8f1f8072a1a3fbae0",
-        ),
-    ),
-    "mnli": (
-        Download(
-            "glue/data/MNLI.zip",
-            312_783_507,
-            "e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633",
-        ),
-        Download("glue/data/AX.tsv", 222_257, "0e13510b1bb14436ff7e2ee82338f0efb0133ecf2e73507a697dc210db3f05fd"),
-    ),
-    "qnli": (
-        Download(
-            "glue/data/QNLIv2.zip",
-            10_627_589,
-            "e634e78627a29adaecd4f955359b22bf5e70f2cbd93b493f2d624138a0c0e5f5",
-        ),
-    ),
-    "rte": (
-        Download("glue/data/RTE.zip", 697_150, "6bf86de103ecd335f3441bd43574d23fef87ecc695977a63b82d5efb206556ee"),
-    ),
-    "wnli": (
-        Download("glue/data/WNLI.zip", 28_999, "ae0e8e4d16f4d46d4a0a566ec7ecceccfd3fbfaa4a7a4b4e02848c0f2561ac46"),
-    ),
+    task: tuple(
+        Download(path, int(num_bytes), sha256)
+        for name, path, num_bytes, sha256 in map(str.split, _DOWNLOADS.strip().splitlines())
+        if name == task
+    )
+    for task in TASKS
 }
 """What each task is made of. Source: GLUE-baselines; sizes and digests as huggingface/datasets has them."""
 

@@ -72,6 +72,12 @@ class Task:
         return len(self.labels) or 1
 
     @property
+    def allowed_labels(self) -> str:
+        """What its files may have as a label, for messages."""
+        low, high = self.score_range
+        return f"a score from {low:g} to {high:g}" if self.is_regression else f"one of {', '.join(self.codes)}"
+
+    @property
     def dev_splits(self) -> tuple[str, ...]:
         """Names of the splits that a model is scored on; the first is the main one."""
         return tuple(name for name in self.splits if name.startswith("dev"))

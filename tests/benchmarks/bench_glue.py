@@ -28,6 +28,7 @@ from electra.config import EncoderConfig, FinetuneConfig
 from electra.glue.batches import Features, encode, training_batches
 from electra.glue.files import Rows, read_split
 from electra.glue.finetune import Start, build_classifier
+from electra.glue.inputs import Data
 from electra.glue.tasks import TASKS
 from electra.tokenizer.wordpiece import load_tokenizer
 from electra.training.devices import autocast, resolve_precision
@@ -38,16 +39,16 @@ TURN_UPDATES = 5
 CPU = torch.device("cpu")
 
 
-def select(rows: Rows, features: Features, chosen: np.ndarray) -> train_glue.Data:
+def select(rows: Rows, features: Features, chosen: np.ndarray) -> Data:
     """Some rows as a training split of their own."""
     parts = [features.ids[features.starts[row] : features.starts[row + 1]] for row in chosen]
     features = dataclasses.replace(features, ids=np.concatenate(parts), starts=np.cumsum([0, *map(len, parts)]),
                                    second_starts=features.second_starts[chosen])  # fmt: skip
     rows = dataclasses.replace(rows, first=[rows.first[row] for row in chosen], labels=rows.gold[chosen])
-    return train_glue.Data(TASKS["cola"], {"train": rows}, {"train": features})
+    return Data(TASKS["cola"], {"train": rows}, {"train": features})
 
 
-def plain_loop(shape: EncoderConfig, precision: str, width: int) -> Callable[[train_glue.Data], None]:
+def plain_loop(shape: EncoderConfig, precision: str, width: int) -> Callable[[Data], None]:
     """Updates of the plain loop on some rows; `width` 0 pads each batch to its longest row."""
     config = transformers.ElectraConfig(
         vocab_size=shape.vocab_size, embedding_size=shape.embedding_size, hidden_size=shape.hidden_size,
@@ -59,7 +60,7 @@ def plain_loop(shape: EncoderConfig, precision: str, width: int) -> Callable[[tr
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, 80, 804)
     dtype = resolve_precision(precision, CPU)
 
-    def run(data: train_glue.Data) -> None:
+    def run(data: Data) -> None:
         features, labels = data.features["train"], torch.from_numpy(data.rows["train"].gold)
         model.train()
         for rows in np.random.default_rng(0).permutation(len(features)).reshape(-1, BATCH_SIZE):
@@ -95,7 +96,7 @@ def main() -> None:
     features = encode(rows.first, None, tokenizer, 128)
     config = FinetuneConfig(num_epochs=1, precision=asked.precision)
     model = build_classifier(Start(Path(), shape, tokenizer, 0, ""), 2, config, 0, from_scratch=True)
-    loops: dict[str, Callable[[train_glue.Data], Any]] = {
+    loops: dict[str, Callable[[Data], Any]] = {
         "ours": lambda data: train_glue.train(model, data, config, 0, CPU),
         "padded to 128": plain_loop(shape, asked.precision, 128),
         "padded to the longest": plain_loop(shape, asked.precision, 0),

@@ -60,8 +60,8 @@ def test_a_pair_has_a_second_sep_at_its_end() -> None:
     assert features.second_starts.tolist() == [4]
 
 
-def test_an_empty_second_text_is_still_a_segment() -> None:
-    assert row_of(encoded(["ab"], [""]), 0) == [CLS, *ids("ab"), SEP, SEP]
+def test_a_pair_with_an_empty_second_text_is_a_single_sentence() -> None:
+    assert row_of(encoded(["abcdefgh"], [""], 7), 0) == [CLS, *ids("abcde"), SEP]
 
 
 def test_a_single_sentence_keeps_its_first_tokens() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import io
@@ -11,22 +12,23 @@ import socket
 import struct
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from electra.files import FormatError, sha256_file
 from electra.glue import command as glue_command
 from electra.glue import download as glue_download
 from electra.glue import release as glue_release
 from electra.glue.download import build_mrpc, fetch_file, fetch_task
-from electra.glue.predictions import SUBMISSION_FILES
 from electra.glue.release import DOWNLOADS, RELEASED_SHA256, Download, missing_files
 from electra.glue.tasks import TASKS
-from tests.glue.test_predictions import small_tests, write_all
+from tests.helpers.glue_files import SERVER_FILES, drawn_predictions, small_tests, write_all
 
 __all__ = ["small_tests"]  # a fixture used by name
 
@@ -44,6 +46,8 @@ class Server(http.server.ThreadingHTTPServer):
     hang_up_after: int | None = None
     resets = False
     has_ranges = True
+    has_length = True
+    num_sent = 0
     requests: list[str]
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -62,9 +66,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         start = int(wanted.removeprefix("bytes=").removesuffix("-") or 0) if self.server.has_ranges else 0
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
+        if self.server.has_length:
+            self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        self.wfile.write(content[start : self.server.hang_up_after])
+        content = content[start : self.server.hang_up_after]
+        for first in range(0, len(content), 1 << 16):
+            self.server.num_sent += self.wfile.write(content[first : first + (1 << 16)])
         if self.server.resets:  # closing with linger 0 sends a reset instead of an end
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             os.close(self.connection.detach())
@@ -173,6 +180,26 @@ def test_an_archive_that_the_server_cut_is_refused_by_its_size(server: Server, c
     with pytest.raises(FormatError, match=rf"expected {len(cola):,} bytes, found {len(cola) - 100:,}; try again"):
         fetch_task(TASKS["cola"], tmp_path, url_of(server))
     assert not (tmp_path / "CoLA").exists()
+
+
+def test_an_answer_without_a_length_is_read_no_further_than_the_known_size(server: Server, tmp_path: Path) -> None:
+    server.has_length, server.files["/data/CoLA.zip"] = False, bytes(50_000_000)
+    with pytest.raises(FormatError, match=r"expected 28,999 bytes of sha256 .*, found .*; remedy"):
+        fetch_file(url_of(server) + "data/CoLA.zip", tmp_path / "CoLA.zip", download_of(bytes(28_999)), "remedy")
+    assert server.num_sent < 25_000_000  # what the sockets hold between the two
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_one_line_with_the_address(
+    server: Server, cola: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullBar(tqdm):  # type: ignore[type-arg]
+        def update(self, n: float | None = 1) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(glue_download, "tqdm", FullBar)
+    with pytest.raises(ConnectionError, match=r"CoLA.zip: expected CoLA.zip, found .*No space left.*; try again"):
+        fetch_task(TASKS["cola"], tmp_path, url_of(server))
 
 
 def test_other_bytes_of_the_right_size_are_refused_and_not_kept(server: Server, cola: bytes, tmp_path: Path) -> None:
@@ -319,22 +346,47 @@ def test_the_data_here_is_as_released(real_data: Path, capsys: pytest.CaptureFix
     assert sum(line.endswith("not there") for line in lines) == sum(len(t.splits) for t in TASKS.values()) - 16
 
 
+def records_of(sources: Mapping[str, Path], seed: int) -> list[dict[str, Any]]:
+    """One run a task with all its predictions, then lines that must not matter: a repetition, a task of one's own."""
+    runs: dict[str, dict[str, str]] = {}
+    for name, (task, split) in SERVER_FILES.items():
+        runs.setdefault(task, {})[split] = sources[name].name
+    runs_and_others = [*runs.items(), ("cola", {"dev": "dev.tsv"}), ("own", {"dev": "other.tsv"})]
+    return [{"run_id": "a", "task": task, "seed": seed, "predictions": files} for task, files in runs_and_others]
+
+
+def write_records(folder: Path, records: Sequence[dict[str, Any]]) -> None:
+    (folder / "results.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
 @pytest.mark.usefixtures("small_tests")
 def test_a_submission_is_made_of_one_seeds_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sources = write_all(tmp_path)
-    runs: dict[str, dict[str, str]] = {}
-    for name, (task, split) in SUBMISSION_FILES.items():
-        runs.setdefault(task, {})[split] = sources[name].name
-    records = [{"run_id": "a", "task": task, "seed": 3, "predictions": files} for task, files in runs.items()]
-    records += [{"run_id": "a", "task": "cola", "seed": 3, "predictions": {"dev": "dev.tsv"}}]  # the same run, repeated
-    results = tmp_path / "results.jsonl"
-    results.write_text("".join(json.dumps(record) + "\n" for record in records))
     argv = ["submission", "--results", str(tmp_path), "--out", str(tmp_path / "s.zip"), "--seed"]
+    with pytest.raises(FormatError, match="expected predictions of test by a CoLA model, found none; run train_glue"):
+        glue_command.main([*argv, "3"])  # no results at all
+    records = records_of(write_all(tmp_path), 3)
+    write_records(tmp_path, records)
     assert glue_command.main([*argv, "3"]) == 0
     assert glue_command.main(["submission", "--check", str(tmp_path / "s.zip")]) == 0
     assert "11 files, checked; WNLI from majority" in capsys.readouterr().out
     with pytest.raises(FormatError, match="expected predictions of test by a CoLA model, found none; run train_glue"):
         glue_command.main([*argv, "4"])
-    results.write_text("".join(json.dumps(record) + "\n" for record in [*records, records[0] | {"run_id": "b"}]))
+    write_records(tmp_path, [*records, records[0] | {"run_id": "b"}])
     with pytest.raises(ValueError, match="expected one cola run of seed 3, found 2"):
         glue_command.main([*argv, "3"])
+
+
+@pytest.mark.usefixtures("small_tests")
+def test_each_of_the_eleven_files_holds_its_own_rows_predictions(tmp_path: Path) -> None:
+    write_records(tmp_path, records_of(write_all(tmp_path, drawn=True), 0))
+    out = tmp_path / "s.zip"
+    assert glue_command.main(["submission", "--results", str(tmp_path), "--out", str(out), "--wnli", "model"]) == 0
+    two = ("entailment", "not_entailment")
+    words = {"mnli": ("entailment", "neutral", "contradiction"), "qnli": two, "rte": two}
+    with zipfile.ZipFile(out) as archive:
+        assert sorted(archive.namelist()) == sorted(SERVER_FILES)
+        for name, (task, split) in SERVER_FILES.items():
+            values = drawn_predictions(name, TASKS[task].splits[split].num_rows[0])
+            written = [words.get(task, "01")[v] if task != "stsb" else f"{min(5, max(0, v)):.3f}" for v in values]
+            expected = "".join(f"{index}\t{word}\n" for index, word in enumerate(written))
+            assert archive.read(name).decode() == f"index\tprediction\n{expected}", name

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from electra.files import FormatError, sha256_file
-from electra.glue.files import Rows, own_task, read_split, with_swapped_pairs
-from electra.glue.tasks import TASKS
+from electra.glue.files import Rows, describe_rows, own_task, read_split, with_swapped_pairs
+from electra.glue.tasks import TASKS, SplitFile, Task
 
 HEADERS = {
     "sst2": "sentence\tlabel",
@@ -40,8 +42,7 @@ def test_the_first_line_of_colas_train_and_dev_files_is_a_row(tmp_path: Path) ->
     write(tmp_path, "cola", "gj04\t1\t\tThey drank the pub.", "gj04\t0\t*\tThey drank the pub dry of.")
     rows = read(tmp_path, "cola")
     assert rows.first == ["They drank the pub.", "They drank the pub dry of."]
-    assert rows.labels is not None
-    assert rows.labels.tolist() == [1, 0]
+    assert rows.gold.tolist() == [1, 0]
     assert rows.second is None
 
 
@@ -96,8 +97,7 @@ def test_scores_are_numbers_in_the_files_unit(tmp_path: Path) -> None:
     before = "0\tg\tf\t2012\t1\tn\tn\tA plane.\tA jet.\t"
     write(tmp_path, "stsb", before + "3.800", before + "5", before + "0")
     rows = read(tmp_path, "stsb")
-    assert rows.labels is not None
-    assert rows.labels.tolist() == [3.8, 5.0, 0.0]
+    assert rows.gold.tolist() == [3.8, 5.0, 0.0]
     assert rows.labels.dtype == np.float64
 
 
@@ -193,8 +193,7 @@ def test_swapped_pairs_follow_the_rows_with_the_same_labels(tmp_path: Path) -> N
     rows = with_swapped_pairs(read(tmp_path, "mrpc"))
     assert rows.first == ["One.", "Three.", "Two.", "Four."]
     assert rows.second == ["Two.", "Four.", "One.", "Three."]
-    assert rows.labels is not None
-    assert rows.labels.tolist() == [1, 0, 1, 0]
+    assert rows.gold.tolist() == [1, 0, 1, 0]
 
 
 def test_single_sentences_cannot_be_swapped(tmp_path: Path) -> None:
@@ -272,31 +271,20 @@ def test_true_headers_of_the_large_tasks_are_read(
 REVIEWS = [('A "fine", warm film', "pos"), ("Dull.\nVery dull", "neg"), ("Good, good", "pos")]
 
 
-def write_reviews(folder: Path, suffix: str) -> Path:
-    """The three reviews in one of the formats; a TSV cannot hold the newline."""
-    import csv
-    import json
-
-    path = folder / f"reviews{suffix}"
-    if suffix == ".jsonl":
-        path.write_text("".join(json.dumps({"text": t, "stars": 3, "mood": m}) + "\n" for t, m in REVIEWS))
-    elif suffix == ".csv":
-        with open(path, "w", newline="") as file:
-            csv.writer(file).writerows([("mood", "text"), *((m, t) for t, m in REVIEWS)])
-    else:
-        path.write_text("".join(f"{m}\t{t}\n" for t, m in [("text", "mood"), *REVIEWS]).replace("Dull.\n", "Dull. "))
-    return path
-
-
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl"])
 def test_an_own_task_reads_the_same_rows_from_each_format(tmp_path: Path, suffix: str) -> None:
-    path = write_reviews(tmp_path, suffix)
+    path = tmp_path / f"reviews{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("".join(json.dumps({"text": t, "stars": 3, "mood": m}) + "\n" for t, m in REVIEWS))
+    else:
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file, "excel" if suffix == ".csv" else "excel-tab")
+            writer.writerows([("mood", "text"), *((mood, text) for text, mood in REVIEWS)])
     task = own_task("reviews", path, path, text_column="text", label_column="mood", metric="accuracy")
     assert task.labels == ("neg", "pos")
     rows = read_split(task, Path("anywhere"), "dev")
-    assert rows.first == [text.replace("\n", " " if suffix == ".tsv" else "\n") for text, _ in REVIEWS]
-    assert rows.labels is not None
-    assert rows.labels.tolist() == [1, 0, 1]
+    assert rows.first == [text for text, _ in REVIEWS]
+    assert rows.gold.tolist() == [1, 0, 1]
 
 
 def test_an_own_task_of_pairs_and_scores_is_a_regression_over_the_scores_range(tmp_path: Path) -> None:
@@ -308,8 +296,7 @@ def test_an_own_task_of_pairs_and_scores_is_a_regression_over_the_scores_range(t
     assert (task.score_range, task.main_metric, task.num_epochs) == ((10.0, 15.0), "pearson", 3)
     rows = read_split(task, Path(), "train")
     assert rows.second == ["y", "w"]
-    assert rows.labels is not None
-    assert task.targets(rows.labels).tolist() == [0.0, 0.5]
+    assert task.targets(rows.gold).tolist() == [0.0, 0.5]
 
 
 def test_an_own_task_of_three_classes_has_no_f1(tmp_path: Path) -> None:
@@ -329,7 +316,7 @@ def test_an_own_task_of_three_classes_has_no_f1(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "x", "mood": "pos"}\n{"text": \n', r"line 2: expected JSON, found"),
         ("a.jsonl", '{"text": "x", "mood": null}\n', r"line 1: expected an object with .* under mood"),
         ("a.csv", "text,mood\nx,pos,neg\n", r"line 2: expected 2 columns, found 3"),
-        ("a.csv", 'text,mood\n"x,pos\n', r"line 2: expected CSV, found unexpected end of data"),
+        ("a.csv", 'text,mood\n"x,pos\n', r"line 2: expected CSV .*, found unexpected end of data"),
         ("a.tsv", "text\tmod\nx\tpos\n", r"expected a column 'mood', found 'text', 'mod'"),
         ("a.txt", "text\tmood\nx\tpos\n", r"expected a .tsv, .csv or .jsonl, found '.txt'"),
         ("a.tsv", "text\tmood\nx\tpos\nx\tpos\n", r"expected two or more classes under mood, found 1"),
@@ -367,3 +354,135 @@ def test_own_scores_must_be_finite_and_differ(tmp_path: Path) -> None:
 def test_an_unknown_metric_is_answered_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--metric: expected one of accuracy, f1, matthews, pearson, spearman"):
         own_task("own", tmp_path, tmp_path, text_column="a", label_column="b", metric="bleu")
+
+
+def own(path: Path, metric: str = "accuracy") -> tuple[Task, Rows]:
+    """A file as training and dev file of an own task, and its rows."""
+    task = own_task("own", path, path, text_column="text", label_column="label", metric=metric)
+    return task, read_split(task, Path(), "train")
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    return path
+
+
+@pytest.mark.parametrize("label", ["1.0", "1.00", " 1", "1 ", "1\u00a0", "\ufeff1", '"1\n"'])
+def test_spaces_and_a_decimal_nought_do_not_make_another_class(tmp_path: Path, label: str) -> None:
+    task, rows = own(written(tmp_path / "a.csv", f"text,label\na,1\nb,{label}\nc,2\n"))
+    assert (task.labels, rows.gold.tolist()) == (("1", "2"), [0, 0, 1])
+
+
+def test_classes_are_words_as_read_with_one_space_between_and_in_one_spelling(tmp_path: Path) -> None:
+    pair = "\U0001f469\u200d\U0001f467"  # an emoji of two with a joiner, which is no control character
+    labels = ["very  good", "very good", "caf\u00e9", "cafe\u0301", "01", "1.5", "v1.10", "True", pair]
+    task, _ = own(written(tmp_path / "a.csv", "text,label\n" + "".join(f"a,{label}\n" for label in labels)))
+    assert task.labels == ("01", "1.5", "True", "caf\u00e9", "v1.10", "very good", pair)
+
+
+@pytest.mark.parametrize(
+    "label", ["", "  ", "nan", "NaN", '"very\tgood"', '"bad\nish"', "a\x1b[31m", "a\u2028b", "a\x00"]
+)
+def test_a_missing_label_and_one_of_several_lines_are_named_by_line(tmp_path: Path, label: str) -> None:
+    path = written(tmp_path / "a.csv", f"text,label\na,x\nb,{label}\nc,y\n")
+    with pytest.raises(
+        FormatError, match=r"a.csv, line 3: expected a label, one line of printable text, found '"
+    ) as caught:
+        own(path)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_blank_lines_are_no_rows_and_lines_are_counted_with_them(tmp_path: Path, suffix: str, newline: str) -> None:
+    part = "," if suffix == ".csv" else "\t"
+    lines = ["", f" text {part}label", f"a{part}x", "", "  ", f"b{part}y", "", ""]
+    if suffix == ".jsonl":
+        lines = ["", '{"text": "a", "label": "x"}', "", " ", "", '{"text": "b", "label": "y"}', "", ""]
+    path = written(tmp_path / f"a{suffix}", newline.join(lines))
+    assert own(path)[1].first == ["a", "b"]
+    bad = '{"text": "c"}' if suffix == ".jsonl" else "c"
+    with pytest.raises(FormatError, match=f"a{suffix}, line 9: expected "):
+        own(written(path, newline.join([*lines, bad])))
+
+
+def test_lines_may_end_in_carriage_returns_alone(tmp_path: Path) -> None:
+    assert own(written(tmp_path / "a.CSV", "text,label\ra,x\rb,y\r"))[1].first == ["a", "b"]
+
+
+def test_in_a_file_of_one_column_a_quoted_nothing_is_a_row(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", 'text\na\n""\n\nb\n')
+    task = Task(
+        name="x", title="x", text_columns=("text",), label_column="", metrics=(), splits={"new": SplitFile(str(path))}
+    )
+    assert read_split(task, Path(), "new").first == ["a", "", "b"]
+
+
+def test_a_cell_may_be_as_long_as_its_file(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    assert (
+        own(written(tmp_path / "a.csv", f"text,label\n{'word ' * 40_000},x\nb,y\n"))[1].first[0].count("word") == 40_000
+    )
+    assert csv.field_size_limit() == limit
+
+
+def test_an_own_tsv_is_quoted_as_other_tools_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    texts = ['he said "yes"', "plain", "two\nlines", "a\ttab", 'ends in "']
+    with open(path, "w", newline="") as file:
+        csv.writer(file, "excel-tab").writerows(
+            [("text", "label"), *((text, number % 2) for number, text in enumerate(texts))]
+        )
+    assert own(path)[1].first == texts
+    with pytest.raises(FormatError, match=r"a.tsv, line 2: expected CSV \(a cell that starts with a quote sign"):
+        own(written(path, 'text\tlabel\n"Well" he said\tx\nb\ty\n'))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("text,label", "line 3: expected a row, found the header again"),
+        ('"open,x\nb,y', "line 3: expected CSV .*, found unexpected end of data"),
+        ("b,x,", "line 3: expected 2 columns, found 3"),
+    ],
+)
+def test_an_odd_row_of_a_csv_is_named_by_the_line_it_starts_on(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(FormatError, match=f"a.csv, {message}"):
+        own(written(tmp_path / "a.csv", f"text,label\na,x\n{row}\n"))
+
+
+def test_a_column_that_is_there_twice_is_not_chosen_between(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="expected a column 'text' once, found 'text', 'label', 'text'"):
+        own(written(tmp_path / "a.csv", "text,label,text\na,x,b\na,y,b\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "x", "label": ' + "1" * 5_000 + "}", "expected JSON, found Exceeds the limit"),
+        ('{"text": "x", "label": "p", "y": ' + "[" * 200_000 + "]" * 200_000 + "}", "expected JSON, found maximum"),
+        ('{"text": "hi \\ud83d you", "label": "p"}', "expected whole characters, found the half"),
+        ('{"text": "hi", "label": "\\ud83d"}', "expected whole characters, found the half"),
+        ('{"text": NaN, "label": "p"}', "expected an object with text or numbers under text, label"),
+        ('{"text": "x", "label": NaN}', "expected an object with text or numbers under label"),
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_odd_json_is_named_by_line(tmp_path: Path, line: str, message: str) -> None:
+    rows = "".join(f'{{"text": "{label}", "label": "{label}"}}\n' for label in "pn")
+    with pytest.raises(FormatError, match=f"a.jsonl, line 3: {message}"):
+        own(written(tmp_path / "a.jsonl", rows + line + "\n"))
+
+
+def test_numbers_as_json_labels_are_classes_by_value(tmp_path: Path) -> None:
+    rows = "".join(f'{{"text": "a", "label": {label}}}\n' for label in ("1", "1.0", '"1"', "1e0", "2"))
+    assert own(written(tmp_path / "a.jsonl", rows))[0].labels == ("1", "2")
+
+
+def test_what_was_read_is_told_with_its_classes(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", 'text,label\na,x\n"two\nlines",y\n,y\n')
+    assert describe_rows(*own(path)) == f"{path}: 3 rows, 1 empty texts, 1 texts of several lines, x 1, y 2"
+    many = written(tmp_path / "many.csv", "text,label\n" + "".join(f"a,{number:02}\n" for number in range(23)))
+    assert describe_rows(*own(many)).endswith(", 19 1, and 3 more classes")
+    scores = written(tmp_path / "s.csv", "text,label\na,1\nb,2.5\n")
+    assert describe_rows(*own(scores, "pearson")) == f"{scores}: 2 rows, label from 1 to 2.5"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -22,29 +20,10 @@ from electra.glue.predictions import (
     write_predictions,
     write_submission,
 )
-from electra.glue.tasks import TASKS, Task
+from electra.glue.tasks import TASKS
+from tests.helpers.glue_files import small_tests, write_all
 
-
-@pytest.fixture
-def small_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """QQP and MNLI with test files of prime sizes, so that a submission takes no time."""
-    for name, num_rows in (("qqp", 1_009), ("mnli", 499)):
-        task = TASKS[name]
-        splits = {split: file._replace(num_rows=(num_rows,)) for split, file in task.splits.items()}
-        monkeypatch.setitem(cast(dict[str, Task], TASKS), name, replace(task, splits=splits))
-
-
-def write_all(folder: Path, *, but: str = "") -> dict[str, Path]:
-    """A prediction file, all of the last class, for each file of a submission."""
-    sources = {}
-    for name, (task_name, split) in SUBMISSION_FILES.items():
-        task = TASKS[task_name]
-        num_rows = task.splits[split].num_rows[0]
-        values = np.full(num_rows, task.num_outputs - 1) if task.labels else np.linspace(-1, 6, num_rows)
-        if name != but:
-            sources[name] = folder / name
-            write_predictions(sources[name], task, Predictions(values, None), np.zeros((num_rows, 1)))
-    return sources
+__all__ = ["small_tests"]
 
 
 def test_classes_are_written_as_words_beside_gold_and_outputs(tmp_path: Path) -> None:
@@ -86,36 +65,6 @@ def test_predictions_of_another_task_are_refused(tmp_path: Path) -> None:
         read_predictions(tmp_path / "none.tsv", TASKS["rte"].labels)
 
 
-def test_a_submission_writes_words_for_inference_tasks_and_integers_for_the_others() -> None:
-    assert submission_lines(TASKS["mnli"], np.array([2, 0])) == [
-        "index\tprediction",
-        "0\tcontradiction",
-        "1\tentailment",
-    ]
-    assert submission_lines(TASKS["qnli"], np.array([1]))[1:] == ["0\tnot_entailment"]
-    assert submission_lines(TASKS["rte"], np.array([0]))[1:] == ["0\tentailment"]
-    for name in ("cola", "sst2", "mrpc", "qqp", "wnli"):
-        assert submission_lines(TASKS[name], np.array([1, 0]))[1:] == ["0\t1", "1\t0"]
-
-
-def test_a_submission_clips_scores_to_their_range() -> None:
-    lines = submission_lines(TASKS["stsb"], np.array([-0.2, 2.34567, 5.3]))
-    assert lines == ["index\tprediction", "0\t0.000", "1\t2.346", "2\t5.000"]
-
-
-@pytest.mark.usefixtures("small_tests")
-def test_a_submission_holds_the_eleven_files_and_passes_its_own_check(tmp_path: Path) -> None:
-    out = tmp_path / "submission.zip"
-    write_submission(out, write_all(tmp_path), wnli_majority=False)
-    names = ["AX", "CoLA", "MNLI-m", "MNLI-mm", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI"]
-    with zipfile.ZipFile(out) as archive:
-        assert sorted(archive.namelist()) == [f"{name}.tsv" for name in names]
-        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
-        assert archive.read("AX.tsv").startswith(b"index\tprediction\n0\tcontradiction\n")
-        assert archive.read("WNLI.tsv").count(b"\t1\n") == 146
-    check_submission(out)
-
-
 @pytest.mark.usefixtures("small_tests")
 def test_the_same_predictions_make_the_same_bytes(tmp_path: Path) -> None:
     sources = write_all(tmp_path)
@@ -145,7 +94,7 @@ HEADER = "index\tprediction"
 
 
 def numbered(word: str, num_rows: int) -> list[str]:
-    """A file of a submission that answers the same throughout."""
+    """A file of a submission with one prediction for every row."""
     return [HEADER, *(f"{index}\t{word}" for index in range(num_rows))]
 
 
@@ -164,13 +113,13 @@ def numbered(word: str, num_rows: int) -> list[str]:
 )
 def test_a_mistake_in_a_submission_is_named(name: str, lines: list[str], message: str) -> None:
     with pytest.raises(FormatError, match=message):
-        check_submission_lines(name, lines)
+        check_submission_lines("a.zip/" + name, name, lines)
 
 
 def test_missing_and_unknown_files_of_a_submission_are_named(tmp_path: Path) -> None:
     (tmp_path / "CoLA.tsv").write_text("x")
     (tmp_path / "SST2.tsv").write_text("x")
-    with pytest.raises(FormatError, match=r"found 2: missing \['AX.tsv', .*unknown \['SST2.tsv'\]"):
+    with pytest.raises(FormatError, match=r"found 2: missing 'SST-2.tsv', .*; unknown 'SST2.tsv'; keep"):
         check_submission(tmp_path)
 
 
@@ -184,6 +133,59 @@ def test_the_example_files_pass_but_for_qnlis_first_version(real_data: Path, tmp
     (examples / "QNLI.tsv").unlink()
     (examples / "QNLI.tsv").write_text("\n".join(lines) + "\n")
     check_submission(examples)
+
+
+def spoiled(folder: Path, kind: str) -> Path:
+    """A submission with one mistake, as a folder or a zip."""
+    files = {name: "\n".join(submission_lines(TASKS["wnli"], np.zeros(146, int))).encode() for name in SUBMISSION_FILES}
+    path = folder / "s.zip"
+    if kind == "utf-16":
+        files["CoLA.tsv"] = files["CoLA.tsv"].decode().encode("utf-16")
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        return folder
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+            if kind == "mac":
+                archive.writestr(f"__MACOSX/._{name}", b"\0\5\x16\7\xff")
+    content = path.read_bytes()
+    if kind == "a changed byte":
+        path.write_bytes(content[:200] + bytes([content[200] ^ 255]) + content[201:])
+    elif kind == "a gap":
+        path.write_bytes(content[:200] + content[600:])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("utf-16", r"/CoLA.tsv, line 1: expected UTF-8, found byte 0xff; save it as UTF-8"),
+        ("mac", r"s.zip: expected the eleven files .*, found 22: unknown '__MACOSX/._AX.tsv', .* …; keep exactly"),
+        ("a changed byte", r"s.zip: expected a readable zip, found Bad CRC-32 for file 'CoLA.tsv'; make one with"),
+        ("a gap", r"s.zip: expected a readable zip, found .*; make one with"),
+        ("", r"s.zip/CoLA.tsv: expected 1,063 rows, found 146; predict every row of CoLA/test.tsv"),
+    ],
+)  # fmt: skip
+def test_a_spoiled_submission_is_named_by_file_with_what_to_do(tmp_path: Path, kind: str, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        check_submission(spoiled(tmp_path, kind))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (b"\xff", "line 3: expected UTF-8, found byte 0xff"),
+        (b"1\tmaybe\n", "line 3: expected entailment or not_entailment, found 'maybe'"),
+        (b"1\n", "line 3: expected entailment or not_entailment, found list index out of range"),
+    ],
+)
+def test_a_damaged_prediction_file_is_named_by_line(tmp_path: Path, damage: bytes, message: str) -> None:
+    path = tmp_path / "p.tsv"
+    write_predictions(path, TASKS["rte"], Predictions(np.array([0]), None), np.zeros((1, 2)))
+    path.write_bytes(path.read_bytes() + damage)
+    with pytest.raises(FormatError, match=f"p.tsv, {message}; remove the run's line from results.jsonl"):
+        read_predictions(path, TASKS["rte"].labels)
 
 
 def test_what_is_neither_a_zip_nor_a_folder_is_refused(tmp_path: Path) -> None:

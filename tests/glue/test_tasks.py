@@ -111,7 +111,7 @@ def test_mnli_is_scored_apart_on_matched_and_mismatched() -> None:
     assert TASKS["mnli"].scores("dev_mismatched", predictions, gold) == {"accuracy_mismatched": 0.75}
 
 
-def test_a_run_that_answers_the_same_throughout_is_failed_by_the_tasks_own_kind() -> None:
+def test_a_run_whose_predictions_do_not_vary_is_failed_by_the_tasks_own_kind() -> None:
     assert TASKS["cola"].is_failed(np.array([1, 1, 1]), np.array([0, 1, 1]))
     assert TASKS["stsb"].is_failed(np.array([2.5, 2.501, 2.5]), np.array([0.0, 5.0, 2.5]))
     assert not TASKS["stsb"].is_failed(np.array([2.0, 2.5, 3.0]), np.array([0.0, 5.0, 2.5]))
