@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import itertools
 import json
 import lzma
@@ -19,9 +18,10 @@ import pytest
 
 from electra.data import corpus
 from electra.data.archives import SKIP_REMEDY, BadDocument
-from electra.data.corpus import find_files, list_units, read_unit, text_size
+from electra.data.corpus import Tally, find_files, list_units, read_unit, text_size
 from electra.data.demo_text import standard_library_documents
 from electra.files import FormatError
+from tests.helpers.archives import inner_archive, tar_of, write
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
@@ -32,38 +32,14 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 TEXTS = ["One, with é.\n\nTwo lines.", "漢字", "third\n"]
 
 
-def tar_of(files: dict[str, bytes], format: int = tarfile.GNU_FORMAT) -> bytes:
-    """An uncompressed tar; a name that ends in "/" is a folder."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def inner_archive(texts: list[str], prefix: str = "") -> bytes:
-    """What OpenWebText keeps in one `urlsf_subsetNN-M_data.xz`."""
-    files = {f"{prefix}{n:07d}-{n:032x}.txt": text.encode() for n, text in enumerate(texts)}
-    return lzma.compress(tar_of(files))
-
-
 def read(
     *sources: Path, skip_bad: bool = False, separator: str = "", text_field: str = "text"
 ) -> tuple[list[str], Counter[str]]:
     """All documents of some sources, and what was left out."""
-    skipped: Counter[str] = Counter()
+    tally = Tally()
     units = list_units(sources, document_separator=separator)
     read_one = partial(read_unit, skip_bad=skip_bad, document_separator=separator, text_field=text_field)
-    return [text for unit in units for text in read_one(unit, skipped)], skipped
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+    return [text for unit in units for text in read_one(unit, tally)], tally.left_out
 
 
 # --- layouts ----------------------------------------------------------------------------------------------
@@ -78,7 +54,7 @@ def test_the_original_archive_is_read_in_its_own_order(tmp_path: Path):
         "openwebtext/README": b"no document",
     }
     path = write(tmp_path / "openwebtext.tar.xz", lzma.compress(tar_of(members)))
-    assert read(path) == (["a", "b", "c"], Counter())
+    assert read(path) == (["a", "b", "c"], {"name not read": 2})
 
 
 def test_the_extracted_folder_is_read_by_name(tmp_path: Path):
@@ -136,7 +112,7 @@ def test_the_real_layouts_are_read(real_data: Path):
     units = list_units([real_data / "openwebtext-mini.tar.xz"])
     first = next(units)
     assert first.name.startswith(f"{real_data / 'openwebtext-mini.tar.xz'}:")
-    assert len(list(read_unit(first, Counter()))) == 100
+    assert len(list(read_unit(first, Tally()))) == 100
 
 
 def test_long_files_are_cut_where_documents_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -158,7 +134,7 @@ def test_long_files_are_cut_where_documents_end(tmp_path: Path, monkeypatch: pyt
 def test_no_archive_is_unpacked_to_disk_and_units_can_be_sent_to_workers(tmp_path: Path):
     path = write(tmp_path / "in" / "o.tar", tar_of({"u-1_data.xz": inner_archive(TEXTS)}))
     units = [pickle.loads(pickle.dumps(unit)) for unit in list_units([path])]
-    assert [text for unit in units for text in read_unit(unit, Counter())] == TEXTS
+    assert [text for unit in units for text in read_unit(unit, Tally())] == TEXTS
     assert [file.name for file in tmp_path.rglob("*")] == ["in", "o.tar"]
 
 
@@ -248,7 +224,7 @@ def test_a_corrupt_inner_tar_is_named_with_its_offset(tmp_path: Path):
 def test_a_tar_that_ends_early_is_named_with_its_offset(cut: int, tmp_path: Path):
     path = write(tmp_path / "u-1_data.xz", lzma.compress(tar_of({"0.txt": b"kept", "1.txt": b"lost"})[:cut]))
     message = f"u-1_data.xz: expected a whole tar archive, found its end at offset {cut:,}"
-    refused(tmp_path, path, message, "damaged archive", ["kept"] if cut >= 1024 else [])
+    refused(tmp_path, path, message, "damaged archive", ["kept"])
 
 
 def test_an_xz_that_is_no_tar_is_refused(tmp_path: Path):
@@ -282,13 +258,20 @@ def test_invalid_utf8_in_a_cut_file_is_named_by_its_place_in_the_whole(tmp_path:
     refused(tmp_path, jsonl, message, "invalid UTF-8", ["one"])
 
 
+LONG = ", ".join(f"field {n}" for n in range(99))[:200]
+
+
 @pytest.mark.parametrize(
     ("line", "found", "reason"),
     [
         ('{"text": ', "found Expecting value: line 1 column 10 (char 9)", "bad JSON line"),
-        ('["text"]', "found list", "no text field"),
-        ('{"body": "x", "id": 3}', "found body, id", "no text field"),
-        ('{"text": 3}', "found text", "no text field"),
+        ('["text"]', "found a list; repair it", "no text field"),
+        ('"text"', "found text; repair it", "no text field"),
+        ('{"body": "x", "id": 3}', "found the fields body, id; name the field with --text-field", "no text field"),
+        ('{"text": 3}', "found a number there; repair it", "no text field"),
+        ('{"text": null, "id": 3}', "found null there; repair it", "no text field"),
+        ('{"text": ["a", "b"]}', "found a list there; repair it", "no text field"),
+        (json.dumps({f"field {n}": n for n in range(99)}), f"found the fields {LONG}...; name", "no text field"),
         ("{}", "found no field", "no text field"),
         ('{"text": "x", "id": ' + "9" * 5000 + "}", "found Exceeds the limit", "bad JSON line"),
         ("[" * 100_000, "found maximum recursion depth exceeded", "bad JSON line"),
@@ -312,12 +295,12 @@ def test_lone_surrogates_in_json_are_named(tmp_path: Path):
 
 def test_missing_and_foreign_sources_are_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/no: expected a file or a folder of text, found nothing"):
-        next(find_files(tmp_path / "no"))
+        next(find_files([tmp_path / "no"]))
     with pytest.raises(
         FormatError, match=r"a.pdf: expected a name that ends in .txt, .jsonl, .* found a.pdf; rename it"
     ):
-        next(find_files(write(tmp_path / "a.pdf", b"")))
-    assert list(find_files(tmp_path)) == []
+        next(find_files([write(tmp_path / "a.pdf", b"")]))
+    assert list(find_files([tmp_path])) == [(tmp_path / "a.pdf", "name not read")]
 
 
 # --- the demo's text --------------------------------------------------------------------------------------
