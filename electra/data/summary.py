@@ -23,14 +23,15 @@ def summary(manifest: dict[str, Any], seconds: float, *, goes_on: bool = False) 
     """
     documents, tokens, size = (manifest[name] for name in ("num_documents", "num_tokens", "text_bytes"))
     held_out = sum(shard["num_documents"] for shard in manifest["splits"]["held-out"])
-    lines = [f"documents  {documents:,}, {held_out:,} of them held out from training"]
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in manifest["skipped"].items()) or "none"
+    lines = [
+        f"documents  {documents:,} ({held_out:,} held out); left out: {left_out}",
+        f"tokens     {tokens:,}, {tokens / documents:,.1f} a document, {size / tokens:.3f} bytes of text each",
+    ]
+    first = manifest.get("first_skipped", {})  # which manifests of earlier versions lack
+    lines += [f"left out   {reason}: the first is {where}" for reason, where in first.items()]
     if not held_out:
         lines.append("           NOTE: pre-training needs held-out documents; give --min-held-out 1 or more")
-    lines += [
-        f"left out   {count:,} {reason} (first: {manifest.get('first_skipped', {}).get(reason, '?')})"
-        for reason, count in manifest["skipped"].items()
-    ] or ["left out   nothing"]
-    lines.append(f"tokens     {tokens:,}, {tokens / documents:,.1f} a document, {size / tokens:.3f} bytes of text each")
     if report := manifest["tokenizer_report"]:
         learned, asked = manifest["vocab_size"], manifest["settings"]["vocab_size"]
         lines.append(
