@@ -67,7 +67,7 @@ class _Unpacked(io.RawIOBase):
         with self._naming_damage():
             self._source = open(source, "rb") if isinstance(source, Path) else source  # noqa: SIM115 (see close)
             self._packed = _Packed(self._source) if packing else None
-            file = OPENERS[packing](self._packed) if packing else self._source
+            file: Any = OPENERS[packing](self._packed) if packing else self._source
         self._read: Callable[[int], bytes] = file.read1 if packing else file.read  # `read1` keeps what precedes damage
 
     def readable(self) -> bool:
@@ -97,8 +97,9 @@ class _Unpacked(io.RawIOBase):
         return self._position
 
     def close(self) -> None:
-        if not self.closed and isinstance(getattr(self, "_source", None), io.IOBase):
-            self._source.close()  # type: ignore[union-attr]
+        source: object = getattr(self, "_source", None)
+        if isinstance(source, io.IOBase):
+            source.close()
         super().close()
 
     @contextlib.contextmanager
@@ -157,11 +158,11 @@ class _Header(tarfile.TarInfo):
             header = super().frombuf(buf, encoding, errors)
         except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
             raise
-        except tarfile.TruncatedHeaderError as error:  # type: ignore[attr-defined]
+        except tarfile.TruncatedHeaderError as error:
             raise tarfile.ReadError from error
         except tarfile.HeaderError as error:
             raise ValueError(str(error)) from None
-        is_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES  # type: ignore[attr-defined]
+        is_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
         if not 0 <= header.size <= (_MAX_FILE_BYTES if is_content else _MAX_NAME_BYTES):
             raise ValueError(f"a size of {header.size:,} bytes")
         return header
@@ -195,7 +196,7 @@ def read_tar(file: IO[bytes], where: str) -> Iterator[tuple[str, str, Member]]:
         while (member := archive.next()) is not None:
             if member.size < 0:  # says a pax header
                 raise ValueError(f"a size of {member.size:,} bytes")
-            end = archive.offset  # type: ignore[attr-defined]
+            end = archive.offset
             archive.members.clear()  # type: ignore[attr-defined]
             if not member.isdir():
                 is_read = member.isreg() and not member.issparse()
@@ -204,7 +205,7 @@ def read_tar(file: IO[bytes], where: str) -> Iterator[tuple[str, str, Member]]:
                 yield member.name, reason, content
                 if content.is_cut:  # which has been said
                     return
-        if archive.offset == end:  # type: ignore[attr-defined]
+        if archive.offset == end:
             raise tarfile.ReadError
     except BadDocument:
         raise

@@ -41,9 +41,15 @@ _MANIFEST_FIELDS: dict[str, Any] = {
     "tokenizer_fingerprint": str,
     "tokenizer_file": str,
     "tokenizer_sha256": str,
-    "splits": dict[str, list],
+    "splits": dict,
 }
-_RECORD_FIELDS = {"name": str, "num_documents": int, "num_tokens": int, "tokens_sha256": str, "ends_sha256": str}
+_RECORD_FIELDS: dict[str, type] = {
+    "name": str,
+    "num_documents": int,
+    "num_tokens": int,
+    "tokens_sha256": str,
+    "ends_sha256": str,
+}
 
 
 def write_shard(folder: Path, name: str, documents: Sequence[Ids]) -> dict[str, Any]:
@@ -190,9 +196,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise FormatError(f"{path}: expected {FORMAT!r} version {VERSION}, found {found!s:.80}; {_REBUILD}")
     manifest = read_json(path, **_MANIFEST_FIELDS)
     for split in SPLITS:
-        for number, record in enumerate(manifest["splits"].get(split, [None])):
+        found = manifest["splits"].get(split)
+        for number, record in enumerate(found if isinstance(found, list) else [None]):
             for field, kind in _RECORD_FIELDS.items():
-                value = record.get(field) if isinstance(record, dict) else None
+                value: Any = record.get(field) if isinstance(record, dict) else None
                 if type(value) is not kind or (kind is int and not 0 <= value < 1 << 62):
                     expected = f"{kind.__name__} as {field!r} of shard {number} of {split!r}, found {value!r:.80}"
                     raise FormatError(f"{path}: expected {expected}; {_REBUILD}")

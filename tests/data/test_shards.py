@@ -195,8 +195,17 @@ def test_ends_that_do_not_rise_to_the_number_of_tokens_are_refused(folder: Path,
 def test_a_shard_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     done: list[str] = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda n: (done.append("fsync"), fsync(n)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(Path(b).name), replace(a, b)))
+
+    def watched_fsync(descriptor: int) -> None:
+        done.append("fsync")
+        fsync(descriptor)
+
+    def watched_replace(source: str, target: Path) -> None:
+        done.append(target.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
     write_shard(tmp_path, "x", [as_ids([5])])
     assert done == ["fsync", "x.tokens.npy", "fsync", "fsync", "x.ends.npy", "fsync"]
 
