@@ -1,23 +1,26 @@
-"""Packed files and tar archives, read forward only; damage is named by file and offset, never passed over."""
+"""Packed files and tar archives, read forward only. Damage is named by file and place, never passed over."""
 
 from __future__ import annotations
 
 import bz2
 import contextlib
 import gzip
+import io
 import lzma
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from electra.files import FormatError
 
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 PACKED_TARS = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz"}  # short suffixes, and what they are packed as
+MAX_DOCUMENT_BYTES = 1 << 28  # 256 MiB; a longer text is a file that nobody has cut into documents
 SKIP_REMEDY = "repair it, or pass --skip-bad-documents to count it and go on"
-_DAMAGE = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
+_READ_BYTES = 1 << 20
+_MAX_FILE_BYTES, _MAX_NAME_BYTES = 1 << 50, 1 << 20  # what a tar's header may promise: of content, of a long name
 
 
 class BadDocument(FormatError):
@@ -31,69 +34,187 @@ class BadDocument(FormatError):
         return BadDocument, (self.args[0], self.reason)
 
 
-def open_unpacked(path: Path) -> IO[bytes]:
-    """Open a file for reading what it holds once unpacked; its suffix says how it is packed."""
-    return OPENERS.get(PACKED_TARS.get(path.suffix, path.suffix), open)(path, "rb")
+def too_long(where: str) -> BadDocument:
+    """What is said of a document that is longer than `MAX_DOCUMENT_BYTES`."""
+    expected = f"{where}: expected documents of up to {MAX_DOCUMENT_BYTES >> 20} MiB, found a longer one"
+    return BadDocument(f"{expected}; cut it with --document-separator, or pass --skip-bad-documents", "too long")
 
 
-@contextlib.contextmanager
-def naming_damage(where: str, packed_bytes: int) -> Iterator[None]:
-    """Turn a decompressor's complaint into a `BadDocument` that names the file."""
-    try:
-        yield
-    except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and (error.errno is not None or isinstance(error, BadDocument)):
-            raise  # the disk's complaint; bz2's own has no number
-        found = f"its end at byte {packed_bytes:,}" if isinstance(error, EOFError) else f"damage ({error})"
-        message = f"{where}: expected a whole compressed file, found {found}; {SKIP_REMEDY}"
-        raise BadDocument(message, "damaged archive") from None
+class Readable(Protocol):
+    """Anything with bytes in it."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
-def read_tar(file: IO[bytes], where: str) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of a tar's regular files, in order.
+class _Packed:
+    """A file as a decompressor reads it: knows how much was read, and whether its end was seen."""
 
-    Stricter than `tarfile`, which takes a damaged header after the first for the end of the archive.
+    def __init__(self, file: Readable) -> None:
+        self._file, self.num_bytes, self.is_at_end = file, 0, False
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.num_bytes += len(data)
+        self.is_at_end = not data
+        return data
+
+
+class _Unpacked(io.RawIOBase):
+    """What a file holds once unpacked. A decompressor's or the disk's complaint becomes a `BadDocument`."""
+
+    def __init__(self, source: Path | Readable, packing: str, where: str) -> None:
+        self._where, self._position = where, 0
+        with self._naming_damage():
+            self._source = open(source, "rb") if isinstance(source, Path) else source  # noqa: SIM115 (see close)
+            self._packed = _Packed(self._source) if packing else None
+            file: Any = OPENERS[packing](self._packed) if packing else self._source
+        self._read: Callable[[int], bytes] = file.read1 if packing else file.read  # `read1` keeps what precedes damage
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with self._naming_damage():
+            data = self._read(len(buffer))
+        if self._packed and not data and not self._packed.is_at_end:  # lzma and bz2 stop there without a word
+            raise self._damaged("other bytes after its end")
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Read on to a place, or to the file's end."""
+        if whence != io.SEEK_SET or offset < self._position:
+            raise io.UnsupportedOperation("this file is read forward only")
+        while self._position < offset and self.read(min(_READ_BYTES, offset - self._position)):
+            pass
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        source: object = getattr(self, "_source", None)
+        if isinstance(source, io.IOBase):
+            source.close()
+        super().close()
+
+    @contextlib.contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except BadDocument:  # of the archive that this file lies in
+            raise
+        except EOFError:
+            raise self._damaged(f"its end at byte {self._packed.num_bytes if self._packed else 0:,}") from None
+        except (lzma.LZMAError, zlib.error, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # bz2's and gzip's own have no number
+                message = f"{self._where}: expected a readable file, found {error.strerror}; {SKIP_REMEDY}"
+                raise BadDocument(message, "unreadable") from None
+            raise self._damaged(f"damage ({error})") from None
+
+    def _damaged(self, found: str) -> BadDocument:
+        message = f"{self._where}: expected a whole compressed file, found {found}; {SKIP_REMEDY}"
+        return BadDocument(message, "damaged archive")
+
+
+def unpack(source: Path | Readable, packing: str, where: str) -> IO[bytes]:
+    """Open a file for reading, forward only, what it holds once unpacked.
+
+    Args:
+        packing: a key of `OPENERS`, or "" for none.
+        where: the file's name in messages.
 
     Raises:
-        BadDocument: a header is damaged or the archive ends early.
-        EOFError: likewise, from the decompressor; wrap the loop in `naming_damage`.
+        BadDocument: the file cannot be opened or, later, read.
     """
-    offset, long_name = 0, ""
-    while (header := _read_exactly(file, tarfile.BLOCKSIZE, where, offset)) != bytes(tarfile.BLOCKSIZE):
+    return io.BufferedReader(_Unpacked(source, packing, where), _READ_BYTES)
+
+
+def read_document(file: Readable, where: str) -> bytes:
+    """The rest of a file. Memory follows what is there, whatever a header promises.
+
+    Raises:
+        BadDocument: it is longer than `MAX_DOCUMENT_BYTES`.
+    """
+    parts, size = [], 0
+    while block := file.read(_READ_BYTES):
+        size += len(block)
+        if size > MAX_DOCUMENT_BYTES:
+            raise too_long(where)
+        parts.append(block)
+    return b"".join(parts)
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header. `tarfile` alone takes a damaged one for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
         try:
-            member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+            header = super().frombuf(buf, encoding, errors)
+        except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+            raise
+        except tarfile.TruncatedHeaderError as error:
+            raise tarfile.ReadError from error
         except tarfile.HeaderError as error:
-            raise _bad_tar(where, "a tar header", f"{error} at offset {offset:,}") from None
-        padded = -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        content = _read_exactly(file, padded, where, offset + tarfile.BLOCKSIZE)[: member.size]
-        offset += tarfile.BLOCKSIZE + padded
-        if member.type == tarfile.GNUTYPE_LONGNAME:
-            long_name = content.rstrip(b"\0").decode("utf-8", "surrogateescape")
-        elif member.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
-            long_name = _pax_path(content)
-        else:
-            if member.isreg():
-                yield long_name or member.name, content
-            long_name = ""
-    while file.read(1 << 20):  # on to the end, where a decompressor checks what it has read
-        pass
+            raise ValueError(str(error)) from None
+        is_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
+        if not 0 <= header.size <= (_MAX_FILE_BYTES if is_content else _MAX_NAME_BYTES):
+            raise ValueError(f"a size of {header.size:,} bytes")
+        return header
 
 
-def _read_exactly(file: IO[bytes], size: int, where: str, offset: int) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
-        raise _bad_tar(where, "a whole tar archive", f"its end at offset {offset + len(data):,}")
-    return data
+class Member:
+    """The content of one file in a tar, read while the tar is at it."""
+
+    def __init__(self, file: IO[bytes], where: str, size: int) -> None:
+        self._file, self._where, self._left, self.size = file, where, size, size
+        self.is_cut = False  # whether the tar ends, or its packing breaks, within this file
+
+    def read(self, size: int = -1) -> bytes:
+        self.is_cut = True
+        data = self._file.read(min(size, self._left) if size >= 0 else self._left)
+        if self._left and not data:
+            raise _bad_tar(self._where, "a whole tar archive", f"its end at offset {self._file.tell():,}")
+        self.is_cut, self._left = False, self._left - len(data)
+        return data
+
+
+def read_tar(file: IO[bytes], where: str) -> Iterator[tuple[str, str, Member]]:
+    """The files of a tar, and of tars that follow it, in order: name, why it cannot be read ("" if it can), content.
+
+    Raises:
+        BadDocument: a header is damaged, the archive ends early, or other bytes follow its end.
+    """
+    end = 0
+    try:
+        archive = tarfile.open(fileobj=file, mode="r:", tarinfo=_Header, ignore_zeros=True)  # noqa: SIM115
+        while (member := archive.next()) is not None:
+            if member.size < 0:  # says a pax header
+                raise ValueError(f"a size of {member.size:,} bytes")
+            end = archive.offset
+            archive.members.clear()  # type: ignore[attr-defined]
+            if not member.isdir():
+                is_read = member.isreg() and not member.issparse()
+                reason = "" if is_read else "link in a tar" if member.islnk() or member.issym() else "special file"
+                content = Member(file, where, member.size if is_read else 0)
+                yield member.name, reason, content
+                if content.is_cut:  # which has been said
+                    return
+        if archive.offset == end:
+            raise tarfile.ReadError
+    except BadDocument:
+        raise
+    except tarfile.TarError:
+        raise _bad_tar(where, "a whole tar archive", f"its end at offset {file.tell():,}") from None
+    except (ValueError, OverflowError) as error:
+        at = f"at offset {file.tell() - tarfile.BLOCKSIZE:,}"
+        raise _bad_tar(where, "a tar header", f"{error} {at}") from None
 
 
 def _bad_tar(where: str, expected: str, found: str) -> BadDocument:
     return BadDocument(f"{where}: expected {expected}, found {found}; {SKIP_REMEDY}", "damaged archive")
-
-
-def _pax_path(records: bytes) -> str:
-    """The member's name in a pax header, "" when it has none."""
-    for record in records.decode("utf-8", "surrogateescape").split("\n"):
-        key, _, value = record.partition("=")
-        if key.endswith(" path"):
-            return value
-    return ""

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from electra.data import corpus
 from electra.data.workers import paused_gc, run_tasks
 from electra.tokenizer.byte_level import Tokenizer, count_merges, group_texts
-from electra.tokenizer.count import MAX_CHUNKS, ChunkCounter, ChunkTotals
-from electra.tokenizer.train import MAX_CHUNK_BYTES, Learned, learn
+from electra.tokenizer.count import ChunkCounter, ChunkTotals
+from electra.tokenizer.train import Learned, learn
 
 Reader = Callable[..., Iterator[str]]
 
@@ -66,7 +66,7 @@ class _CountChunks:
 
     def _sample(self, unit: corpus.Unit) -> Iterator[str]:
         room = self._share * unit.size if self._share < 1 else float("inf")
-        for text in self._read(unit, Counter()):
+        for text in self._read(unit, corpus.Tally()):
             if room <= 0:
                 break
             room -= len(text.encode())
@@ -121,7 +121,7 @@ def describe(learned: Learned) -> dict[str, Any]:
     Returns:
         characters_per_token; unused_ids: ids of text that occur nowhere once all merges are made;
         whole_word_fraction: the share of the text's bytes in chunks that are one token; distinct_chunks;
-        left_out_long_chunks: occurrences of chunks longer than `MAX_CHUNK_BYTES`.
+        left_out_long_chunks: occurrences of chunks longer than `train.MAX_CHUNK_BYTES`.
     """
     counts = learned.counts
     num_ids = np.diff(learned.ends, prepend=0)
@@ -132,8 +132,6 @@ def describe(learned: Learned) -> dict[str, Any]:
     return {
         "distinct_chunks": len(counts),
         "left_out_long_chunks": learned.num_left_out,
-        "max_chunk_bytes": MAX_CHUNK_BYTES,
-        "max_distinct_chunks": MAX_CHUNKS,
         "characters_per_token": round(text_chars / max(1, tokens), 4),
         "whole_word_fraction": round(one_token_bytes / max(1, text_bytes), 4),
         "unused_ids": 256 + len(learned.merges) - len(np.unique(learned.ids)),

@@ -26,13 +26,14 @@ from electra.data.encode import WORK, EncodeBlocks, finish, record_path
 from electra.data.learn import Block, Reader, cut_blocks, learn_tokenizer
 from electra.data.summary import inspect, summary
 from electra.data.workers import run_tasks
-from electra.files import FormatError, lock_folder, read_json, write_json
+from electra.files import FormatError, lock_folder, read_json, sha256_file, write_json
 from electra.ids import MAX_VOCAB_SIZE
 from electra.tokenizer.byte_level import FILE_NAME, MIN_VOCAB_SIZE, count_merges
 from electra.tokenizer.train import MIN_COUNT
 from electra.tokenizer.wordpiece import load_tokenizer, tokenizer_file
 
 SETTINGS, REPORT = "settings.json", "tokenizer-report.json"  # in WORK
+_LEARNING = ("vocab_size", "min_count", "sample_bytes")  # settings of a tokenizer that is learned
 _SHARD_BYTES_PER_TEXT_BYTE = 0.5  # two bytes a token of four characters
 
 
@@ -48,9 +49,11 @@ class PrepareConfig:
     )
     min_count: int = cli.setting(MIN_COUNT, "pairs that are rarer are not merged", low=1, unit="occurrences")
     sample_bytes: int = cli.setting(
-        1_000_000_000, "text the tokenizer is learned from: the start of every file or block, in proportion",
-        low=1, unit="bytes",
-    )  # fmt: skip
+        1_000_000_000,
+        "text the tokenizer is learned from: the start of every file or block, in proportion",
+        low=1,
+        unit="bytes",
+    )
     tokenizer: str = cli.setting("", "use this tokenizer.json, vocab.txt or folder with one; learn none")
     text_field: str = cli.setting("text", "field of a JSONL object that holds the text")
     document_separator: str = cli.setting("", r"what stands between the documents of a .txt file; \n is a line break")
@@ -62,6 +65,10 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         cli.check_settings(self)
         count_merges(self.vocab_size)
+        for field in dataclasses.fields(self):
+            if self.tokenizer and field.name in _LEARNING and getattr(self, field.name) != field.default:
+                flag = cli.flag_name(field.name)
+                raise ValueError(f"{flag}: expected --tokenizer or {flag}, found both; leave one out")
 
 
 class Input(NamedTuple):
@@ -72,6 +79,7 @@ class Input(NamedTuple):
     size: int  # in bytes; roughly, when packed
     identity: dict[str, Any]  # what tells it from other text
     command: str  # that does the same again
+    separator: str = ""
 
 
 def prepare(
@@ -96,13 +104,13 @@ def prepare(
         OSError: the disk is full, or would be.
     """
     config = config or PrepareConfig()
-    separator = config.document_separator.replace(r"\n", "\n")
-    digest, num_files, size = hashlib.sha256(), 0, 0
-    for path in (path for source in sources for path in corpus.find_files(source)):
-        digest.update(repr((str(path), path.stat().st_size)).encode())
-        num_files, size = num_files + 1, size + corpus.text_size(path)
-    if not num_files:
+    separator = config.document_separator
+    for escape, character in ((r"\n", "\n"), (r"\r", "\r"), (r"\t", "\t"), ("\r\n", "\n")):
+        separator = separator.replace(escape, character)
+    paths = [path for path, problem in corpus.find_files(sources) if not problem]
+    if not paths:
         raise FormatError(f"{', '.join(map(str, sources))}: expected files of text, found none; check the path")
+    size = sum(map(corpus.text_size, paths))
     text = Input(
         list_units=functools.partial(corpus.list_units, sources, document_separator=separator),
         read=functools.partial(
@@ -112,12 +120,9 @@ def prepare(
             document_separator=separator,
         ),
         size=size,
-        identity={
-            "sources": list(map(str, sources)),
-            "num_files": num_files,
-            "files_sha256": digest.hexdigest(),
-        },
+        identity={"sources": list(map(str, sources)), "num_files": len(paths), "content_sha256": _digest(paths)},
         command=_command(sources, config),
+        separator=separator,
     )
     return _prepare(text, out, config, num_workers or len(os.sched_getaffinity(0)), show_progress)
 
@@ -137,10 +142,22 @@ def prepare_documents(
     for text in texts:
         digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
     unit = corpus.Unit("documents in memory", "documents", sum(map(len, texts)), documents=texts)
-    identity = {"sources": [unit.name], "num_files": 0, "files_sha256": digest.hexdigest()}
+    identity = {"sources": [unit.name], "num_files": 0, "content_sha256": digest.hexdigest()}
     config = PrepareConfig(vocab_size=vocab_size, min_count=min_count, min_held_out=min_held_out)
     units = Input(lambda: iter([unit]), corpus.read_unit, unit.size, identity, command="prepare_documents(...)")
     return _prepare(units, out, config, 1, show_progress)
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    """SHA-256 over the names and the contents of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            content = sha256_file(path)
+        except OSError as error:  # reading will stop there, or count it
+            content = str(error.strerror)
+        digest.update(repr((str(path), content)).encode())
+    return digest.hexdigest()
 
 
 def _command(sources: Sequence[Path], config: PrepareConfig) -> str:
@@ -156,14 +173,15 @@ def _command(sources: Sequence[Path], config: PrepareConfig) -> str:
 def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int, show_progress: bool) -> dict[str, Any]:
     settings = {**text.identity, **dataclasses.asdict(config)}
     if config.tokenizer:
-        learning = ("vocab_size", "min_count", "sample_bytes")
-        settings = {name: value for name, value in settings.items() if name not in learning}
+        settings = {name: value for name, value in settings.items() if name not in _LEARNING}
         settings["tokenizer"] = load_tokenizer(Path(config.tokenizer)).fingerprint
 
     def bar(what: str) -> tqdm[Any]:
         return tqdm(desc=what, total=text.size, unit="B", unit_scale=True, disable=not show_progress)
 
     num_workers = min(num_workers, 1 + text.size // corpus.BLOCK_BYTES)  # starting one costs more than a small block
+    if out.exists() and not out.is_dir():
+        raise FormatError(f"{out}: expected a folder to make or go on with, found a file; choose another --out")
     with lock_folder(out):
         if (out / shards.MANIFEST).exists():
             manifest = shards.read_manifest(out)
@@ -179,15 +197,22 @@ def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int, sh
                 "settings": settings,
                 "tokenizer_report": report,
             }
-            manifest = finish(out, num_blocks, config.min_held_out, extra)
+            manifest = finish(out, num_blocks, config.min_held_out, text.separator, extra)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return manifest
 
 
 def _refuse_other(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    if differences := cli.differences(found, asked):
-        raise FormatError(f"{out}: expected a folder of these settings, found others ({'; '.join(differences)}); "
-                          "use those settings or another --out")  # fmt: skip
+    differences = [
+        "the text of the files has changed since"
+        if name == "content_sha256" and name in found
+        else f"{name} is {found.get(name)!r}, asked for {asked.get(name)!r}"
+        for name in sorted({*found, *asked})
+        if found.get(name) != asked.get(name)
+    ]
+    if differences:
+        expected = f"{out}: expected a folder of this text and these settings, found others ({'; '.join(differences)})"
+        raise FormatError(f"{expected}; use those or another --out")
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 
 from electra.data import shards
 from electra.data.windows import WindowSampler
+from electra.tokenizer.count import MAX_CHUNKS
+from electra.tokenizer.train import MAX_CHUNK_BYTES
 from electra.tokenizer.wordpiece import load_tokenizer
 
 
@@ -26,17 +28,25 @@ def summary(manifest: dict[str, Any], seconds: float, *, goes_on: bool = False) 
         f"documents  {documents:,} ({held_out:,} held out); left out: {left_out}",
         f"tokens     {tokens:,}, {tokens / documents:,.1f} a document, {size / tokens:.3f} bytes of text each",
     ]
+    first = manifest.get("first_skipped", {})  # which manifests of earlier versions lack
+    lines += [f"left out   {reason}: the first is {where}" for reason, where in first.items()]
+    if not held_out:
+        lines.append("           NOTE: pre-training needs held-out documents; give --min-held-out 1 or more")
     if report := manifest["tokenizer_report"]:
+        learned, asked = manifest["vocab_size"], manifest["settings"]["vocab_size"]
         lines.append(
-            f"tokenizer  {manifest['vocab_size']:,} ids learned from {report['bytes'] / 1e6:,.1f} MB: "
+            f"tokenizer  {learned:,} ids learned from {report['bytes'] / 1e6:,.1f} MB: "
             f"{report['characters_per_token']} characters a token, {report['unused_ids']:,} ids unused, "
-            f"{report['whole_word_fraction']:.1%} of the text in one-token chunks"
+            f"{report['whole_word_fraction']:.1%} of the text in words of one token"
         )
-        lines.append(
-            f"           not learned from: {report['left_out_long_chunks']:,} chunks over "
-            f"{report['max_chunk_bytes']:,} bytes, {report['left_out_rare_chunks']:,} beyond the "
-            f"{report['max_distinct_chunks']:,} most frequent"
-        )
+        if learned < asked:
+            why = f"no further pair occurs {manifest['settings']['min_count']} times in the text learned from"
+            lines.append(f"           NOTE: {asked:,} ids were asked for, {learned:,} learned: {why}; add text")
+        if number := report["left_out_long_chunks"]:
+            what = f"strings of more than {MAX_CHUNK_BYTES:,} bytes without a break"
+            lines.append(f"           NOTE: not learned from: {number:,} {what}; put spaces or line breaks into them")
+        if number := report["left_out_rare_chunks"]:
+            lines.append(f"           not learned from: {number:,} words beyond the {MAX_CHUNKS:,} most frequent")
     speed = "on top of what was there" if goes_on else f"{size / 1e6 / seconds:.1f} MB of text a second"
     lines.append(f"time       {seconds:,.1f} s, {speed}")
     return "\n".join(lines)

@@ -34,12 +34,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from electra.config import SAMPLINGS
 from electra.data import corpus, shards
 from electra.data.learn import learn_tokenizer
 from electra.data.prepare import PrepareConfig, prepare
-from electra.data.windows import SAMPLINGS, WindowSampler
+from electra.data.windows import WindowSampler
 from electra.data.workers import paused_gc, run_tasks
-from electra.files import write_json
+from electra.files import sha256_file, write_json
 from electra.ids import ID_DTYPE, Ids, SpecialIds
 from electra.tokenizer import bpe
 from electra.tokenizer.byte_level import SPECIAL_TOKENS, Tokenizer, group_texts
@@ -349,7 +350,7 @@ def bench_memory(data: Path, work: Path) -> Record:
         sources[name] = work / f"memory-{name}"
         sources[name].mkdir()
         for n, file in enumerate(chosen):
-            os.symlink(file, sources[name] / f"{n}-{file.name}")
+            shutil.copy(file, sources[name] / f"{n}-{file.name}")  # a link to what is read already would be left out
     cases: dict[str, list[str | Path]] = {name: [sources[name]] for name in ("half", "all")}
     for name, source in sources.items():
         cases[f"{name}, --sample-bytes 100000000"] = [source, "--sample-bytes", "100000000"]
@@ -373,9 +374,17 @@ def write_sparse_shards(folder: Path) -> int:
         record = {"name": f"train-{n:05d}", "num_documents": num_documents, "num_tokens": int(ends[-1])}
         np.lib.format.open_memmap(folder / f"{record['name']}.tokens.npy", "w+", ID_DTYPE, (int(ends[-1]),))
         np.save(folder / f"{record['name']}.ends.npy", ends)
-        records.append({**record, "tokens_sha256": "", "ends_sha256": ""})
-    manifest = {"format": shards.FORMAT, "version": shards.VERSION, "tokenizer_fingerprint": ""}
-    (folder / shards.MANIFEST).write_text(json.dumps({**manifest, "splits": {"train": records, "held-out": []}}))
+        ends_sha256 = sha256_file(folder / f"{record['name']}.ends.npy")
+        records.append({**record, "tokens_sha256": "", "ends_sha256": ends_sha256})
+    write_json(folder / "tokenizer.json", {})
+    manifest = {
+        **{"format": shards.FORMAT, "version": shards.VERSION, "sources": [], "settings": {}, "skipped": {}},
+        **{"num_documents": 0, "num_tokens": 0, "text_bytes": 0, "vocab_size": 5, "tokenizer_report": {}},
+        **{"tokenizer_fingerprint": "", "tokenizer_file": "tokenizer.json"},
+        "tokenizer_sha256": sha256_file(folder / "tokenizer.json"),
+        "splits": {"train": records, "held-out": []},
+    }
+    write_json(folder / shards.MANIFEST, manifest)
     return 2 * num_shards
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import itertools
 import json
 import lzma
+import os
 import pickle
 import tarfile
 from collections import Counter
@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from electra.data import corpus
+from electra.data import archives, corpus
 from electra.data.archives import SKIP_REMEDY, BadDocument
-from electra.data.corpus import find_files, list_units, read_unit, text_size
+from electra.data.corpus import Tally, find_files, list_units, read_unit, text_size
 from electra.data.demo_text import standard_library_documents
 from electra.files import FormatError
+from tests.helpers.archives import inner_archive, tar_of, write
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
@@ -32,38 +33,14 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 TEXTS = ["One, with é.\n\nTwo lines.", "漢字", "third\n"]
 
 
-def tar_of(files: dict[str, bytes], format: int = tarfile.GNU_FORMAT) -> bytes:
-    """An uncompressed tar; a name that ends in "/" is a folder."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def inner_archive(texts: list[str], prefix: str = "") -> bytes:
-    """What OpenWebText keeps in one `urlsf_subsetNN-M_data.xz`."""
-    files = {f"{prefix}{n:07d}-{n:032x}.txt": text.encode() for n, text in enumerate(texts)}
-    return lzma.compress(tar_of(files))
-
-
 def read(
     *sources: Path, skip_bad: bool = False, separator: str = "", text_field: str = "text"
 ) -> tuple[list[str], Counter[str]]:
     """All documents of some sources, and what was left out."""
-    skipped: Counter[str] = Counter()
+    tally = Tally()
     units = list_units(sources, document_separator=separator)
     read_one = partial(read_unit, skip_bad=skip_bad, document_separator=separator, text_field=text_field)
-    return [text for unit in units for text in read_one(unit, skipped)], skipped
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+    return [text for unit in units for text in read_one(unit, tally)], tally.left_out
 
 
 # --- layouts ----------------------------------------------------------------------------------------------
@@ -78,7 +55,7 @@ def test_the_original_archive_is_read_in_its_own_order(tmp_path: Path):
         "openwebtext/README": b"no document",
     }
     path = write(tmp_path / "openwebtext.tar.xz", lzma.compress(tar_of(members)))
-    assert read(path) == (["a", "b", "c"], Counter())
+    assert read(path) == (["a", "b", "c"], {"name not read": 2})
 
 
 def test_the_extracted_folder_is_read_by_name(tmp_path: Path):
@@ -130,13 +107,43 @@ def test_archives_of_text_are_read(name: str, format: int, tmp_path: Path):
     assert read(path)[0] == ["one", "two", "x" * 512]
 
 
+def test_names_in_upper_case_are_read(tmp_path: Path):
+    write(tmp_path / "a.TXT", b"a")
+    write(tmp_path / "b.Jsonl.GZ", gzip.compress(b'{"text": "b"}'))
+    write(tmp_path / "c.TAR.XZ", lzma.compress(tar_of({"C.TXT": b"c"})))
+    write(tmp_path / "d.TGZ", gzip.compress(tar_of({"d.txt": b"d"})))
+    assert read(tmp_path) == (["a", "b", "c", "d"], Counter())
+
+
+@pytest.mark.parametrize("packing", ["", ".xz"])
+def test_files_of_every_kind_are_read_from_archives(packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In an archive of archives, as in an inner one that a worker reads, or reads as a stream since it is long."""
+    lines = b'{"text": "b"}\r\n{"text": "c"}\n'
+    members = {
+        "a.txt": b"a",
+        "b.jsonl": lines,
+        "c.jsonl.bz2": bz2.compress(lines),
+        "d.txt.gz": gzip.compress(b"d"),
+        "e.tar": tar_of({"e.txt": b"e", "f.pdf": b"no text"}),
+        "f.tgz": gzip.compress(tar_of({"f.txt.xz": lzma.compress(b"f")})),
+        "g_data.xz": inner_archive(["g", "h"]),
+        "notes.md": b"no text",
+    }
+    path = write(tmp_path / f"all.tar{packing}", PACKERS[packing](tar_of(members)))
+    expected = (list("abcbcdefgh"), {"name not read": 2})
+    assert read(path) == expected
+    assert read(write(tmp_path / "o.tar", tar_of({"all_data.xz": lzma.compress(tar_of(members))}))) == expected
+    monkeypatch.setattr(corpus, "BLOCK_BYTES", 1)
+    assert read(tmp_path / "o.tar") == expected
+
+
 def test_the_real_layouts_are_read(real_data: Path):
     documents = read(real_data / "openwebtext-real-documents")[0]
     assert len(documents) == 4
     units = list_units([real_data / "openwebtext-mini.tar.xz"])
     first = next(units)
     assert first.name.startswith(f"{real_data / 'openwebtext-mini.tar.xz'}:")
-    assert len(list(read_unit(first, Counter()))) == 100
+    assert len(list(read_unit(first, Tally()))) == 100
 
 
 def test_long_files_are_cut_where_documents_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -158,7 +165,7 @@ def test_long_files_are_cut_where_documents_end(tmp_path: Path, monkeypatch: pyt
 def test_no_archive_is_unpacked_to_disk_and_units_can_be_sent_to_workers(tmp_path: Path):
     path = write(tmp_path / "in" / "o.tar", tar_of({"u-1_data.xz": inner_archive(TEXTS)}))
     units = [pickle.loads(pickle.dumps(unit)) for unit in list_units([path])]
-    assert [text for unit in units for text in read_unit(unit, Counter())] == TEXTS
+    assert [text for unit in units for text in read_unit(unit, Tally())] == TEXTS
     assert [file.name for file in tmp_path.rglob("*")] == ["in", "o.tar"]
 
 
@@ -172,12 +179,115 @@ def test_sizes_are_exact_for_plain_text_and_thrice_the_packed_bytes_else(tmp_pat
     assert (text_size(outer), text_size(texts)) == (3 * outer.stat().st_size, texts.stat().st_size)
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("block_bytes", [1, 10, 1000])
+def test_separators_are_found_whatever_the_line_ends(
+    line_end: str, block_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(corpus, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(corpus, "_READ_BYTES", 3)
+    texts = [f"one {n}{line_end}two" for n in range(9)]
+    path = write(tmp_path / "a.txt", (2 * line_end).join([*texts, ""]).encode())
+    assert read(path, separator="\n\n")[0] == texts
+    tally = Tally()
+    for unit in list_units([path], document_separator="\n\n"):
+        list(read_unit(unit, tally, document_separator="\n\n"))
+    assert tally.num_separators >= 8  # a unit ends where one stood
+
+
 # --- what is left out -------------------------------------------------------------------------------------
 
 
 def test_documents_without_a_visible_character_are_counted_and_left_out(tmp_path: Path):
     path = write(tmp_path / "u_data.xz", inner_archive(["", " \n\t", "x", "\u3000"]))
     assert read(path) == (["x"], {"empty": 3})
+
+
+def test_a_file_is_read_once_whatever_leads_to_it(tmp_path: Path):
+    for n in range(3):
+        write(tmp_path / "in" / "b" / f"{n}.txt", str(n).encode())
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "same").symlink_to(tmp_path / "in" / "b")
+    (tmp_path / "in" / "z.txt").symlink_to(tmp_path / "in" / "b" / "1.txt")
+    (tmp_path / "in" / "a.txt").hardlink_to(tmp_path / "in" / "b" / "2.txt")
+    assert read(tmp_path / "in") == (["2", "0", "1"], {"read already": 4})  # and b/2.txt
+    assert read(tmp_path / "in", tmp_path / "in" / "b" / "0.txt", tmp_path / "in" / "b")[1] == {"read already": 6}
+
+
+def test_links_that_lead_nowhere_are_refused_or_counted(tmp_path: Path):
+    (tmp_path / ".#a.txt").symlink_to("me@host.77")
+    (tmp_path / "self").symlink_to("self")
+    write(tmp_path / "a.txt", b"a")
+    with pytest.raises(BadDocument, match=r".#a.txt: expected a readable file or folder, found No such file or direct"):
+        read(tmp_path)
+    assert read(tmp_path, skip_bad=True) == (["a"], {"unreadable": 2})
+
+
+def test_what_is_no_file_of_text_is_counted(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    write(tmp_path / "a.txt", b"a")
+    for name in ("notes.md", "b.txt.zst", "c.zip", "d"):
+        write(tmp_path / name, b"no text")
+    assert read(tmp_path) == (["a"], {"name not read": 4, "special file": 1})
+    with pytest.raises(
+        FormatError, match=r"pipe.txt: expected a file or a folder of text, found a device or pipe; write"
+    ):
+        read(tmp_path / "pipe.txt")
+
+
+def test_links_and_special_files_in_a_tar_are_counted(tmp_path: Path):
+    kinds = [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE, tarfile.REGTYPE]
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for n, kind in enumerate(kinds):
+            member = tarfile.TarInfo(f"{n}.txt")
+            member.type, member.linkname = kind, "5.txt" * (kind in kinds[:2])
+            archive.addfile(member)
+        sparse = tarfile.TarInfo("s.txt")
+        sparse.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": "1"}
+        archive.addfile(sparse)
+    assert read(tmp_path / "a.tar")[1] == {"link in a tar": 2, "special file": 3, "empty": 1}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32-be"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_other_encodings_than_utf8_are_refused_or_counted(encoding: str, name: str, tmp_path: Path):
+    path = write(tmp_path / name, '{"text": "one"}\n{"text": "two"}\n'.encode(encoding))
+    with pytest.raises(BadDocument, match=f"{name}.*: expected UTF-8, found (a zero )?byte .*at offset 0|1.*UTF-16"):
+        read(path)
+    documents, skipped = read(path, skip_bad=True)
+    assert documents == []
+    assert set(skipped) <= {"zero byte", "invalid UTF-8"}
+
+
+def test_byte_order_marks_are_no_text(tmp_path: Path):
+    mark = "\ufeff".encode()
+    write(tmp_path / "a.txt", mark + b"a" + b"##" + mark + b"b\xef\xbb\xbf")
+    write(tmp_path / "b.jsonl", mark + b'{"text": "c"}\n' + mark + b'{"text": "\\ufeffd"}\n')
+    write(tmp_path / "c.tar", tar_of({"e.txt": mark + b"e", "f.txt": mark}))
+    documents, skipped = read(tmp_path, separator="##")
+    assert documents == ["a", "b\ufeff", "c", "d", "e"]
+    assert skipped == {"byte order mark": 5, "empty": 1}
+
+
+def test_documents_beyond_the_bound_are_refused_or_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of each kind one of 1,001 bytes between short ones, where 1,000 are allowed."""
+    assert archives.MAX_DOCUMENT_BYTES == 256 << 20
+    monkeypatch.setattr(archives, "MAX_DOCUMENT_BYTES", 1_000)
+    monkeypatch.setattr(corpus, "BLOCK_BYTES", 60)
+    for module in (archives, corpus):
+        monkeypatch.setattr(module, "_READ_BYTES", 7)
+    long = b"x" * 1_100
+    write(tmp_path / "a.txt.xz", lzma.compress(long))
+    write(tmp_path / "b.tar", tar_of({"1.txt": b"1", "2.txt": long, "3.txt": b"3"}))
+    write(tmp_path / "c_data.xz", lzma.compress(tar_of({"4.txt": b"4", "5.txt": long, "6.txt": b"6"})))
+    write(tmp_path / "d.jsonl", b'{"text": "7"}\n{"text": "' + long + b'"}\n{"text": "8"}\n{"text": "\xff"}')
+    with pytest.raises(BadDocument, match=r"a.txt.xz: expected documents of up to 0 MiB, found a longer one; cut it"):
+        read(tmp_path)
+    with pytest.raises(BadDocument, match=r"d.jsonl, offset 14: expected documents of up to"):
+        read(tmp_path / "d.jsonl")
+    assert read(tmp_path, skip_bad=True) == (list("134678"), {"too long": 4, "invalid UTF-8": 1})
+    cut = write(tmp_path / "e.txt", b"one##" + long + b"##two##" + long)
+    assert read(cut, skip_bad=True, separator="##") == (["one", "two"], {"too long": 2})
 
 
 def refused(tmp_path: Path, path: Path, message: str, reason: str, kept: list[str], separator: str = "") -> None:
@@ -248,7 +358,53 @@ def test_a_corrupt_inner_tar_is_named_with_its_offset(tmp_path: Path):
 def test_a_tar_that_ends_early_is_named_with_its_offset(cut: int, tmp_path: Path):
     path = write(tmp_path / "u-1_data.xz", lzma.compress(tar_of({"0.txt": b"kept", "1.txt": b"lost"})[:cut]))
     message = f"u-1_data.xz: expected a whole tar archive, found its end at offset {cut:,}"
-    refused(tmp_path, path, message, "damaged archive", ["kept"] if cut >= 1024 else [])
+    refused(tmp_path, path, message, "damaged archive", ["kept"])
+
+
+def test_tars_behind_a_tar_are_read(tmp_path: Path):
+    first, second = tar_of({"1.txt": b"1", "2.txt": b"2"}), tar_of({"3.txt": b"3"})
+    assert read(write(tmp_path / "a.tar", first + second))[0] == ["1", "2", "3"]
+    assert read(write(tmp_path / "b.tar.gz", gzip.compress(first) + gzip.compress(second)))[0] == ["1", "2", "3"]
+    assert read(write(tmp_path / "c_data.xz", lzma.compress(first) + lzma.compress(second)))[0] == ["1", "2", "3"]
+
+
+def test_other_bytes_behind_a_tar_are_named(tmp_path: Path):
+    whole = tar_of({"0.txt": b"kept"})
+    path = write(tmp_path / "a.tar", whole + b"x" * 512)
+    message = f"a.tar: expected a tar header, found bad checksum at offset {len(whole):,}"
+    refused(tmp_path, path, message.replace("bad checksum", "invalid header"), "damaged archive", ["kept"])
+    path = write(tmp_path / "b.tar", whole + b"x" * 100)
+    message = f"b.tar: expected a whole tar archive, found its end at offset {len(whole) + 100:,}"
+    refused(tmp_path, path, message, "damaged archive", ["kept"])
+
+
+@pytest.mark.parametrize("packing", [".bz2", ".xz"])
+def test_other_bytes_behind_a_packed_file_are_named(packing: str, tmp_path: Path):
+    """`lzma` and `bz2` stop there without a word, and may leave out a whole second part."""
+    pack = PACKERS[packing]
+    damaged = b"?" + pack(b'{"text": "lost"}\n')
+    path = write(tmp_path / f"a.jsonl{packing}", pack(b'{"text": "kept"}\n') + damaged)
+    message = f"a.jsonl{packing}: expected a whole compressed file, found other bytes after its end"
+    refused(tmp_path, path, message, "damaged archive", ["kept"])
+
+
+@pytest.mark.parametrize("size", [1 << 55, -512])
+@pytest.mark.parametrize("type", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_impossible_sizes_in_a_tar_are_named(size: int, type: bytes, tmp_path: Path):
+    member = tarfile.TarInfo("1.txt")
+    member.size, member.type = size, type
+    header = member.tobuf(tarfile.GNU_FORMAT)
+    path = write(tmp_path / "a.tar", tar_of({"0.txt": b"kept"})[:1024] + header + b"lost" * 128)
+    message = f"a.tar: expected a tar header, found a size of {size:,} bytes at offset 1,024"
+    refused(tmp_path, path, message, "damaged archive", ["kept"])
+
+
+def test_a_negative_size_in_a_pax_header_is_named(tmp_path: Path):
+    member = tarfile.TarInfo("1.txt")
+    member.pax_headers = {"size": "-1024"}
+    path = write(tmp_path / "a.tar", tar_of({"0.txt": b"kept"})[:1024] + member.tobuf(tarfile.PAX_FORMAT))
+    with pytest.raises(BadDocument, match=r"a.tar: expected a tar header, found a size of -1,024 bytes at offset"):
+        read(path)
 
 
 def test_an_xz_that_is_no_tar_is_refused(tmp_path: Path):
@@ -282,13 +438,20 @@ def test_invalid_utf8_in_a_cut_file_is_named_by_its_place_in_the_whole(tmp_path:
     refused(tmp_path, jsonl, message, "invalid UTF-8", ["one"])
 
 
+LONG = ", ".join(f"field {n}" for n in range(99))[:200]
+
+
 @pytest.mark.parametrize(
     ("line", "found", "reason"),
     [
         ('{"text": ', "found Expecting value: line 1 column 10 (char 9)", "bad JSON line"),
-        ('["text"]', "found list", "no text field"),
-        ('{"body": "x", "id": 3}', "found body, id", "no text field"),
-        ('{"text": 3}', "found text", "no text field"),
+        ('["text"]', "found a list; repair it", "no text field"),
+        ('"text"', "found text; repair it", "no text field"),
+        ('{"body": "x", "id": 3}', "found the fields body, id; name the field with --text-field", "no text field"),
+        ('{"text": 3}', "found a number there; repair it", "no text field"),
+        ('{"text": null, "id": 3}', "found null there; repair it", "no text field"),
+        ('{"text": ["a", "b"]}', "found a list there; repair it", "no text field"),
+        (json.dumps({f"field {n}": n for n in range(99)}), f"found the fields {LONG}...; name", "no text field"),
         ("{}", "found no field", "no text field"),
         ('{"text": "x", "id": ' + "9" * 5000 + "}", "found Exceeds the limit", "bad JSON line"),
         ("[" * 100_000, "found maximum recursion depth exceeded", "bad JSON line"),
@@ -312,12 +475,12 @@ def test_lone_surrogates_in_json_are_named(tmp_path: Path):
 
 def test_missing_and_foreign_sources_are_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/no: expected a file or a folder of text, found nothing"):
-        next(find_files(tmp_path / "no"))
+        next(find_files([tmp_path / "no"]))
     with pytest.raises(
         FormatError, match=r"a.pdf: expected a name that ends in .txt, .jsonl, .* found a.pdf; rename it"
     ):
-        next(find_files(write(tmp_path / "a.pdf", b"")))
-    assert list(find_files(tmp_path)) == []
+        next(find_files([write(tmp_path / "a.pdf", b"")]))
+    assert list(find_files([tmp_path])) == [(tmp_path / "a.pdf", "name not read")]
 
 
 # --- the demo's text --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,7 +37,8 @@ def folder(tmp_path: Path) -> Path:
     manifest = {
         "format": shards.FORMAT,
         "version": shards.VERSION,
-        "tokenizer_fingerprint": "abc",
+        **{"sources": ["a.txt"], "settings": {}, "skipped": {}, "tokenizer_report": {}, "vocab_size": 65_536},
+        **{"num_documents": 5, "num_tokens": 12, "text_bytes": 40, "tokenizer_fingerprint": "abc"},
         "tokenizer_file": "tokenizer.json",
         "tokenizer_sha256": hashlib.sha256(b"{}").hexdigest(),
         "splits": {"train": train, "held-out": held_out},
@@ -102,13 +104,6 @@ def test_verify_finds_a_flipped_byte(folder: Path, name: str):
         verify(folder)
 
 
-def test_verify_refuses_a_manifest_that_names_no_file(folder: Path):
-    manifest = read_json(folder / "manifest.json")
-    write_json(folder / "manifest.json", {**manifest, "tokenizer_file": 3})
-    with pytest.raises(FormatError, match=r"manifest.json: expected a manifest as prepare writes it, found TypeError"):
-        verify(folder)
-
-
 def test_verify_finds_a_missing_file(folder: Path):
     (folder / "train-00002.tokens.npy").unlink()
     with pytest.raises(FormatError, match=r"train-00002.tokens.npy: expected sha256 .*, found no such file; rebuild"):
@@ -166,6 +161,55 @@ def test_another_array_is_refused_on_opening(folder: Path, array: np.ndarray, fo
         open_shards(folder)
 
 
+@pytest.mark.parametrize("checked_bytes", [1 << 28, 0])
+def test_small_splits_are_checked_against_their_digests_on_opening(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, checked_bytes: int
+):
+    """The ends and the tokenizer always: they are small."""
+    monkeypatch.setattr(shards, "_CHECKED_BYTES", checked_bytes)
+    np.save(folder / "train-00000.tokens.npy", np.array([8, 7, 6, 5], "<u2"))  # reversed
+    if checked_bytes:
+        with pytest.raises(FormatError, match=r"train-00000.tokens.npy: expected sha256 \w{64}, found \w{64}; rebuild"):
+            open_shards(folder)
+    else:
+        assert open_shards(folder).document(0).tolist() == [8, 7, 6]
+    np.save(folder / "held-out-00000.ends.npy", np.array([1], "<i8"))
+    with pytest.raises(FormatError, match=r"held-out-00000.ends.npy: expected sha256 \w{64}, found"):
+        open_shards(folder, "held-out")
+    (folder / "tokenizer.json").write_bytes(b"[]")
+    with pytest.raises(FormatError, match=r"tokenizer.json: expected sha256 \w{64}, found"):
+        open_shards(folder)
+
+
+@pytest.mark.parametrize("ends", [[3, 5], [5, 4], [-1, 4], [3, 3]])
+def test_ends_that_do_not_rise_to_the_number_of_tokens_are_refused(folder: Path, ends: list[int]):
+    """Even where their digest is in the manifest."""
+    np.save(path := folder / "train-00000.ends.npy", np.array(ends, "<i8"))
+    manifest = read_json(folder / "manifest.json")
+    manifest["splits"]["train"][0]["ends_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_json(folder / "manifest.json", manifest)
+    with pytest.raises(FormatError, match=r"train-00000.ends.npy: expected ends that rise to 4, found others; rebuild"):
+        open_shards(folder)
+
+
+def test_a_shard_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(descriptor: int) -> None:
+        done.append("fsync")
+        fsync(descriptor)
+
+    def watched_replace(source: str, target: Path) -> None:
+        done.append(target.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    write_shard(tmp_path, "x", [as_ids([5])])
+    assert done == ["fsync", "x.tokens.npy", "fsync", "fsync", "x.ends.npy", "fsync"]
+
+
 def test_a_header_that_is_no_python_is_refused_on_opening(folder: Path):
     """NumPy's fallback for old headers raises an error of the `tokenize` module."""
     path = folder / "train-00002.tokens.npy"
@@ -186,9 +230,16 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda m: m.update(version=2), r"expected 'electra token shards' version 1, found \['electra token shards', 2\]"),
     (lambda m: m["splits"]["train"][0].update(name="../elsewhere"), "expected plain file names, found '../elsewhere'"),
     (lambda m: m["splits"]["train"][0].update(name="\ud800"), r"expected plain file names, found '\\ud800'"),
-    (lambda m: m["splits"]["train"][0].update(num_tokens="3"), "expected a manifest as prepare writes it, found"),
-    (lambda m: m["splits"].pop("held-out"), "expected a manifest as prepare writes it, found KeyError 'held-out'"),
-    (lambda m: m["splits"]["train"][0].pop("num_tokens"), "found KeyError 'num_tokens'"),
+    (lambda m: m["splits"]["train"][0].update(num_tokens="3"), "int as 'num_tokens' of shard 0 of 'train', found '3'"),
+    (lambda m: m["splits"]["train"][1].update(num_tokens=-1), "int as 'num_tokens' of shard 1 of 'train', found -1"),
+    (lambda m: m["splits"]["train"][0].pop("num_tokens"), "int as 'num_tokens' of shard 0 of 'train', found None"),
+    (lambda m: m["splits"]["train"].append(5), "str as 'name' of shard 3 of 'train', found None"),
+    (lambda m: m["splits"].pop("held-out"), "str as 'name' of shard 0 of 'held-out', found None"),
+    (lambda m: m.update(splits=[]), "expected .* as 'splits', found a list"),
+    (lambda m: m.update(sources=5), "expected .* as 'sources', found 5"),
+    (lambda m: m.update(vocab_size="many"), "expected int as 'vocab_size', found 'many'"),
+    (lambda m: m.update(tokenizer_file=3), "expected str as 'tokenizer_file', found 3"),
+    (lambda m: m.update(tokenizer_file="/etc/passwd"), "expected plain file names, found '/etc/passwd'"),
 ]
 
 

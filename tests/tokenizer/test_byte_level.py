@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import unicodedata
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -362,7 +361,7 @@ def test_the_library_gives_the_same_ids_for_any_text(library: Any, text: str):
 def test_the_library_learns_the_same_merges_and_gives_the_same_ids_on_real_text(real_data: Path):
     tokenizers = pytest.importorskip("tokenizers")
     units = corpus.list_units([real_data / "openwebtext-mini.tar.xz"])
-    texts = [text for _, unit in zip(range(5), units, strict=False) for text in corpus.read_unit(unit, Counter())]
+    texts = [text for _, unit in zip(range(5), units, strict=False) for text in corpus.read_unit(unit, corpus.Tally())]
     ours = Tokenizer.train(texts, 4_000)
     theirs = tokenizers.Tokenizer(tokenizers.models.BPE())
     theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from electra.config import EncoderConfig
-from electra.files import FormatError
+from electra.files import FormatError, write_json
 from electra.model.networks import make_embeddings
 from electra.model.transformer import Encoder
 from electra.training import checkpoint
@@ -267,6 +267,6 @@ def test_the_encoder_config_of_a_checkpoint_is_read_strictly(tmp_path):
     folder = save(tmp_path, 1)
     assert load_encoder_config(folder) == EncoderConfig(**SETTINGS["encoder"])
     for encoder, message in (({**SETTINGS["encoder"], "num_layers": 2.0}, "--num-layers: expected int"), ([], "dict")):
-        write_settings(folder, encoder=encoder)
+        write_json(folder / "config.json", {**SETTINGS, "encoder": encoder})
         with pytest.raises(FormatError, match=rf"^{folder}/config.json: .*{message}"):
             load_encoder_config(folder)
