@@ -16,7 +16,8 @@ from electra.__main__ import COMMANDS
 from electra.config import PretrainConfig
 from electra.report.page import figures, report
 from electra.report.runs import read_inputs
-from tests.helpers.readme import PAGES, ROOT, commands
+from tests.conftest import ROOT
+from tests.helpers.readme import PAGES, commands
 
 COMMAND_LINES = [line for page in PAGES for line in commands(page)]
 
@@ -81,25 +82,20 @@ def test_tables_of_results_are_what_the_report_draws_from_the_committed_records(
     assert [score for score in scores if score not in drawn] == []
 
 
-def test_the_redo_commands_train_what_the_committed_runs_are():
+def test_the_redo_commands_train_what_the_committed_runs_are_and_fine_tune_the_sweep():
     committed = {f"runs/{run.name}": run for run in read_inputs([ROOT / ".records"]).runs}
-    redone = {}
-    for words in map(shlex.split, commands(".records/README.md")):
+    lines, redone = commands(".records/README.md"), {}
+    for words in map(shlex.split, lines):
         if words[1:2] == ["train_pretrain.py"]:
             config, shape, _ = train_pretrain.parse(words[2:])
             redone[config.run_dir] = dataclasses.replace(shape, vocab_size=8_192), settings_that_bind(config)
     assert len(redone) == 5 + 2 * 5  # five runs of experiment 4.1; two seeds of five generator sizes
     found = {name: (run.shape, settings_that_bind(run.config)) for name, run in committed.items()}
     assert redone == {name: found[name] for name in redone}
+    assert sum("--checkpoint runs/sweep/g" in line for line in lines) == 2 * 5
 
 
 def settings_that_bind(config: PretrainConfig) -> dict[str, object]:
-    """What must be the same for a run to be the same. Not the precision, which `auto` leaves to the machine, nor the
-    size, which is the name of a shape; the shape is compared itself."""
+    """What makes a run the same run, but for what `auto` leaves to the machine and the name of the shape."""
     names = [field.name for field in dataclasses.fields(config) if not field.metadata["free"]]
     return {name: getattr(config, name) for name in names if name not in ("precision", "size")}
-
-
-def test_every_run_of_the_sweep_is_fine_tuned_by_the_redo_commands():
-    tuned = [line for line in commands(".records/README.md") if "--checkpoint runs/sweep/g" in line]
-    assert len(tuned) == 2 * 5

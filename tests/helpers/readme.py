@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.conftest import ROOT
+
 PAGES = {
     name: (ROOT / name).read_text()
     for name in ("README.md", "electra/README.md", "tests/README.md", ".records/README.md", ".records/LOG.md")
