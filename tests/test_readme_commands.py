@@ -85,5 +85,4 @@ def test_the_commands_of_the_pages_run_in_their_order(desk: Path):
         done = subprocess.run(words, cwd=desk, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         ran.append(command)
-    assert len(ran) >= 15
     assert {words.split()[3] for words in ran if words.startswith("python -m electra ")} == COMMANDS.keys() - {"glue"}
