@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="electra-replication",
     version="0.1.0",
-    description="ELECTRA-Small from scratch in pure PyTorch: pre-training and GLUE",
+    description="A replication of ELECTRA-Small in pure PyTorch: tokenizer, pre-training, GLUE",
     packages=find_packages(include=["electra", "electra.*"]),
     package_data={"electra.report": ["*.csv"]},
     python_requires=">=3.10",

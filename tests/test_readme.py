@@ -1,125 +1,101 @@
-"""The README is true: its tables are the code's, its commands exist, the tests it names are there."""
+"""The pages are true: their commands exist, the files and tests they name are there, their tables are the records'."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
+import importlib.util
 import re
 import shlex
-import subprocess
-from pathlib import Path
+from collections import Counter
 
 import pytest
 
 import train_glue
 import train_pretrain
 from electra.__main__ import COMMANDS
-from electra.cli import settings_table
-from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
-from electra.data.prepare import PrepareConfig
+from electra.config import PretrainConfig
 from electra.report.page import figures, report
 from electra.report.runs import read_inputs
 from tests.conftest import ROOT
+from tests.helpers.readme import PAGES, commands
 
-README = (ROOT / "README.md").read_text()
-
-
-def lines_of(kind: str, block: str) -> list[str]:
-    """The commands of a block, one a line; a script's are what a shell makes of it, `python` replaced by printing."""
-    if kind == "bash":
-        echo = 'python() { printf "python"; printf " %q" "$@"; echo; }\n'
-        block = subprocess.run(["bash", "-euc", echo + block], capture_output=True, text=True, check=True).stdout
-    return [line.split("#")[0].strip() for line in block.splitlines() if line.strip()]
-
-
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S)
-COMMAND_LINES = [line for kind, block in BLOCKS if kind in ("", "bash") for line in lines_of(kind, block)]
-
-
-@pytest.mark.parametrize("config_class", [PrepareConfig, EncoderConfig, PretrainConfig, FinetuneConfig])
-def test_the_settings_tables_are_generated_from_the_settings(config_class):
-    assert settings_table(config_class) in README
-
-
-def test_the_file_map_names_every_module_once_and_no_other():
-    mapped = re.findall(r"^\| `(electra/\w+\.py|train_\w+\.py)` \|", README, re.M)
-    there = [f"electra/{path.name}" for path in (ROOT / "electra").glob("*.py") if path.name != "__init__.py"]
-    assert sorted(mapped) == sorted([*there, "train_pretrain.py", "train_glue.py"])
-
-
-def test_the_file_map_says_what_each_module_says_of_itself():
-    for name, said in re.findall(r"^\| `electra/(\w+)\.py` \| (.*) \|$", README, re.M):
-        documented = ast.get_docstring(ast.parse((ROOT / "electra" / f"{name}.py").read_text())) or ""
-        assert " ".join(documented.split()).startswith(said)
-
-
-def test_modules_the_readme_speaks_of_exist():
-    for name in re.findall(r"`([a-z_]+)\.[A-Za-z_]+`", README.split("## Departures")[1].split("## Results")[0]):
-        assert (ROOT / "electra" / f"{name}.py").exists() or (ROOT / f"{name}.py").exists(), name
-
-
-def test_every_test_the_register_names_exists():
-    sources = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
-    named = re.findall(r"`(test_\w+)`", README)
-    assert len(named) > 20
-    assert [name for name in named if f"def {name}(" not in sources] == []
-
-
-def test_there_is_nothing_left_to_fill_in():
-    assert not re.search(r"^[A-Z_]{6,}$|TODO|DEMO_BAND", README, re.M)
-
-
-def test_the_tables_of_the_results_are_what_the_report_draws_from_the_committed_records():
-    results = README.split("## Results\n")[1].split("## Performance\n")[0]
-    inputs = read_inputs([ROOT / ".records"])
-    drawn = report(inputs, dict.fromkeys(figures(inputs), ""), usd_per_hour=0.0).splitlines()
-    shown = [line for line in results.splitlines() if line.startswith("|")]
-    assert len(shown) > 10
-    assert [line for line in shown if line not in drawn] == []
+COMMAND_LINES = [line for page in PAGES for line in commands(page)]
 
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
-def test_every_command_of_the_readme_is_one_that_exists(line):
-    for command in line.split(" && "):
-        words = shlex.split(command)
-        if words[0] == "torchrun":
-            words = ["python", *words[words.index("train_pretrain.py") :]]
-        if words[:2] == ["python", "train_pretrain.py"]:
-            train_pretrain.parse(words[2:])
-        elif words[:2] == ["python", "train_glue.py"]:
-            train_glue.parse(words[2:])
-        elif words[:3] == ["python", "-m", "electra"]:
-            assert words[3] in COMMANDS
-        else:
-            assert words[0] in ("pip", "pytest") or words[:3] == ["python", "-m", "tests.check"], command
+def test_every_command_of_the_pages_is_one_that_exists(line):
+    words = shlex.split(line)
+    if words[0] == "torchrun":
+        words = ["python", *words[words.index("train_pretrain.py") :]]
+    if words[:2] == ["python", "train_pretrain.py"]:
+        train_pretrain.parse(words[2:])
+    elif words[:2] == ["python", "train_glue.py"]:
+        train_glue.parse(words[2:])
+    elif words[:3] == ["python", "-m", "electra"]:
+        assert words[3] in COMMANDS
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(words[2])
+    else:
+        assert words[0] in ("pip", "pytest")
 
 
-def test_the_redo_commands_train_what_the_committed_runs_are():
+def test_the_reading_guide_names_every_module_of_the_package_once_and_no_other():
+    named = Counter(re.findall(r"^\| `([\w/]+\.\w+)` \|", PAGES["electra/README.md"], re.M))
+    package = [*(ROOT / "electra").rglob("*.py"), *(ROOT / "electra").rglob("*.csv")]
+    there = Counter(str(path.relative_to(ROOT / "electra")) for path in package if path.name != "__init__.py")
+    assert named == there
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_and_tests_that_a_page_names_are_there(page):
+    places = (ROOT, ROOT / "electra", ROOT / "tests", ROOT / "tests/benchmarks")
+    files = re.findall(r"`([\w/]+\.(?:py|csv))\b", PAGES[page])
+    assert [name for name in files if not any((place / name).exists() for place in places)] == []
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    tests = re.findall(r"`(test_\w+)`", PAGES[page])
+    assert [name for name in tests if f"def {name}(" not in sources] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_links_of_a_page_lead_somewhere(page):
+    folder = (ROOT / page).parent
+    paths = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", PAGES[page]) if "://" not in link]
+    assert [path for path in paths if path and not (folder / path).exists()] == []
+    headings = [line.strip("# ").lower().replace(" ", "-") for line in PAGES[page].splitlines() if line[:1] == "#"]
+    assert [name for name in re.findall(r"\]\(#([^)]+)\)", PAGES[page]) if name not in headings] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_nothing_left_to_fill_in_and_names_no_place_on_somebodys_machine(page):
+    assert not re.search(r"TODO|FIXME|XXX|/work/|/root/|/home/|/tmp/|shared/data", PAGES[page])
+
+
+def test_tables_of_results_are_what_the_report_draws_from_the_committed_records():
+    inputs = read_inputs([ROOT / ".records"])
+    drawn = report(inputs, dict.fromkeys(figures(inputs), ""), usd_per_hour=0.0)
+    results = PAGES[".records/README.md"].split("## Speed and memory\n")[0]
+    shown = [line for line in results.splitlines() if line.startswith("|")]
+    assert len(shown) > 40
+    assert [line for line in shown if line not in drawn.splitlines()] == []
+    scores = re.findall(r"-?\d+\.\d\d ± \d+\.\d\d \(\d\)", PAGES["README.md"])
+    assert len(scores) > 10
+    assert [score for score in scores if score not in drawn] == []
+
+
+def test_the_redo_commands_train_what_the_committed_runs_are_and_fine_tune_the_sweep():
     committed = {f"runs/{run.name}": run for run in read_inputs([ROOT / ".records"]).runs}
-    redone = {}
-    for words in map(shlex.split, COMMAND_LINES):
-        if words[1:2] == ["train_pretrain.py"] and "runs/shards-8192" in words:
+    lines, redone = commands(".records/README.md"), {}
+    for words in map(shlex.split, lines):
+        if words[1:2] == ["train_pretrain.py"]:
             config, shape, _ = train_pretrain.parse(words[2:])
             redone[config.run_dir] = dataclasses.replace(shape, vocab_size=8_192), settings_that_bind(config)
-    assert len(redone) == 5 + 2 * 5  # experiment 4.1; two seeds of five sizes
+    assert len(redone) == 5 + 2 * 5  # five runs of experiment 4.1; two seeds of five generator sizes
     found = {name: (run.shape, settings_that_bind(run.config)) for name, run in committed.items()}
     assert redone == {name: found[name] for name in redone}
+    assert sum("--checkpoint runs/sweep/g" in line for line in lines) == 2 * 5
 
 
 def settings_that_bind(config: PretrainConfig) -> dict[str, object]:
-    """What must be the same for a run to be the same, but for the precision, which `auto` leaves to the machine."""
+    """What makes a run the same run, but for what `auto` leaves to the machine and the name of the shape."""
     names = [field.name for field in dataclasses.fields(config) if not field.metadata["free"]]
-    return {name: getattr(config, name) for name in names if name != "precision"}
-
-
-def test_every_run_of_the_sweep_loop_is_fine_tuned():
-    tuned = [line for line in COMMAND_LINES if "train_glue.py" in line and "--checkpoint runs/sweep/g" in line]
-    assert len(tuned) == 2 * 5
-
-
-def test_no_line_speaks_of_a_place_on_somebodys_machine():
-    assert not re.search(r"/work/|/root/|/tmp/|shared/data", README)
-
-
-def test_the_readme_stays_within_its_budget_of_bytes():
-    assert Path(ROOT / "README.md").stat().st_size < 60_000
+    return {name: getattr(config, name) for name in names if name not in ("precision", "size")}
