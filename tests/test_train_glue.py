@@ -189,7 +189,7 @@ def test_a_run_that_answers_the_same_throughout_is_warned_of_and_counted(
     assert record["failed"] is True
     assert record["metrics"]["matthews"] == 0.0
     assert "cola seed 0: matthews 0.00" in (out := capsys.readouterr().out)
-    assert "WARNING: failed, it answers the same whatever it reads" in out
+    assert "WARNING: failed, the same answer for every input" in out
 
 
 def test_from_scratch_is_another_protocol_and_says_so(
