@@ -203,7 +203,7 @@ def test_a_run_that_predicts_one_class_for_every_row_is_warned_of_and_counted(
     assert record["failed"] is True
     assert record["metrics"]["matthews"] == 0.0
     assert "cola seed 0: matthews 0.00" in (out := capsys.readouterr().out)
-    assert "WARNING: failed, " in out
+    assert "WARNING: failed, the same answer for every input" in out
 
 
 def test_from_scratch_is_another_protocol_and_says_so(

@@ -17,6 +17,7 @@ from electra.report.scores import (
     ablations,
     collapse,
     controls,
+    own_tasks_table,
     paired,
     paired_mean,
     pretraining_seeds,
@@ -227,3 +228,12 @@ def test_what_differs_in_more_than_its_pre_training_is_no_control(change):
         left = {b.name: [name for name, _ in others] for b, others in controls(inputs._replace(protocols=protocols))}
         stays = removed is random_start and change in ("shards", "batch_size")  # random weights have read nothing
         assert (removed.name in left[base.name]) == stays
+
+
+def test_tasks_that_are_not_glues_have_a_table_of_their_own_with_a_row_for_each_data_set():
+    rows = [Protocol([record("own", seed, files=files, f1=score) for seed, score in enumerate(scores)], None, files)
+            for files, scores in (("ab", [0.5, 0.7]), ("xb", [0.9]))]  # fmt: skip
+    table = own_tasks_table(Inputs([], rows, []))
+    assert "| ours: runs/x, update 10; recipe mercier; ab | own | f1 | 60.00 ± 14.14 (2) |" in table
+    assert "| ours: runs/x, update 10; recipe mercier; xb | own | f1 | 90.00 (1) |" in table
+    assert own_tasks_table(read_inputs([FIXTURES])) == ""
