@@ -91,6 +91,9 @@ def test_a_damaged_line_that_is_not_the_last_is_named(tmp_path):
     path.write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
     with pytest.raises(FormatError, match=r"m.jsonl:2: expected JSON, found Unterminated string starting at column 2;"):
         read_metrics(path)
+    path.write_text('{"step": 1}\n{"loss": 2.0}\n')
+    with pytest.raises(FormatError, match=r"m.jsonl:2: expected int as 'step', found no such field"):
+        read_metrics(path)
 
 
 def test_a_number_that_is_not_finite_is_null(tmp_path):
