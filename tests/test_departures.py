@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from electra.model.dropout import Dropout
+from electra.model.transformer import Dropout
 
 from electra.config import SIZES, EncoderConfig, PretrainConfig
 from electra.glue.tasks import TASKS

@@ -158,7 +158,7 @@ class _Header(tarfile.TarInfo):
             header = super().frombuf(buf, encoding, errors)
         except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
             raise
-        except tarfile.TruncatedHeaderError as error:
+        except tarfile.TruncatedHeaderError as error:  # type: ignore[attr-defined]
             raise tarfile.ReadError from error
         except tarfile.HeaderError as error:
             raise ValueError(str(error)) from None

@@ -201,7 +201,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         for number, record in enumerate(found if isinstance(found, list) else [None]):
             for field, kind in _RECORD_FIELDS.items():
                 value: Any = record.get(field) if isinstance(record, dict) else None
-                if type(value) is not kind or (kind is int and not 0 <= value < 1 << 62):
+                if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 1 << 62):
                     expected = f"{kind.__name__} as {field!r} of shard {number} of {split!r}, found {value!r:.80}"
                     raise FormatError(f"{path}: expected {expected}; {_REBUILD}")
     records = [record for split in SPLITS for record in manifest["splits"][split]]

@@ -40,7 +40,7 @@ def ids(text: str) -> list[int]:
 
 
 def encoded(first: list[str], second: list[str] | None = None, max_seq_length: int = 31) -> Features:
-    return encode(first, second, LetterTokenizer(), max_seq_length)
+    return encode(first, second, LetterTokenizer(), max_seq_length)  # type: ignore[arg-type]
 
 
 def row_of(features: Features, row: int) -> list[int]:

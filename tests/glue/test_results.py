@@ -233,7 +233,7 @@ def eight_tasks(seed: int, shift: float) -> list[dict[str, Any]]:
     for term in AVERAGES["GLUE*"].terms:
         for entry in term:
             names.setdefault(entry.split(".")[0], []).append(entry.split(".")[1])
-    return [record(task, seed, False, **dict.fromkeys(metrics, 0.5 + shift)) for task, metrics in names.items()]
+    return [record(task, seed, False, "ab", **dict.fromkeys(metrics, 0.5 + shift)) for task, metrics in names.items()]
 
 
 def test_averages_pair_seed_k_of_every_task_and_spread_over_seeds() -> None:

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 FIXTURES = ROOT / "tests" / "fixtures" / "records"
 
 
-def record(task: str, seed: int, failed: bool = False, files: str = "ab", **metrics: float) -> dict[str, Any]:
+def record(task: str, seed: int, failed: bool = False, files: str = "ab", **metrics: Any) -> dict[str, Any]:
     """A whole record of one run of protocol "p"; its main metric is the first one.
 
     Args:

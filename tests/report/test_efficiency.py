@@ -24,10 +24,16 @@ def full(inputs: Inputs) -> PretrainRun:
     return next(run for run in inputs.runs if run.name == "full")
 
 
+def days(run: PretrainRun, step: int | None = None) -> float:
+    found = run.elapsed_days(step)
+    assert found is not None
+    return found
+
+
 def test_device_days_are_days_on_the_clock_times_devices(inputs: Inputs):
     run = full(inputs)
     (row,) = spent(Inputs([on(run, "x", 3)], [], []))
-    assert row.days == pytest.approx(3 * run.elapsed_days())
+    assert row.days == pytest.approx(3 * days(run))
     assert "| ours: overall | – | overlap 0.00000 | 10.94" in table_1(Inputs([on(run, "x", 3)], [], []), 1.0)
 
 
@@ -54,7 +60,7 @@ def test_a_sweep_is_counted_up_to_the_update_it_is_compared_at_and_shared_runs_o
     assert shared == {"sweep/g0.25-s0", "sweep/g0.25-s1"}
     for name in shared:
         run = next(run for run in inputs.runs if run.name == name)
-        assert sweep.parts[name] == run.elapsed_days(5_000) < first.parts[name] == run.elapsed_days()
+        assert sweep.parts[name] == days(run, 5_000) < first.parts[name] == days(run)
     twice = sum(row.parts[part] for row in rows for part in row.parts) - total_days(rows)
     shared_tuning = found["generator size (4.2)", "fine-tuning"].parts.keys() & found[
         "reproduction (4.1)", "fine-tuning"].parts.keys()  # fmt: skip

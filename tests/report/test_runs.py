@@ -115,7 +115,7 @@ BROKEN_RECORDS = [
     *[{"metrics": {"matthews": score}} for score in (9.0, -1.1, "0.5", None)],
     *[{"metrics": {"accuracy": score}, "main_metric": "accuracy"} for score in (9.0, -0.1)],
     *[{"seed": -1}, {"train_seconds": -1.0}, {"run_id": 1.0}, {"main_metric": "f1"}, {"recipe": "none"}],
-    *[{"data": data} for data in ({}, {"dev": {}}, {"dev": {"path": "x", "sha256": 1}}, {"train": {}})],
+    *[{"data": {}}, {"data": {"dev": {}}}, {"data": {"dev": {"path": "x", "sha256": 1}}}, {"data": {"train": {}}}],
     *[{"settings": {}}, {"provenance": {"commit": "1"}}, {"provenance": {"device": [], "commit": "1"}}],
 ]
 

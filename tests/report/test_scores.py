@@ -38,7 +38,7 @@ def protocol(
     """Runs of one protocol, seeds from 0, each with one metric a task."""
     changes = {"protocol_id": name, "overrides": settings, "settings": dataclasses.asdict(FinetuneConfig(**settings))}
     records = [
-        {**record(task, seed, files=files, **{METRICS[task]: score}), **changes}
+        {**record(task, seed, False, files, **{METRICS[task]: score}), **changes}
         for task, values in scores.items()
         for seed, score in enumerate(values)
     ]
