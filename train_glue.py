@@ -55,6 +55,7 @@ from electra.glue.results import (
 from electra.glue.tasks import TASKS, Task, find_task
 from electra.model.networks import SequenceClassifier
 from electra.scores.metrics import CLASS_METRICS, SCORE_METRICS
+from electra.training.checkpoint import default_checkpoint
 from electra.training.devices import autocast, choose_precision, micro_batches, resolve_precision, seed_dropout
 from electra.training.log import provenance
 from electra.training.optimizer import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
@@ -66,7 +67,7 @@ def make_parser() -> cli.Parser:
     parser = cli.Parser("train_glue.py", description=__doc__.split("\n")[0])
     parser.add_argument("--task", default="", help=f"all, or some of {', '.join(TASKS)}, with commas")
     parser.add_argument("--seeds", default="5", help="a count, or a list like 0,1,2 (default 5: 0 to 4)")
-    parser.add_argument("--checkpoint", type=Path, default=Path("runs/pretrain"), help="a run, or one checkpoint in it "
+    parser.add_argument("--checkpoint", type=Path, help="a run, or one checkpoint in it "
                         "(default runs/pretrain)")  # fmt: skip
     parser.add_argument("--from-scratch", action="store_true", help="random weights in the checkpoint's shape")
     parser.add_argument("--init-from-mnli", type=Path, help=f"a model of MNLI to start {', '.join(FROM_MNLI)} from")
@@ -249,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     seeds, tasks = parse_seeds(asked.seeds), find_tasks(asked)
     if asked.init_from_mnli and asked.from_scratch:
         raise ValueError("--init-from-mnli: expected a start from a checkpoint, found --from-scratch; drop one of them")
-    start = open_start(asked.checkpoint)
+    start = open_start(asked.checkpoint or default_checkpoint(Path("runs/pretrain")))
     mnli = open_start(asked.init_from_mnli, task="mnli") if asked.init_from_mnli else None
     with started(config.device) as ranks:
         if ranks.world_size > 1:

@@ -150,7 +150,7 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
     elif config.init_from:
         source = resolve_checkpoint(Path(config.init_from))
         check_same_tokenizer(source, tokenizer, data)
-        load_networks(source, state.model, config.init_networks)
+        load_networks(source, state.model, config.init_networks, settings)
     mask = partial(
         make_batch,
         special_ids=tokenizer.special_ids,

@@ -1,4 +1,4 @@
-"""The model card that an export carries: recipe, data, tokens seen, results with their protocol, limits."""
+"""The model card of an export: recipe, data, tokens seen, results with their protocols, limits, licence."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from electra.cli import build
 from electra.config import EncoderConfig, FinetuneConfig
 from electra.glue.results import Record, describe, read_results, summarize_results
 from electra.scores.tables import NOT_MEASURED, bullets, markdown, spread
+from electra.training.checkpoint import MODEL_FILE
 
 NOT_RECORDED = "not recorded"
 PURPOSES = {
@@ -25,14 +26,14 @@ LICENCE = (
 
 
 def results_of(config: Mapping[str, Any], manifest: Mapping[str, Any], folder: Path | None) -> list[Record]:
-    """The records in a results folder that say how good these weights are.
+    """The records of fine-tuning from these weights in a results folder.
 
     Raises:
         FileNotFoundError: there are none.
     """
     if folder is None:
         return []
-    weights = manifest.get("started_from", manifest["sha256"]["model.pt"])
+    weights = manifest.get("started_from", manifest["sha256"][MODEL_FILE])
     found = [record for record in read_results(folder) if record["checkpoint_sha256"] == weights
              and not record["from_scratch"] and record["task"] == config.get("task", record["task"])]  # fmt: skip
     if not found:
@@ -78,7 +79,7 @@ def result_tables(results: Sequence[Record]) -> str:
 
 
 def limits(config: Mapping[str, Any], shape: EncoderConfig, step: int) -> list[str]:
-    """What a user must know that the weights do not show."""
+    """What a user must know before using the weights."""
     settings = config.get("pretrain") or {}
     lines = []
     if settings.get("seq_length", shape.max_position_embeddings) < shape.max_position_embeddings:

@@ -1,7 +1,7 @@
-"""Hugging Face folders: export to them and import from them, without depending on any package of theirs.
+"""Hugging Face folders: export to them and import from them.
 
-A folder holds config.json, pytorch_model.bin and the tokenizer's files. Discriminator and generator are a folder
-each, as released; what they share is then in both, and an import checks that it still agrees.
+A folder holds config.json, the weights and the tokenizer's files. Discriminator and generator are a folder each, as
+released; both hold the embeddings that they share, and an import checks that these agree.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from electra.files import FormatError, read_json
 from electra.hub.card import model_card, results_of
 from electra.hub.names import (
     PARTS,
-    empty_module,
     from_theirs,
     label_config,
     read_config,
@@ -30,8 +29,13 @@ from electra.hub.names import (
     to_theirs,
 )
 from electra.tokenizer.byte_level import SPECIAL_TOKENS, Tokenizer
-from electra.tokenizer.wordpiece import UNKNOWN, load_tokenizer, tokenizer_file
+from electra.tokenizer.json_format import UNKNOWN
+from electra.tokenizer.wordpiece import load_tokenizer, tokenizer_file
 from electra.training.checkpoint import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    default_checkpoint,
+    in_brief,
     json_bytes,
     load_encoder_config,
     read_tensors,
@@ -43,36 +47,47 @@ from electra.training.checkpoint import (
 )
 
 WEIGHTS_NAME = "pytorch_model.bin"
-SAFETENSORS_NAME = "model.safetensors"
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", WEIGHTS_NAME, f"{WEIGHTS_NAME}.index.json")
+"""Where transformers looks for weights: it reads the first of these that is there."""
+
 PREFIXES = {"discriminator": "discriminator.", "generator": "generator.", "classifier": "", "encoder": "discriminator."}
 """Where our model.pt keeps each part; a bare encoder is a discriminator without its head."""
 
 
-def read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
-    """The weights file of a folder, and its tensors; code in it is refused, not run.
+def read_weights(folder: Path) -> tuple[list[Path], dict[str, Tensor]]:
+    """The weights files of a folder, of which the first was read, and its tensors; code in it is refused, not run.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or a shard is missing.
         FormatError: it is damaged, or holds more than tensors, or needs a package that is not installed.
     """
-    for name, read in ((WEIGHTS_NAME, read_tensors), (SAFETENSORS_NAME, _read_safetensors)):
-        file = folder / name
-        if file.exists():
-            tensors = read(file)
-            if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-                raise FormatError(f"{file}: expected a table of tensors, found something else; restore it")
-            return file, tensors
-    raise FileNotFoundError(f"{folder}: expected {WEIGHTS_NAME} or {SAFETENSORS_NAME}, found neither; get one of them")
+    files = [folder / name for name in WEIGHT_FILES if (folder / name).exists()]
+    if not files:
+        raise FileNotFoundError(f"{folder}: expected {' or '.join(WEIGHT_FILES)}, found none; get one of them")
+    if files[0].suffix != ".json":
+        return files, _read_weights_file(files[0])
+    homes = read_json(files[0], weight_map=dict[str, str])["weight_map"]
+    tensors: dict[str, Tensor] = {}
+    for name in sorted({*homes.values()}):
+        if name != Path(name).name or not (folder / name).is_file():
+            raise FileNotFoundError(f"{files[0]}: expected its shard {name} beside it, found none; get all shards")
+        tensors |= _read_weights_file(folder / name)
+    if wrong := homes.keys() ^ tensors.keys():
+        raise FormatError(f"{files[0]}: expected it to list the tensors of its shards, found a difference in "
+                          f"{in_brief(sorted(wrong))}; get all shards of one model")  # fmt: skip
+    return files, tensors
 
 
-def _read_safetensors(file: Path) -> Any:
+def _read_weights_file(file: Path) -> dict[str, Tensor]:
+    if file.suffix != ".safetensors":
+        return read_tensors(file)
     try:
         package, reader = importlib.import_module("safetensors"), importlib.import_module("safetensors.torch")
     except ImportError:
         raise FormatError(f"{file}: expected the safetensors package to read it, found it not installed; "
                           f"pip install safetensors, or save the model as {WEIGHTS_NAME}") from None  # fmt: skip
     try:
-        return reader.load_file(file)
+        return dict(reader.load_file(file))
     except package.SafetensorError as error:
         raise FormatError(f"{file}: expected safetensors, found a damaged file ({error}); restore it") from None
 
@@ -84,6 +99,7 @@ class HubFolder(NamedTuple):
     encoder: EncoderConfig
     config: Mapping[str, Any]  # config.json
     weights: Mapping[str, Tensor]  # under our names, without the part's prefix
+    files: list[Path]  # of weights: the first was read
     tokenizer: Path  # the tokenizer's file
     fingerprint: str  # of the tokenizer
 
@@ -95,13 +111,14 @@ def read_folder(folder: Path) -> HubFolder:
         FileNotFoundError, FormatError, ValueError: something in it is missing, damaged, or not as config.json says.
     """
     part, encoder, config = read_config(folder / "config.json")
-    file, tensors = read_weights(folder)
-    weights = from_theirs(part, tensors, empty_module(part, encoder, len(read_labels(config))), file)
+    labels = read_labels(config, folder / "config.json") if part == "classifier" else []
+    files, tensors = read_weights(folder)
+    weights = from_theirs(part, tensors, encoder, len(labels), files[0])
     tokenizer = load_tokenizer(folder)
     if tokenizer.vocab_size != encoder.vocab_size:
         raise FormatError(f"{folder}: expected a tokenizer of the model's {encoder.vocab_size:,} words, found one of "
                           f"{tokenizer.vocab_size:,}; use the tokenizer it was trained with")  # fmt: skip
-    return HubFolder(part, encoder, config, weights, tokenizer_file(folder), tokenizer.fingerprint)
+    return HubFolder(part, encoder, config, weights, files, tokenizer_file(folder), tokenizer.fingerprint)
 
 
 def generator_size(discriminator: HubFolder, generator: HubFolder) -> float:
@@ -111,7 +128,10 @@ def generator_size(discriminator: HubFolder, generator: HubFolder) -> float:
         FormatError: they are not: shapes, shared weights or tokenizers differ.
     """
     size = generator.encoder.hidden_size / discriminator.encoder.hidden_size
-    wrong = differences(generator.encoder, discriminator.encoder.generator(size))
+    try:
+        wrong = differences(generator.encoder, discriminator.encoder.generator(size))
+    except ValueError:
+        wrong = [f"a width of {generator.encoder.hidden_size} for {discriminator.encoder.hidden_size}"]
     wrong += [
         f"{name} differs"
         for name, tensor in generator.weights.items()
@@ -129,7 +149,7 @@ def _settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
     """The checkpoint's config.json: what the folders say, and nothing else."""
     first = next(iter(parts.values()))
     if "classifier" in parts:
-        labels = read_labels(first.config)
+        labels = read_labels(first.config, first.tokenizer.parent / "config.json")
         finetune = {
             "pooling": "first",
             "head": "mlp",
@@ -141,7 +161,7 @@ def _settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
             "finetune": finetune,
             "task": first.config.get("finetuning_task") or "",
             "labels": labels if len(labels) > 1 else [],
-            "score_range": first.config.get("score_range", [0.0, 1.0]),
+            "score_range": first.config.get("score_range") or [0.0, 1.0],
         }
     if "generator" in parts:
         if "discriminator" not in parts:
@@ -153,16 +173,11 @@ def _settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
 def _part_folders(folder: Path) -> list[Path]:
     if (folder / "config.json").exists():
         return [folder]
-    found = sorted(file.parent for file in folder.glob("*/config.json"))
+    found = sorted(file.parent for file in folder.glob("[!.]*/config.json"))
     if not found:
         raise FileNotFoundError(f"{folder}: expected a config.json, or folders with one each, found none; "
                                 "name a folder with a model")  # fmt: skip
     return found
-
-
-def _refuse_existing(folder: Path) -> None:
-    if folder.exists():
-        raise FormatError(f"{folder}: expected nothing there yet, found something; name another --out")
 
 
 def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
@@ -179,7 +194,8 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
         FileNotFoundError, FormatError, ValueError: a folder is not whole, the parts do not make a model, or `out`
             exists; then nothing is written.
     """
-    _refuse_existing(out)
+    if out.exists():
+        raise FormatError(f"{out}: exists already; name another --out, or remove it")
     read = [read_folder(part) for folder in folders for part in _part_folders(folder)]
     parts = {folder.part: folder for folder in sorted(read, key=lambda folder: folder.part)}
     if len(parts) < len(read) or (len(parts) > 1 and [*parts] != ["discriminator", "generator"]):
@@ -190,9 +206,9 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
     weights = {PREFIXES[part] + name: t for part, folder in parts.items() for name, t in folder.weights.items()}
     settings = {"encoder": dataclasses.asdict(first.encoder), **_settings(parts), "tokenizer": first.fingerprint}
     contents = {
-        "config.json": json_bytes(settings),
+        CONFIG_FILE: json_bytes(settings),
         first.tokenizer.name: first.tokenizer.read_bytes(),
-        "model.pt": torch_bytes(weights),
+        MODEL_FILE: torch_bytes(weights),
     }
     save_checkpoint(out, contents, {"step": 0, "imported_from": [str(f.tokenizer.parent) for f in parts.values()]})
     return parts
@@ -247,16 +263,15 @@ def export(checkpoint: Path, out: Path, results: Path | None = None) -> tuple[di
         The folder of each part; and why something was left out, or "".
 
     Raises:
-        FileNotFoundError, FormatError: the checkpoint is missing or damaged, or a folder exists already.
+        FileNotFoundError, FormatError: the checkpoint is missing or damaged, or a folder exists already and is not
+            what this export writes; then nothing is written.
     """
     checkpoint = resolve_checkpoint(checkpoint)
-    config, encoder = read_json(checkpoint / "config.json"), load_encoder_config(checkpoint)
-    parts, reason = exported_parts(config, read_tensors(checkpoint / "model.pt"))
+    config, encoder = read_json(checkpoint / CONFIG_FILE), load_encoder_config(checkpoint)
+    parts, reason = exported_parts(config, read_tensors(checkpoint / MODEL_FILE))
     manifest = verify(checkpoint)
     records = results_of(config, manifest, results)
-    folders = {part: out / part for part in parts}
-    for folder in folders.values():
-        _refuse_existing(folder)
+    pending: dict[Path, dict[str, bytes]] = {}
     for part, weights in parts.items():
         is_scaled = part == "generator" and "discriminator" in parts  # not so in the masked-LM control
         shape = encoder.generator(config["pretrain"]["generator_size"]) if is_scaled else encoder
@@ -270,18 +285,36 @@ def export(checkpoint: Path, out: Path, results: Path | None = None) -> tuple[di
             WEIGHTS_NAME: torch_bytes(to_theirs(part, weights)),
             **tokenizer_contents(checkpoint, encoder.max_position_embeddings),
         }
-        write_folder(folders[part], contents)
-    return folders, reason
+        if not _is_written(out / part, contents):
+            pending[out / part] = contents
+    for folder, contents in pending.items():
+        write_folder(folder, contents)
+    return {part: out / part for part in parts}, reason
+
+
+def _is_written(folder: Path, contents: Mapping[str, bytes]) -> bool:
+    """Whether an export that was interrupted has left these files here.
+
+    Raises:
+        FormatError: there is something else.
+    """
+    if not folder.exists():
+        return False
+    for name, content in contents.items():
+        if not (folder / name).is_file() or (folder / name).read_bytes() != content:
+            raise FormatError(f"{folder}: exists already and is not what this export writes ({name} differs); "
+                              "name another --out, or remove the folder")  # fmt: skip
+    return True
 
 
 def main_export(argv: Sequence[str]) -> None:
     """`python -m electra export`."""
     parser = Parser("python -m electra export", description="Write a checkpoint as folders that transformers opens.")
-    parser.add_argument("--checkpoint", type=Path, default=Path("runs/pretrain"), help="a run or a checkpoint")
+    parser.add_argument("--checkpoint", type=Path, help="a run or a checkpoint (default runs/pretrain)")
     parser.add_argument("--out", type=Path, required=True, help="where to make a folder for each part")
     parser.add_argument("--results", type=Path, help="results folder of train_glue.py, for the model card")
     args = parser.parse_args(argv)
-    folders, reason = export(args.checkpoint, args.out, args.results)
+    folders, reason = export(args.checkpoint or default_checkpoint(Path("runs/pretrain")), args.out, args.results)
     if reason:
         print(f"note: {reason}")
     for part, folder in folders.items():
@@ -296,6 +329,10 @@ def main_import(argv: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint to make")
     args = parser.parse_args(argv)
     parts = import_folders(args.folders, args.out)
+    for folder in parts.values():
+        if len(folder.files) > 1:
+            others = ", ".join(file.name for file in folder.files[1:])
+            print(f"note: {folder.files[0]} was read, as transformers does; {others} beside it was not")
     if "discriminator" in parts and "generator" not in parts:
         print("note: there is no generator: the checkpoint can be fine-tuned, not trained further")
     print(f"imported: {args.out} ({', '.join(parts)})")

@@ -1,4 +1,4 @@
-"""The commands `python -m electra detect` and `predict`: a trained model on text that is typed, or in a file."""
+"""The commands `python -m electra detect` and `predict`: a trained model on text from the command line or a file."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ from electra.training.ranks import started
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 
 
+def printable(text: str) -> str:
+    """A text with its control characters as escapes: a terminal would act on them."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def _parser(command: str, description: str) -> cli.Parser:
     parser = cli.Parser(f"python -m electra {command}", description=description)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="one or more texts, in quotes")
@@ -44,13 +49,14 @@ def _introduce(model: Opened) -> None:
 
 def _print_json(records: Iterable[Mapping[str, Any]]) -> None:
     for record in records:
-        print(json.dumps(record, ensure_ascii=False))
+        text = json.dumps(record, ensure_ascii=False)
+        print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))  # control characters as escapes
 
 
 def main_detect(argv: Sequence[str]) -> None:
     """`python -m electra detect`."""
     parser = _parser("detect", "Which tokens of a text look replaced?")
-    parser.add_argument("--checkpoint", type=Path, default=DEMO_RUN, help=f"a pre-training run (default {DEMO_RUN})")
+    parser.add_argument("--checkpoint", type=Path, help=f"a pre-training run (default {DEMO_RUN})")
     asked = parser.parse_args(argv)
     if not asked.texts:
         raise ValueError('TEXT: expected a text, found none; python -m electra detect "the chef ate the meal"')
@@ -62,7 +68,7 @@ def main_detect(argv: Sequence[str]) -> None:
         _print_json(detection._asdict() for detection in found)
         return
     for detection in found:
-        tokens = detection.tokens
+        tokens = [printable(token) for token in detection.tokens]
         print(marked_sentence(tokens, tokens, detection.replaced_probs, colored=sys.stdout.isatty()))
 
 
@@ -103,13 +109,17 @@ def _read(model: Opened, asked: argparse.Namespace) -> tuple[list[str], list[str
 
 
 def prediction_line(prediction: Prediction, *, colored: bool = False) -> str:
-    """Labels from the likeliest with their probabilities, or the score, then the text; parted by tabs.
+    """Labels from the likeliest with their probabilities, or the score, then the text; with tabs between.
 
     Args:
         colored: the verdict in a terminal's bold.
     """
     ranked = sorted(prediction.probs.items(), key=lambda item: -item[1])
-    said = [f"{prediction.score:.3f}"] if prediction.score is not None else [f"{name} {p:.3f}" for name, p in ranked]
+    said = (
+        [f"{prediction.score:.3f}"]
+        if prediction.score is not None
+        else [f"{printable(name)} {p:.3f}" for name, p in ranked]
+    )
     said = [f"{_BOLD}{said[0]}{_PLAIN}", *said[1:]] if colored else said
     texts = [prediction.text] if prediction.text_pair is None else [prediction.text, prediction.text_pair]
-    return "\t".join([", ".join(said), *texts])
+    return "\t".join([", ".join(said), *map(printable, texts)])

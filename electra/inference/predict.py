@@ -1,4 +1,4 @@
-"""What one does with a trained model: `detect` replaced tokens, `predict` labels, `embed` texts."""
+"""Use a trained model: `detect` replaced tokens, `predict` labels or scores, `embed` texts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,24 @@ from electra.glue.finetune import PREDICT_ROWS, Start, open_start, predict_rows
 from electra.glue.tasks import Task
 from electra.model.networks import Discriminator, SequenceClassifier, make_embeddings
 from electra.model.transformer import Encoder
-from electra.training.checkpoint import load_encoder_weights, load_part, load_weights, read_tensors
+from electra.training.checkpoint import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    default_checkpoint,
+    load_encoder_weights,
+    load_part,
+    load_weights,
+    read_tensors,
+)
 
 Array = npt.NDArray[Any]
 
 DEMO_RUN = Path(str(DEMO["run_dir"]))
 MODELS_DIR = Path("runs/glue/models")
 """Where `train_glue.py --save-models` keeps fine-tuned models."""
+
+MAKE_ONE = "make one with python train_glue.py --task NAME --save-models"
 
 
 class Opened(NamedTuple):
@@ -77,15 +88,19 @@ class Embedding(NamedTuple):
         return mean
 
 
-def open_detector(checkpoint: Path | str = DEMO_RUN, device: torch.device | str = "cpu") -> Opened:
+def open_detector(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
     """The discriminator of a pre-training run or checkpoint.
+
+    Args:
+        checkpoint: a path, or the name of a model that ships with this package; None for the demo's run, or the
+            shipped model where there is no such run.
 
     Raises:
         FileNotFoundError: there is nothing.
         FormatError: it is damaged, or holds no discriminator with its head.
     """
     start, config = _open(checkpoint)
-    if "discriminator.output.weight" not in read_tensors(start.folder / "model.pt"):
+    if "discriminator.output.weight" not in read_tensors(start.folder / MODEL_FILE):
         found = f"a model of {config['task'] or 'another task'}" if "finetune" in config else "none"
         raise FormatError(f"{start.folder}: expected a discriminator, found {found}; name a run of train_pretrain.py")
     model = Discriminator(start.shape, make_embeddings(start.shape))
@@ -93,8 +108,8 @@ def open_detector(checkpoint: Path | str = DEMO_RUN, device: torch.device | str 
     return Opened(start, config, model.to(device).eval(), torch.device(device))
 
 
-def open_encoder(checkpoint: Path | str = DEMO_RUN, device: torch.device | str = "cpu") -> Opened:
-    """The encoder of any checkpoint, fine-tuned ones too. Raises: as `open_detector`."""
+def open_encoder(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
+    """The encoder of any checkpoint, fine-tuned ones too. Arguments and errors: as `open_detector`."""
     start, config = _open(checkpoint)
     model = Encoder(start.shape, make_embeddings(start.shape))
     load_encoder_weights(start.folder, model)
@@ -111,26 +126,25 @@ def open_classifier(checkpoint: Path | str | None = None, device: torch.device |
         FileNotFoundError: there is nothing.
         FormatError: it is damaged, or not fine-tuned; or None is given where several are.
     """
-    start, config = _open(_only_model() if checkpoint is None else checkpoint)
+    start, config = _open(checkpoint or _only_model())
     if "finetune" not in config:
-        raise FormatError(f"{start.folder}: expected a fine-tuned model, found a pre-trained one; "
-                          "make one with python train_glue.py --task NAME --save-models")  # fmt: skip
+        raise FormatError(f"{start.folder}: expected a fine-tuned model, found a pre-trained one; {MAKE_ONE}")
     settings = config["finetune"]
     model = SequenceClassifier(start.shape, len(config["labels"]) or 1, settings["pooling"], settings["head"])
     load_weights(start.folder, model)
     return Opened(start, config, model.to(device).eval(), torch.device(device))
 
 
-def _open(checkpoint: Path | str) -> tuple[Start, Mapping[str, Any]]:
-    start = open_start(Path(checkpoint))
-    return start, read_json(start.folder / "config.json")
+def _open(checkpoint: Path | str | None) -> tuple[Start, Mapping[str, Any]]:
+    start = open_start(default_checkpoint(DEMO_RUN) if checkpoint is None else Path(checkpoint))
+    return start, read_json(start.folder / CONFIG_FILE)
 
 
 def _only_model() -> Path:
-    found = sorted(file.parent for file in MODELS_DIR.glob("*/manifest.json"))
+    found = sorted(file.parent for file in MODELS_DIR.glob(f"[!.]*/{MANIFEST_FILE}"))
+    found = [folder for folder in found if not folder.name.startswith("damaged-")]
     if not found:
-        raise FileNotFoundError(f"{MODELS_DIR}: expected a fine-tuned model, found none; "
-                                "make one with python train_glue.py --task NAME --save-models")  # fmt: skip
+        raise FileNotFoundError(f"{MODELS_DIR}: expected a fine-tuned model, found none; {MAKE_ONE}")
     if len(found) > 1:
         raise FormatError(f"{MODELS_DIR}: expected one model, found {', '.join(path.name for path in found)}; "
                           "name one (--checkpoint)")  # fmt: skip

@@ -1,0 +1,3 @@
+"""Text to token ids and back."""
+
+from electra.tokenizer.byte_level import Tokenizer as Tokenizer

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from electra.files import FormatError, read_json, write_json
+from electra.files import FormatError, write_json
 from electra.ids import ID_DTYPE, MAX_VOCAB_SIZE, Ids, SpecialIds
 from electra.tokenizer import bpe
 from electra.tokenizer.count import ChunkCounter
 from electra.tokenizer.encode import TextEncoder
-from electra.tokenizer.json_format import SPECIAL_TOKENS, Vocabulary, from_json, native_vocabulary, to_json
+from electra.tokenizer.json_format import SPECIAL_TOKENS, Vocabulary, native_vocabulary, read_tokenizer_json, to_json
 from electra.tokenizer.train import MIN_COUNT, Progress, learn_merges
 
 __all__ = ["FILE_NAME", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
@@ -136,12 +136,13 @@ class Tokenizer:
         file = path / FILE_NAME if path.is_dir() else path
         if not file.exists():
             raise FileNotFoundError(f"{file}: expected a tokenizer, found nothing; check the path")
+        vocabulary = read_tokenizer_json(file)
+        if not isinstance(vocabulary, Vocabulary):
+            raise FormatError(f"{file}: expected a byte-level BPE, found a WordPiece; use load_tokenizer")
         try:
-            return cls(from_json(read_json(file), file))
-        except FormatError:
-            raise
+            return cls(vocabulary)
         except ValueError as error:
-            raise FormatError(f"{file}: {error}; train a tokenizer with python -m electra prepare") from None
+            raise FormatError(f"{file}: {error}; restore the file") from None
 
 
 def count_merges(vocab_size: int) -> int:

@@ -1,4 +1,4 @@
-"""The ecosystem's `tokenizer.json` for a byte-level BPE, as plain data: written in one form, read in several."""
+"""The ecosystem's `tokenizer.json`: a byte-level BPE is written and read, a WordPiece vocabulary is read."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from electra.files import FormatError
+from electra.files import FormatError, read_json
 from electra.ids import MAX_VOCAB_SIZE
 from electra.tokenizer import bpe
 
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
+UNKNOWN = "[UNK]"  # of WordPiece, where no pieces fit
+MAX_WORD_CHARS = 100  # a longer word is UNKNOWN
 _OTHER_NAMES = {"[PAD]": ("<pad>",), "[CLS]": ("<s>", "<cls>"), "[SEP]": ("</s>", "<sep>"), "[MASK]": ("<mask>",)}
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-_CHAR_TO_BYTE = {char: byte for byte, char in enumerate(bpe.BYTE_TO_CHAR)}
+_UNCASED = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "lowercase": True}
 
 
 class Vocabulary(NamedTuple):
@@ -93,35 +95,72 @@ def _added_token(token_id: int, name: str) -> dict[str, Any]:
     return {"id": token_id, "content": name, **how, "special": True}
 
 
-def from_json(content: Any, file: Path) -> Vocabulary:
-    """Read a byte-level BPE with GPT-2's pattern, ours or another's.
+def read_tokenizer_json(file: Path) -> Vocabulary | list[str]:
+    """Read a tokenizer, ours or another's: a byte-level BPE with GPT-2's pattern, or the words of an uncased WordPiece.
 
     Raises:
         FormatError: it is another kind of tokenizer, or lacks what a model needs; the message says which.
     """
+    content = read_json(file, model=dict, added_tokens=list | None)
     try:
-        model, added = content["model"], content.get("added_tokens") or []
-        _check_kind(content, file)
-        vocab: dict[str, int] = model["vocab"]
-        names = {token["id"]: token["content"] for token in added}
-        merges = _numbered_merges(model["merges"], set(names.values()), vocab, file)
-        tokens = [printable(token) for token in bpe.token_bytes(merges)[bpe.NUM_SPECIAL_TOKENS :]]
-        names |= {vocab[name]: name for name in vocab.keys() - set(tokens)}
-        ids = [*range(bpe.NUM_SPECIAL_TOKENS), *map(vocab.__getitem__, tokens)]
-        _check_ids([*ids[bpe.NUM_SPECIAL_TOKENS :], *names], file)
-    except (KeyError, TypeError, AttributeError) as error:
+        vocab, added = _tokens(content, file)
+        model = content["model"]
+        if model.get("type", "BPE" if "merges" in model else "WordPiece") == "WordPiece":
+            _check_wordpiece(content, file)
+            ids = {**vocab, **{name: n for n, name in added.items()}}
+            _check_ids([*ids.values()], file)
+            return sorted(ids, key=ids.__getitem__)
+        return _byte_level_bpe(content, vocab, added, file)
+    except (LookupError, TypeError, AttributeError, StopIteration) as error:
         _refuse(file, "a tokenizer.json of the tokenizers library", f"{type(error).__name__} {error}")
-    return Vocabulary(merges, ids, names, _special_ids(names, file))
 
 
 def _refuse(file: Path, expected: str, found: str) -> NoReturn:
-    raise FormatError(f"{file}: expected {expected}, found {found}; train a tokenizer with python -m electra prepare")
+    raise FormatError(f"{file}: expected {expected}, found {found}; this package reads byte-level BPE with GPT-2's "
+                      "pattern and uncased WordPiece alone")  # fmt: skip
+
+
+def _tokens(content: Mapping[str, Any], file: Path) -> tuple[dict[str, int], dict[int, str]]:
+    """The model's ids by token, and the added tokens by id, which must be special: text is not searched for them."""
+    vocab = content["model"]["vocab"]
+    added = {token["id"]: token["content"] for token in content.get("added_tokens") or []}
+    if not all(type(n) is int for n in (*vocab.values(), *added)):
+        _refuse(file, "whole numbers as ids", "others")
+    if plain := [token["content"] for token in content.get("added_tokens") or [] if not token.get("special")]:
+        _refuse(file, "special tokens alone to be added", f"words added to the vocabulary ({plain[0]!r})")
+    return vocab, added
+
+
+def _check_wordpiece(content: Mapping[str, Any], file: Path) -> None:
+    model, normalizer = content["model"], content.get("normalizer") or {}
+    settings = {"unk_token": UNKNOWN, "continuing_subword_prefix": "##", "max_input_chars_per_word": MAX_WORD_CHARS}
+    found = [(name, value, normalizer.get(name)) for name, value in _UNCASED.items()]
+    found += [(name, value, model.get(name, value)) for name, value in settings.items()]
+    found += [("pre_tokenizer", "BertPreTokenizer", (content.get("pre_tokenizer") or {}).get("type")),
+              ("strip_accents", True, normalizer.get("strip_accents") is not False)]  # fmt: skip
+    for name, expected, value in found:
+        if value != expected:
+            _refuse(file, f"an uncased WordPiece with {name} {expected}", f"{name} {value}")
+
+
+def _byte_level_bpe(
+    content: Mapping[str, Any], vocab: Mapping[str, int], added: Mapping[int, str], file: Path
+) -> Vocabulary:
+    _check_kind(content, file)
+    merges = _numbered_merges(content["model"]["merges"], {*added.values()}, vocab, file)
+    tokens = [printable(token) for token in bpe.token_bytes(merges)[bpe.NUM_SPECIAL_TOKENS :]]
+    names = {**added, **{vocab[name]: name for name in vocab.keys() - {*tokens}}}
+    ids = [*range(bpe.NUM_SPECIAL_TOKENS), *map(vocab.__getitem__, tokens)]
+    _check_ids([*ids[bpe.NUM_SPECIAL_TOKENS :], *names], file)
+    if len({*names.values(), *tokens}) < len(names) + len(tokens):
+        _refuse(file, "one id a token", "a token that has two")
+    return Vocabulary(merges, ids, names, _special_ids(names, file))
 
 
 def _check_kind(content: Mapping[str, Any], file: Path) -> None:
     model = content["model"]
     if model.get("type", "BPE") != "BPE":
-        _refuse(file, "a byte-level BPE", f"a {model['type']} model")
+        _refuse(file, "a BPE or WordPiece model", f"a {model['type']} model")
     if content.get("normalizer") is not None:
         _refuse(file, "no normalizer", f"{content['normalizer'].get('type')}")
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"):
@@ -159,7 +198,7 @@ def _numbered_merges(written: Any, added: set[str], vocab: Mapping[str, int], fi
     numbers = {printable(bytes([byte])): bpe.NUM_SPECIAL_TOKENS + n for n, byte in enumerate(bpe.BYTES_IN_ID_ORDER)}
     merges: list[bpe.Merge] = []
     for rank, merge in enumerate(written):
-        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        left, _, right = merge.partition(" ") if isinstance(merge, str) else (merge[0], "", merge[1])
         if left not in numbers or right not in numbers or left + right in numbers or left + right in added:
             _refuse(file, "merges of tokens made before, each made once", f"merge {rank} of {left!r} and {right!r}")
         merges.append((numbers[left], numbers[right]))

@@ -19,10 +19,9 @@ import numpy as np
 from electra.files import FormatError, atomic_write, read_json
 from electra.ids import ID_DTYPE, MAX_VOCAB_SIZE, Ids, SpecialIds
 from electra.tokenizer.byte_level import FILE_NAME, SPECIAL_TOKENS, Tokenizer
+from electra.tokenizer.json_format import MAX_WORD_CHARS, UNKNOWN, read_tokenizer_json
 
 VOCAB_NAME = "vocab.txt"
-UNKNOWN = "[UNK]"
-MAX_WORD_CHARS = 100
 _SPACES = re.compile("[ \t\n\r\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 _CJK_BLOCKS = (
     range(0x3400, 0x4DC0),
@@ -33,7 +32,6 @@ _CJK_BLOCKS = (
     range(0x2F800, 0x2FA20),
 )
 _CACHED_PIECES = 1 << 18
-_UNCASED = {"do_lower_case": True, "strip_accents": True, "tokenize_chinese_chars": True}
 
 
 def _is_removed(char: str) -> bool:
@@ -150,29 +148,40 @@ class WordPieceTokenizer:
             FormatError: it is no vocabulary of the uncased kind.
         """
         file = path / VOCAB_NAME if path.is_dir() else path
-        _check_uncased(file.parent / "tokenizer_config.json")
         try:
             words = [line.strip() for line in file.read_bytes().decode().removesuffix("\n").split("\n")]
         except UnicodeDecodeError as error:
             raise FormatError(f"{file}: expected UTF-8, found byte {error.start} undecodable; restore it") from None
-        missing = sorted({*SPECIAL_TOKENS, UNKNOWN} - set(words))
-        if missing:
+        return cls._checked(words, file)
+
+    @classmethod
+    def _checked(cls, words: Sequence[str], file: Path) -> WordPieceTokenizer:
+        _check_settings(file.parent)
+        if missing := sorted({*SPECIAL_TOKENS, UNKNOWN} - {*words}):
             raise FormatError(f"{file}: expected one word a line with {', '.join(missing)}, found none such; "
                               "name a WordPiece vocabulary")  # fmt: skip
-        if len(words) > MAX_VOCAB_SIZE or len(set(words)) < len(words):
-            found = f"{len(words):,} lines, {len(set(words)):,} of them different"
+        if len(words) > MAX_VOCAB_SIZE or len({*words}) < len(words):
+            found = f"{len(words):,} words, {len({*words}):,} of them different"
             raise FormatError(f"{file}: expected at most {MAX_VOCAB_SIZE:,} different words, found {found}; "
                               "name another vocabulary")  # fmt: skip
         return cls(words)
 
 
-def _check_uncased(config: Path) -> None:
-    """Refuse a vocabulary whose own settings, where it has some, say that it is not for lower-cased text."""
-    settings = read_json(config) if config.exists() else {}
-    for name, value in _UNCASED.items():
-        if settings.get(name, value) not in (value, None):
-            raise FormatError(f"{config}: expected {name} {value} (only the uncased tokenizer is here), "
-                              f"found {settings[name]}; convert the text and make a tokenizer of its own")  # fmt: skip
+def _check_settings(folder: Path) -> None:
+    """Refuse a vocabulary beside which files say that text is not lower-cased, or that words were added to it."""
+    config, added = folder / "tokenizer_config.json", folder / "added_tokens.json"
+    settings = read_json(config, added_tokens_decoder=dict | None) if config.exists() else {}
+    for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
+        if settings.get(name, True) not in (True, None):
+            raise FormatError(f"{config}: expected {name} True (only the uncased tokenizer is here), "
+                              f"found {settings[name]}; choose a model of uncased text")  # fmt: skip
+    words = [*read_json(added)] if added.exists() else []
+    for token in (settings.get("added_tokens_decoder") or {}).values():
+        if not isinstance(token, dict) or not token.get("special"):
+            words.append(token.get("content", "") if isinstance(token, dict) else str(token))
+    if words:
+        raise FormatError(f"{added if added.exists() else config}: expected no words added to the vocabulary, found "
+                          f"{words[0]!r}; choose a model without")  # fmt: skip
 
 
 def tokenizer_file(path: Path) -> Path:
@@ -183,11 +192,19 @@ def tokenizer_file(path: Path) -> Path:
 
 
 def load_tokenizer(path: Path) -> Tokenizer | WordPieceTokenizer:
-    """The tokenizer in a file or folder: WordPiece from a vocab.txt, byte-level BPE from a tokenizer.json.
+    """The tokenizer in a file or folder: WordPiece (vocab.txt or tokenizer.json) or byte-level BPE (tokenizer.json).
 
     Raises:
         FileNotFoundError: there is none.
-        FormatError: it is damaged or of another kind.
+        FormatError: it is damaged or of another kind, or the two files of a folder differ.
     """
     file = tokenizer_file(path)
-    return WordPieceTokenizer.load(file) if file.suffix == ".txt" else Tokenizer.load(file)
+    if file.suffix == ".txt":
+        tokenizer = WordPieceTokenizer.load(file)
+        other = path / FILE_NAME
+        if path.is_dir() and other.exists() and load_tokenizer(other).fingerprint != tokenizer.fingerprint:
+            raise FormatError(f"{path}: expected one tokenizer, found that {VOCAB_NAME} and {FILE_NAME} differ; "
+                              "remove the one that the model was not trained with")  # fmt: skip
+        return tokenizer
+    words = read_tokenizer_json(file) if file.exists() else None
+    return WordPieceTokenizer._checked(words, file) if isinstance(words, list) else Tokenizer.load(file)

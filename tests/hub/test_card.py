@@ -12,8 +12,8 @@ from electra.glue.results import append_result
 from electra.hub import folders as hub
 from electra.hub.card import LICENCE, model_card, results_of
 from electra.report.runs import read_inputs
+from tests.helpers.hub_files import pair, tokenizer_json
 from tests.helpers.records import FIXTURES
-from tests.hub.test_folders import pair, tokenizer_json
 
 __all__ = ["pair", "tokenizer_json"]
 

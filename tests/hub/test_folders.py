@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
+from electra.config import EncoderConfig, PretrainConfig
 from electra.files import FormatError, read_json
 from electra.hub import folders as hub
 from electra.hub.names import empty_module, to_theirs
@@ -23,90 +24,31 @@ from electra.model.networks import Electra, MaskedLM, SequenceClassifier
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer
 from electra.training.checkpoint import (
-    json_bytes,
     load_encoder_weights,
     load_weights,
     save_checkpoint,
     torch_bytes,
     verify,
 )
-from tests.conftest import ROOT, tiny_shape, word_salad
+from tests.conftest import ROOT
+from tests.helpers.hub_files import (
+    LABELS,
+    SHAPE,
+    TEXTS,
+    TOKENIZER,
+    assert_same_bytes,
+    classifier,
+    classifier_checkpoint,
+    pair,
+    randomize,
+    rewrite,
+    rewrite_config,
+    tensors,
+    tokenizer_json,
+    write_checkpoint,
+)
 
-TEXTS = [*word_salad(20, 20), "It's 3 o'clock.\n\n  Déjà vu — 日本!", "[MASK] isn't special here"]
-TOKENIZER = Tokenizer.train(TEXTS, 331)
-SHAPE = tiny_shape(vocab_size=331, hidden_dropout_prob=0.1)
-LABELS = ["entailment", "neutral", "contradiction"]
-
-
-def randomize(model: nn.Module) -> nn.Module:
-    draws = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, float(parameter.ndim == 1), 0.2, draws)
-    return model.eval()
-
-
-def write_checkpoint(folder: Path, model: nn.Module, tokenizer: bytes, **settings: Any) -> Path:
-    """A checkpoint as the training scripts leave it."""
-    contents = {
-        "config.json": json_bytes({"encoder": dataclasses.asdict(SHAPE), **settings}),
-        "tokenizer.json": tokenizer,
-        "model.pt": torch_bytes(model.state_dict()),
-    }
-    save_checkpoint(folder, contents, {"step": 7})
-    return folder
-
-
-@pytest.fixture
-def tokenizer_json(tmp_path: Path) -> bytes:
-    TOKENIZER.save(tmp_path / "saved.json")
-    return (tmp_path / "saved.json").read_bytes()
-
-
-@pytest.fixture
-def pair(tmp_path: Path, tokenizer_json: bytes) -> Path:
-    """A pre-training checkpoint."""
-    pretrain = dataclasses.asdict(PretrainConfig(generator_size=0.5))
-    return write_checkpoint(
-        tmp_path / "step-0000007", randomize(Electra(SHAPE, 0.5)), tokenizer_json, pretrain=pretrain
-    )
-
-
-def classifier_checkpoint(
-    folder: Path, tokenizer_json: bytes, labels: list[str], pooling: str = "first", head: str = "mlp"
-) -> Path:
-    model = randomize(SequenceClassifier(SHAPE, len(labels) or 1, pooling=pooling, head=head))
-    finetune = dataclasses.asdict(FinetuneConfig(pooling=pooling, head=head))
-    facts = {"task": "mnli", "labels": labels, "score_range": [0.0, 5.0]}
-    return write_checkpoint(folder, model, tokenizer_json, finetune=finetune, **facts)
-
-
-@pytest.fixture
-def classifier(tmp_path: Path, tokenizer_json: bytes) -> Path:
-    return classifier_checkpoint(tmp_path / "classifier", tokenizer_json, LABELS)
-
-
-def tensors(file: Path) -> dict[str, Tensor]:
-    return torch.load(file, weights_only=True)
-
-
-def assert_same_bytes(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
-    assert list(first) == list(second)
-    for name, tensor in first.items():
-        assert tensor.dtype == second[name].dtype == torch.float32
-        assert tensor.shape == second[name].shape
-        assert tensor.numpy().tobytes() == second[name].numpy().tobytes(), name
-
-
-def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
-    """Change the tensors of a folder of theirs."""
-    weights = tensors(folder / "pytorch_model.bin")
-    change(weights)
-    torch.save(weights, folder / "pytorch_model.bin")
-
-
-def rewrite_config(folder: Path, **changes: Any) -> None:
-    config = {**read_json(folder / "config.json"), **changes}
-    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
+__all__ = ["classifier", "pair", "tokenizer_json"]
 
 
 # --- round trips -------------------------------------------------------------------------------------------------
@@ -320,6 +262,7 @@ def test_a_wordpiece_model_keeps_its_vocabulary_both_ways(exported: Path, tmp_pa
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(str, range(326))]
     for part in ("discriminator", "generator"):
         WordPieceTokenizer(words).save(exported / part)
+        (exported / part / "tokenizer.json").unlink()
     hub.import_folders([exported], tmp_path / "back")
     assert sorted(file.name for file in (tmp_path / "back").iterdir()) == [
         "config.json", "manifest.json", "model.pt", "vocab.txt"]  # fmt: skip
@@ -361,21 +304,21 @@ def refused(folders: Path | list[Path], out: Path, error: type[Exception] = Form
     return str(caught.value)
 
 
-def test_every_missing_unexpected_and_misshapen_tensor_is_named(exported: Path, tmp_path: Path):
+def test_missing_unexpected_and_misshapen_tensors_are_named_the_first_five_of_them(exported: Path, tmp_path: Path):
     def damage(weights: dict[str, Tensor]) -> None:
         del weights["electra.encoder.layer.0.attention.self.key.bias"]
         del weights["discriminator_predictions.dense.weight"]
-        weights["electra.encoder.layer.2.output.dense.bias"] = torch.zeros(26)
         weights["pooler.weight"] = torch.zeros(1)
+        weights["discriminator_predictions.dense.bias"] = weights["discriminator_predictions.dense.bias"].char()
         weights["electra.embeddings_project.weight"] = torch.zeros(11, 26)
+        weights["z"] = torch.zeros(1)
 
     rewrite(exported / "discriminator", damage)
     message = refused(exported, tmp_path / "back")
     assert "pytorch_model.bin" in message
     for part in (
-        "no electra.encoder.layer.0.attention.self.key.bias",
-        "no discriminator_predictions.dense.weight",
-        "an unexpected electra.encoder.layer.2.output.dense.bias",
+        "no discriminator_predictions.dense.weight; and 1 more; ",
+        "discriminator_predictions.dense.bias that holds no floats",
         "an unexpected pooler.weight",
         "electra.embeddings_project.weight of shape [11, 26] instead of [26, 11]",
     ):
@@ -401,6 +344,10 @@ def test_a_softmax_that_is_not_the_word_table_is_refused(exported: Path, tmp_pat
         ({"hidden_act": ...}, "hidden_act None"),
         ({"architectures": ["BertForMaskedLM"]}, "found BertForMaskedLM"),
         ({"architectures": None}, "found none"),
+        ({"architectures": "ElectraForPreTraining"}, "expected list[str] | None as 'architectures'"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type relative_key"),
+        ({"is_decoder": True}, "is_decoder True"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config {'bits': 4}"),
     ],
 )
 def test_another_model_is_refused(exported: Path, tmp_path: Path, changes: dict[str, Any], words: str):
@@ -408,10 +355,43 @@ def test_another_model_is_refused(exported: Path, tmp_path: Path, changes: dict[
     assert words in refused(exported / "discriminator", tmp_path / "back")
 
 
-def test_impossible_sizes_are_refused(exported: Path, tmp_path: Path):
-    rewrite_config(exported / "discriminator", num_attention_heads=3)
-    with pytest.raises(ValueError, match="num-heads"):
-        hub.import_folders([exported / "discriminator"], tmp_path / "back")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_attention_heads": 3}, "--num-heads: expected a divisor"),
+        ({"vocab_size": 331.0}, "--vocab-size: expected int"),
+        ({"num_hidden_layers": 100_000}, "num_hidden_layers 100000 there and 2 in the tensors"),
+        ({"hidden_size": 4_000_000}, "hidden_size 4000000 there and 26 in the tensors"),
+        ({"intermediate_size": 10**30}, f"intermediate_size {10**30} there and 37 in the tensors"),
+    ],
+)
+def test_impossible_sizes_are_refused_before_a_model_is_built(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+):
+    monkeypatch.setattr("electra.hub.names.empty_module", None)
+    rewrite_config(exported / "discriminator", **changes)
+    message = refused(exported / "discriminator", tmp_path / "back")
+    assert message.startswith(str(exported / "discriminator"))
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"problem_type": "multi_label_classification"}, r"expected problem_type single_label_.*found multi_label"),
+        ({"problem_type": "regression"}, "expected problem_type single_label_classification .*found regression"),
+        ({"id2label": {"0": "a"}}, r"expected problem_type regression \(outputs: 1\), found single_label"),
+        ({"id2label": {"0": "a", "1": "b", "3": "c"}}, "expected id2label to name outputs 0 to 2.*found 0 a, 1 b, 3 c"),
+        ({"id2label": {"0": "a", "1": "b", "2": "a"}}, "expected id2label .* each differently"),
+        ({"id2label": ["a", "b", "c"]}, "expected dict.* as 'id2label', found a list"),
+    ],
+)
+def test_outputs_that_are_not_one_label_or_one_score_are_refused(
+    classifier: Path, tmp_path: Path, changes: dict[str, Any], words: str
+):
+    hub.export(classifier, tmp_path / "out")
+    rewrite_config(tmp_path / "out" / "classifier", **changes)
+    assert re.search(words, refused(tmp_path / "out", tmp_path / "back"))
 
 
 def test_a_vocabulary_of_another_size_is_refused(exported: Path, tmp_path: Path):
@@ -503,17 +483,78 @@ def test_a_folder_without_one_of_its_files_is_refused(exported: Path, tmp_path: 
 
 
 def test_nothing_that_exists_is_overwritten(pair: Path, exported: Path, tmp_path: Path):
-    with pytest.raises(FormatError, match=r"discriminator: expected nothing there yet, found something; .* --out"):
+    (exported / "generator" / "README.md").write_text("my own")
+    with pytest.raises(FormatError, match=r"generator: exists already and .* \(README.md differs\); name another"):
         hub.export(pair, exported)
     (tmp_path / "back").mkdir()
-    with pytest.raises(FormatError, match=r"back: expected nothing there yet"):
+    with pytest.raises(FormatError, match=r"back: exists already; name another --out"):
         hub.import_folders([exported], tmp_path / "back")
+
+
+def test_an_export_that_was_killed_between_its_folders_goes_on(pair: Path, exported: Path):
+    (exported / "generator").rename(exported / ".generator.0123.partial")
+    written = (exported / "discriminator" / "config.json").stat().st_mtime_ns
+    hub.export(pair, exported)
+    assert set(tensors(exported / "generator" / "pytorch_model.bin")) == their_names("generator")
+    assert (exported / "discriminator" / "config.json").stat().st_mtime_ns == written
+    hub.import_folders([exported], exported.parent / "back")  # the leftover is passed over
+
+
+# --- the files of weights ----------------------------------------------------------------------------------------
+
+
+def split(folder: Path) -> None:
+    """Weights in two shards and an index, as `save_pretrained(max_shard_size=...)` leaves them."""
+    weights = tensors(folder / "pytorch_model.bin")
+    homes = {name: f"pytorch_model-{number % 2 + 1:05d}-of-00002.bin" for number, name in enumerate(weights)}
+    for file in set(homes.values()):
+        torch.save({name: tensor for name, tensor in weights.items() if homes[name] == file}, folder / file)
+    (folder / "pytorch_model.bin").unlink()
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": homes}))
+
+
+def test_weights_in_shards_are_read_and_a_missing_or_foreign_shard_is_named(pair: Path, exported: Path, tmp_path: Path):
+    for part in ("discriminator", "generator"):
+        split(exported / part)
+    hub.import_folders([exported], tmp_path / "back")
+    assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
+    second = exported / "discriminator" / "pytorch_model-00002-of-00002.bin"
+    torch.save({"other": torch.zeros(1)}, second)
+    assert "index.json: expected it to list the tensors of its shards" in refused(exported, tmp_path / "again")
+    second.unlink()
+    assert f"its shard {second.name} beside it" in refused(exported, tmp_path / "again", FileNotFoundError)
+
+
+def test_the_file_that_transformers_reads_wins_and_the_other_is_named(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = exported / "discriminator"
+    expected = tensors(folder / "pytorch_model.bin")
+    split(folder)
+    torch.save(expected, folder / "pytorch_model.bin")
+    rewrite(folder, lambda weights: weights["discriminator_predictions.dense.bias"].fill_(7.0))
+    hub.main_import([str(folder), "--out", str(tmp_path / "back")])
+    note = (
+        f"note: {folder}/pytorch_model.bin was read, as transformers does; pytorch_model.bin.index.json beside it was"
+    )
+    assert note in capsys.readouterr().out
+    assert tensors(tmp_path / "back" / "model.pt")["discriminator.dense.bias"].unique().tolist() == [7.0]
+
+
+def test_names_with_and_without_the_encoders_prefix_are_the_same(pair: Path, exported: Path, tmp_path: Path):
+    def shorten(weights: dict[str, Tensor]) -> None:
+        for name in [*weights]:
+            weights[name.removeprefix("electra.")] = weights.pop(name)
+
+    rewrite(exported / "discriminator", shorten)
+    hub.import_folders([exported], tmp_path / "back")
+    assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
 
 
 def test_safetensors_are_named_where_the_package_is_missing(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    (exported / "discriminator" / "pytorch_model.bin").rename(exported / "discriminator" / "model.safetensors")
+    (exported / "discriminator" / "model.safetensors").write_bytes(b"newer than pytorch_model.bin")
     monkeypatch.setitem(sys.modules, "safetensors", None)
     assert "pip install safetensors" in refused(exported, tmp_path / "back")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,19 @@ def test_predict_names_labels_from_the_likeliest_with_probabilities(
     (found,) = predict(["a"], ["b"], open_classifier(folder / "stsb"))
     assert capsys.readouterr().out == f"{found.score:.3f}\ta\tb\n"
     assert prediction_line(found) == f"{found.score:.3f}\ta\tb"
+
+
+def test_control_characters_never_reach_a_terminal(
+    checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "a\033[2J\u009b\u202e book\n\0"
+    for main, places in ((main_detect, checkpoint), (main_predict, folder / "cola")):
+        main([text, "--checkpoint", str(places)])
+        assert not re.search("[^\n\t -~é\ufffd]", capsys.readouterr().out)
+        main([text, "--checkpoint", str(places), "--json"])
+        out = capsys.readouterr().out
+        assert json.loads(out)["text"] == text
+        assert re.fullmatch("[ -~\ufffd]*\n", out)
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,9 @@ def test_without_a_model_the_only_one_in_runs_is_taken_and_none_or_several_are_n
     start, config = open_start(checkpoint), FinetuneConfig(precision="fp32")
     model = build_classifier(start, 2, config, 3)
     save_classifier(Path("runs/glue/models/cola-1"), model, start, config, TASKS["cola"], 11)
+    assert predict(TEXTS)[0].label in TASKS["cola"].labels
+    for leftover in ("damaged-cola-1-0", ".cola-1.0123abcd.partial"):
+        shutil.copytree("runs/glue/models/cola-1", f"runs/glue/models/{leftover}")
     assert predict(TEXTS)[0].label in TASKS["cola"].labels
     save_classifier(Path("runs/glue/models/cola-2"), model, start, config, TASKS["cola"], 11)
     with pytest.raises(FormatError, match="runs/glue/models: expected one model, found cola-1, cola-2; name one"):

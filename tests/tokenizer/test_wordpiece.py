@@ -7,6 +7,7 @@ import json
 import tarfile
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,10 +123,74 @@ def test_a_folder_says_which_tokenizer_it_holds(tokenizer: WordPieceTokenizer, t
     Tokenizer.train(["so long, so long"], 261).save(tmp_path)
     assert isinstance(load_tokenizer(tmp_path), Tokenizer)
     assert tokenizer_file(tmp_path).name == "tokenizer.json"
-    tokenizer.save(tmp_path)  # released folders hold both; the vocabulary is the WordPiece one
+    tokenizer.save(tmp_path)
+    with pytest.raises(FormatError, match=r"found that vocab.txt and tokenizer.json differ; remove the one"):
+        load_tokenizer(tmp_path)
+    write_tokenizer_json(tmp_path)  # released folders hold both
     assert isinstance(load_tokenizer(tmp_path), WordPieceTokenizer)
     assert tokenizer_file(tmp_path).name == "vocab.txt"
-    assert isinstance(load_tokenizer(tmp_path / "tokenizer.json"), Tokenizer)
+    assert load_tokenizer(tmp_path / "tokenizer.json").fingerprint == tokenizer.fingerprint
+
+
+def write_tokenizer_json(folder: Path, added: list[dict[str, Any]] | None = None, **model: Any) -> None:
+    """WORDS as transformers 5 saves them; `model` changes its settings, those of the normalizer among them."""
+    normalizer = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+                  "lowercase": True}  # fmt: skip
+    normalizer |= {name: model.pop(name) for name in [*normalizer] if name in model and name != "type"}
+    vocab = {word: number for number, word in enumerate(WORDS)}
+    special = [{"id": n, "content": WORDS[n], "special": True} for n in range(5)]
+    content = {"added_tokens": special + (added or []), "normalizer": normalizer,
+               "pre_tokenizer": {"type": "BertPreTokenizer"},
+               "model": {"unk_token": "[UNK]", "continuing_subword_prefix": "##", "vocab": vocab, **model}}  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def test_a_tokenizer_json_alone_is_read_with_special_tokens_that_were_added(
+    tokenizer: WordPieceTokenizer, tmp_path: Path
+):
+    write_tokenizer_json(tmp_path, type="WordPiece", max_input_chars_per_word=100)
+    assert load_tokenizer(tmp_path).fingerprint == tokenizer.fingerprint
+    write_tokenizer_json(tmp_path, [{"id": len(WORDS), "content": "<E>", "special": True}])
+    assert load_tokenizer(tmp_path).vocab_size == len(WORDS) + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lowercase": False}, "an uncased WordPiece with lowercase True, found lowercase False"),
+        ({"strip_accents": False}, "strip_accents"),
+        ({"handle_chinese_chars": False}, "handle_chinese_chars"),
+        ({"max_input_chars_per_word": 200}, "max_input_chars_per_word 100, found max_input_chars_per_word 200"),
+        ({"continuing_subword_prefix": "@@"}, "continuing_subword_prefix"),
+        ({"vocab": {"[PAD]": 0, "a": 2}}, "each id from 0 on"),
+        ({"vocab": ["[PAD]"]}, "a tokenizer.json of the tokenizers library"),
+        ({"added": [{"id": 20, "content": "covid", "special": False}]}, "found words added to the vocabulary"),
+    ],
+)
+def test_a_tokenizer_json_of_other_settings_is_refused(tmp_path: Path, changes: dict[str, Any], words: str):
+    write_tokenizer_json(tmp_path, **changes)
+    with pytest.raises(FormatError, match=rf"tokenizer\.json: expected .*{words}"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("added_tokens.json", {"covid": 20}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"20": {"content": "covid", "special": False}}}),
+    ],
+)
+def test_words_added_beside_a_vocabulary_are_refused(
+    tokenizer: WordPieceTokenizer, tmp_path: Path, name: str, content: dict[str, Any]
+):
+    tokenizer.save(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"added_tokens_decoder": {"0": {"content": "[PAD]", "special": True}}})
+    )
+    load_tokenizer(tmp_path)
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(FormatError, match=rf"{name}: expected no words added .* found 'covid'; choose"):
+        load_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from electra.model.transformer import Encoder
 from electra.training import checkpoint
 from electra.training.checkpoint import (
     checkpoints,
+    default_checkpoint,
     load_encoder_config,
     load_encoder_weights,
     load_networks,
@@ -137,6 +138,36 @@ def test_a_damaged_checkpoint_that_is_reached_again_is_moved_aside_not_overwritt
     assert (tmp_path / "damaged-step-0000005-0" / "model.pt").read_bytes() == before
 
 
+def test_a_good_checkpoint_that_is_written_again_is_replaced_and_leaves_nothing_beside_it(tmp_path):
+    folder = save(tmp_path, 5)
+    save(tmp_path, 5, seed=1)
+    model = tiny_electra(seed=3)
+    load_weights(folder, model)
+    assert torch.equal(model.generator.dense.weight, new_state(seed=1).model.get_parameter("generator.dense.weight"))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000005"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_run_that_goes_on(tmp_path):
+    good = save(tmp_path, 1)
+    good.rename(tmp_path / ".step-0000001.0123abcd.partial")
+    assert newest_good(tmp_path) is None
+    assert not [*tmp_path.iterdir()]
+
+
+def test_two_processes_can_write_the_same_checkpoint_at_once(tmp_path, monkeypatch):
+    write, started = checkpoint._write_synced, []
+
+    def interrupted_by_another(path: Path, content: bytes) -> None:
+        if not started:
+            started.append(path)
+            save(tmp_path, 1)
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "_write_synced", interrupted_by_another)
+    verify(save(tmp_path, 1, seed=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000001"]
+
+
 def test_an_empty_run_folder_has_no_checkpoint(tmp_path):
     assert newest_good(tmp_path) is None
 
@@ -148,7 +179,7 @@ def test_a_save_that_fails_leaves_the_one_before_and_no_partial_folder(tmp_path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "_write_synced", disk_full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"step-0000002: cannot write .*/config.json \(No space left .*\); make room or"):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000001"]
     verify(good)
@@ -194,7 +225,7 @@ def test_skipped_updates_are_counted_in_all_and_in_a_row():
 
 def test_starting_from_a_pair_takes_both_networks(tmp_path):
     model = tiny_electra(seed=2)
-    load_networks(save(tmp_path, 1, seed=4), model, "both")
+    load_networks(save(tmp_path, 1, seed=4), model, "both", SETTINGS)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), new_state(4).model.parameters(), strict=True))
 
 
@@ -204,12 +235,52 @@ def test_starting_from_a_discriminator_alone_is_a_choice(tmp_path):
     torch.save({name: t for name, t in weights.items() if name.startswith("discriminator.")}, folder / "model.pt")
     model, fresh, saved = tiny_electra(seed=2), tiny_electra(seed=2), new_state(4).model
     with pytest.raises(FormatError, match="found the discriminator alone; pass --init-networks discriminator"):
-        load_networks(folder, model, "both")
-    load_networks(folder, model, "discriminator")
+        load_networks(folder, model, "both", SETTINGS)
+    load_networks(folder, model, "discriminator", SETTINGS)
     assert torch.equal(model.discriminator.output.weight, saved.get_parameter("discriminator.output.weight"))
     assert torch.equal(model.generator.dense.weight, fresh.generator.dense.weight)
     shared = "generator.encoder.embeddings.word.weight"
     assert torch.equal(model.get_parameter(shared), saved.get_parameter(shared))
+
+
+@pytest.mark.parametrize("networks", ["both", "discriminator"])
+def test_another_shape_is_refused_with_all_the_flags_that_make_it_equal(tmp_path, networks):
+    folder = save(tmp_path, 1)
+    changes = {"num_layers": 3, "num_heads": 1, "max_position_embeddings": 200}
+    asked = {"encoder": {**SETTINGS["encoder"], **changes},
+             "pretrain": {**SETTINGS["pretrain"], "generator_size": 0.5}}  # fmt: skip
+    flags = "--num-layers 2 --num-heads 2 --max-position-embeddings 31"
+    flags += " --generator-size 0.25" if networks == "both" else ""
+    with pytest.raises(FormatError) as error:
+        load_networks(folder, tiny_electra(tiny_shape(**changes)), networks, asked)
+    assert "found num_layers 2 instead of 3, num_heads 2 instead of 1, max_position" in str(error.value)
+    assert str(error.value).endswith(f"; add {flags} --seq-length 31")
+
+
+def test_a_network_that_is_not_there_is_named(tmp_path):
+    folder = save(tmp_path, 1)
+    weights = torch.load(folder / "model.pt")
+    torch.save({name: t for name, t in weights.items() if name.startswith("generator.")}, folder / "model.pt")
+    for networks in ("both", "discriminator"):
+        with pytest.raises(FormatError, match=r"expected .*discriminator.*, found the generator alone; name another"):
+            load_networks(folder, tiny_electra(), networks, SETTINGS)
+
+
+def test_the_name_of_a_shipped_model_is_taken_for_its_path_where_nothing_has_that_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path / "shipped")
+    assert default_checkpoint(Path("run")) == Path("run")
+    with pytest.raises(FileNotFoundError, match=r"^mini: expected a checkpoint or a run folder, found nothing; train"):
+        resolve_checkpoint(Path("mini"))
+    save(tmp_path, 1).rename(tmp_path / "shipped-1")
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped-1").rename(tmp_path / "shipped" / "mini")
+    assert resolve_checkpoint(Path("mini")) == default_checkpoint(Path("run")) == tmp_path / "shipped" / "mini"
+    assert capsys.readouterr().err.startswith("note: there is no run in run: mini, the model that comes with this")
+    own = save(Path("mini"), 3)
+    assert resolve_checkpoint(Path("mini")) == own
+    assert default_checkpoint(Path("mini")) == Path("mini")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_run_folder_or_a_checkpoint_in_it_is_accepted(tmp_path):
@@ -231,6 +302,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         FormatError, match=r"expected a checkpoint, found no manifest.json; name a run or a step folder"
     ):
         resolve_checkpoint(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format_version": 1, "step": 3, "sha256": ["model.pt"]}')
+    with pytest.raises(FormatError, match=r"manifest.json: expected dict.* as 'sha256', found a list; restore"):
+        resolve_checkpoint(tmp_path)
     (tmp_path / "manifest.json").write_text('{"version": 1}')  # say, of token shards
     with pytest.raises(FormatError, match="expected a checkpoint, found something else; name a run or a step folder"):
         resolve_checkpoint(tmp_path)
@@ -238,7 +312,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
 
 def test_weights_of_another_shape_are_refused_by_name(tmp_path):
     folder = save(tmp_path, 1)
-    with pytest.raises(FormatError, match=r"size mismatch for discriminator.encoder.embeddings.word.weight"):
+    with pytest.raises(
+        FormatError, match=r"word.weight of shape \[89, 11\] instead of \[97, 11\]; generator.bias of .*; name"
+    ):
         load_weights(folder, tiny_electra(tiny_shape(vocab_size=97)))
 
 
@@ -298,3 +374,7 @@ def test_other_settings_are_refused_naming_each_difference(tmp_path):
 def test_the_encoder_config_of_a_checkpoint_is_read_strictly(tmp_path):
     folder = save(tmp_path, 1)
     assert load_encoder_config(folder) == EncoderConfig(**SETTINGS["encoder"])
+    for encoder, message in (({**SETTINGS["encoder"], "num_layers": 2.0}, "--num-layers: expected int"), ([], "dict")):
+        write_settings(folder, encoder=encoder)
+        with pytest.raises(FormatError, match=rf"^{folder}/config.json: .*{message}"):
+            load_encoder_config(folder)
