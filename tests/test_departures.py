@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from electra.model.transformer import Dropout
@@ -67,3 +68,7 @@ def test_milestones_are_the_shares_of_table_2():
 def test_fp16_starts_at_the_scales_of_the_register():
     sources = "".join(path.read_text() for path in [*ROOT.glob("train_*.py"), *(ROOT / "electra").rglob("*.py")])
     assert sorted(re.findall(r"2\.0\*\*(\d+)", sources)) == ["11", "14"]
+
+
+def test_the_larger_of_two_outputs_is_the_class_whatever_their_signs():
+    assert TASKS["rte"].predictions(np.array([[-3.0, -2.0], [2.0, 1.0]])).tolist() == [1, 0]
