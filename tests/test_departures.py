@@ -7,11 +7,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from electra.model.transformer import Dropout
 
 from electra.config import SIZES, EncoderConfig, PretrainConfig
 from electra.glue.tasks import TASKS
 from electra.model.networks import SequenceClassifier
+from electra.model.transformer import Dropout
 from tests.conftest import ROOT, tiny_shape
 
 REGISTER = (ROOT / "electra" / "DEPARTURES.md").read_text()

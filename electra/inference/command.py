@@ -30,7 +30,6 @@ from electra.training.ranks import started
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 
 
-
 def _parser(command: str, description: str) -> cli.Parser:
     parser = cli.Parser(f"python -m electra {command}", description=description)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="one or more texts, in quotes")

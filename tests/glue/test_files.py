@@ -98,7 +98,8 @@ def test_scores_are_numbers_in_the_files_unit(tmp_path: Path) -> None:
     write(tmp_path, "stsb", before + "3.800", before + "5", before + "0")
     rows = read(tmp_path, "stsb")
     assert rows.gold.tolist() == [3.8, 5.0, 0.0]
-    assert rows.labels is not None and rows.labels.dtype == np.float64
+    assert rows.labels is not None
+    assert rows.labels.dtype == np.float64
 
 
 def test_qqps_damaged_rows_are_left_out_and_counted_and_empty_questions_kept(tmp_path: Path) -> None:

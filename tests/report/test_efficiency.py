@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -62,8 +63,8 @@ def test_a_sweep_is_counted_up_to_the_update_it_is_compared_at_and_shared_runs_o
         run = next(run for run in inputs.runs if run.name == name)
         assert sweep.parts[name] == days(run, 5_000) < first.parts[name] == days(run)
     twice = sum(row.parts[part] for row in rows for part in row.parts) - total_days(rows)
-    shared_tuning = found["generator size (4.2)", "fine-tuning"].parts.keys() & found[
-        "reproduction (4.1)", "fine-tuning"].parts.keys()  # fmt: skip
+    tuned: set[Any] = {*found["generator size (4.2)", "fine-tuning"].parts}
+    shared_tuning = tuned & {*found["reproduction (4.1)", "fine-tuning"].parts}
     assert twice == pytest.approx(sum(sweep.parts[name] for name in shared) + sum(p.days for p in shared_tuning))
 
 
