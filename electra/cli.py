@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from electra.files import FormatError
 
@@ -229,6 +229,7 @@ class _Output(io.TextIOWrapper):
     """
 
     is_optional = True
+    replaced: TextIO
 
     def write(self, text: str) -> int:
         return self._attempt(super().write, text) or 0
@@ -258,6 +259,7 @@ def _open_outputs(is_optional: bool) -> None:
             is_line = stream.line_buffering
             output = _Output(stream.buffer, stream.encoding, "backslashreplace", line_buffering=is_line)
             output.is_optional = is_optional or name == "stderr"
+            output.replaced = stream  # while it lives it does not close the buffer that both share
             setattr(sys, name, output)
 
 
