@@ -98,8 +98,8 @@ def updates(run: Run, ranks: Ranks) -> Iterator[Update]:
         ranks.sum_gradients(model.parameters())
         scaler.unscale_(optimizer)
         norms = gradient_norms(model) if run.is_evaluated(state.step + 1) else {}
-        grad_norm, skipped = apply_update(optimizer, scaler, model.parameters(), config.max_grad_norm)
-        state.count_update(skipped)
+        grad_norm, skipped = apply_update(optimizer, scaler, model.parameters(), config.max_grad_norm)  # clip, step
+        state.count_update(skipped)  # one step further
         yield Update(losses, config.learning_rate * factor, grad_norm, norms)
 
 

@@ -146,7 +146,7 @@ def add_settings(
         else:
             is_tuple = typing.get_origin(kind) is tuple
             options["type"] = _tuple_of(typing.get_args(kind)[0]) if is_tuple else kind
-            options["metavar"] = field.name.split("_")[-1].upper()
+            options["metavar"] = {int: "N", float: "X"}.get(kind, field.name.split("_")[-1].upper())
         group.add_argument(flag_name(field.name), default=argparse.SUPPRESS, **options)
 
 

@@ -17,7 +17,7 @@ COLLAPSE_RULE = (
 def is_collapsed(evaluations: Sequence[Mapping[str, Any]], num_warmup_steps: int) -> bool:
     """Whether the discriminator has learned nothing, by `COLLAPSE_RULE`, after warm-up.
 
-    A healthy run's early peak and dip in AUC stays far above the limits.
+    A low AUC alone is no collapse: the recorded run `mini-128` was below 0.53 at 7 of 20 evaluations.
 
     Args:
         evaluations: held-out records of a run in order, each with `step`.
