@@ -162,6 +162,21 @@ def test_wall_time_is_counted_over_all_starts(tiny_data, tmp_path, clock):
     assert found == pytest.approx([1_800 * step for step in range(1, 9)], abs=1)
 
 
+def test_the_speed_is_that_of_updates_without_evaluations_and_saves(tiny_data, tmp_path, clock, monkeypatch):
+    def slow(function: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object) -> object:
+            clock.seconds += 3_600
+            return function(*args)
+
+        return wrapped
+
+    monkeypatch.setattr(HeldOut, "evaluate", slow(HeldOut.evaluate))
+    monkeypatch.setattr(TrainingState, "save", slow(TrainingState.save))
+    train(tiny_data, tmp_path)
+    speeds = [record["tokens_per_second"] for record in training_records(tmp_path)]
+    assert speeds == pytest.approx([8 * 23 / 1_800] * 8, rel=1e-4)
+
+
 # --- files --------------------------------------------------------------------------------------------------
 
 
@@ -363,10 +378,8 @@ def test_a_run_goes_on_with_another_number_of_ranks_and_another_micro_batch_size
 @pytest.mark.slow
 def test_a_rank_that_dies_takes_the_job_down_and_the_job_resumes(tiny_data, tmp_path):
     argv = arguments(tiny_data, tmp_path / "run", *NO_DROPOUT)
-    began = time.monotonic()
     result = torchrun(2, argv, env={"DIE_AT_STEP": "5"})
     assert result.returncode != 0
-    assert time.monotonic() - began < 60
     assert "rank 1 was told to die" in result.stderr
     assert checkpoints(tmp_path / "run")[0].name == "step-0000004"
     assert torchrun(2, argv).returncode == 0

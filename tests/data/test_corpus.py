@@ -483,6 +483,16 @@ def test_missing_and_foreign_sources_are_refused(tmp_path: Path):
     assert list(find_files([tmp_path])) == [(tmp_path / "a.pdf", "name not read")]
 
 
+def test_what_was_left_out_adds_up_and_is_named_where_it_was_met_first():
+    total = Tally(num_separators=2)
+    for where in ("a.txt", "b.txt"):
+        later = Tally(num_separators=3)
+        later.leave_out("empty", where)
+        later.leave_out("empty", "c.txt")
+        total.add(later)
+    assert total == Tally(Counter(empty=4), {"empty": "a.txt"}, 8)
+
+
 # --- the demo's text --------------------------------------------------------------------------------------
 
 

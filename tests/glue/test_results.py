@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ def test_records_come_back_in_order_and_a_repeated_run_counts_once(tmp_path: Pat
     for seed, value in ((0, 0.5), (1, 0.6), (0, 0.7)):
         append_result(folder, record("rte", seed, accuracy=value))
     assert [(r["seed"], r["metrics"]["accuracy"]) for r in read_results(folder)] == [(0, 0.7), (1, 0.6)]
+
+
+def test_a_record_is_on_disk_before_the_next_run_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((tmp_path / "results.jsonl").read_text()))
+    append_result(tmp_path, record("rte", 0, accuracy=0.5))
+    assert [json.loads(line)["seed"] for line in synced] == [0]
 
 
 def test_a_folder_without_records_has_none(tmp_path: Path) -> None:

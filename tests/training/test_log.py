@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import subprocess
 import sys
 import types
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from electra.files import FormatError
+from electra.training import log as run_log
 from electra.training.log import Meter, RunLog, held_out_line, progress_line, provenance, read_metrics
 
 TRAINING = {
@@ -159,3 +162,23 @@ def test_provenance_names_commit_versions_and_command():
     assert facts["command"] == "train_pretrain.py --seed 3"
     assert facts["torch"] == torch.__version__
     assert len(str(facts["commit"])) >= 7
+
+
+def test_the_commit_says_whether_files_differ_from_it_and_is_unknown_outside_a_checkout(tmp_path, monkeypatch):
+    code = tmp_path / "code.py"
+    monkeypatch.setattr(run_log, "__file__", str(code))
+    assert run_log.commit() == "unknown"
+    code.write_text("1")
+    for command in ("init -q", "add code.py", "-c user.name=a -c user.email=b -c commit.gpgsign=false commit -q -m c"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    clean = run_log.commit()
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    code.write_text("2")
+    assert run_log.commit() == f"{clean}-dirty"
+
+
+def test_provenance_counts_the_devices_of_all_ranks(monkeypatch):
+    assert provenance([], torch.device("cpu"))["num_devices"] == 1
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    assert provenance([], torch.device("cpu"))["num_devices"] == 3
