@@ -84,6 +84,7 @@ def test_a_classifier_comes_back_byte_for_byte_with_its_labels(classifier: Path,
     settings = read_json(tmp_path / "back" / "config.json")
     assert (settings["labels"], settings["task"]) == (LABELS, "mnli")
     assert (settings["finetune"]["pooling"], settings["finetune"]["head"]) == ("first", "mlp")
+    assert settings["finetune"]["max_seq_length"] == settings["encoder"]["max_position_embeddings"] == 31
     model = SequenceClassifier(EncoderConfig(**settings["encoder"]), 3, pooling="first", head="mlp")
     load_weights(tmp_path / "back", model)
 

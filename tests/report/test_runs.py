@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -268,6 +269,8 @@ def test_a_run_knows_its_clock_its_peak_and_when_its_collapse_was_declared():
     assert full.elapsed_days(62_500) == pytest.approx(full.elapsed_days() / 16, rel=1e-4)
     assert full.elapsed_days(1) is None
     assert full.peak_memory_bytes == 9_412_345_856
+    growing = [{"step": step, "peak_memory_bytes": peak} for step, peak in ((1, 5), (2, None), (3, 7), (4, 6))]
+    assert dataclasses.replace(full, training=growing).peak_memory_bytes == 7
     assert (full.collapse_step, collapsed.collapse_step) == (None, 5_000)  # blind at 3, 4 and 5 thousand
     assert full.held_out()[0]["total_loss"] == pytest.approx(4.6 + 50 * 0.25)
     assert "total_loss" not in runs["control-mlm"].held_out()[0]
