@@ -82,11 +82,23 @@ def test_a_service_that_is_not_installed_is_named_with_its_remedy(tmp_path, monk
 def test_records_are_mirrored_as_plain_scalars(tmp_path, monkeypatch):
     mirrored = []
     run = types.SimpleNamespace(log=lambda scalars, step: mirrored.append((step, scalars)))
-    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=lambda **settings: run))
+    init = lambda **settings: asked.update(settings) or run  # noqa: E731
+    asked: dict[str, object] = {}
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
     log = RunLog(tmp_path, step=0, last_step=9, track="wandb")
+    assert asked == {"project": "electra", "name": tmp_path.name, "dir": tmp_path, "resume": "allow"}
     log.training(1, TRAINING)
     log.held_out(2, HELD_OUT)
     assert mirrored == [(1, TRAINING), (2, {f"held-out/{name}": 0.5 for name in HELD_OUT})]
+
+
+def test_tensorboard_gets_each_number_at_its_step(tmp_path, monkeypatch):
+    mirrored = []
+    writer = types.SimpleNamespace(add_scalar=lambda name, value, step: mirrored.append((name, value, step)))
+    module = types.SimpleNamespace(SummaryWriter=lambda folder: mirrored.append(folder) or writer)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    RunLog(tmp_path, step=0, last_step=9, track="tensorboard").held_out(2, HELD_OUT)
+    assert mirrored == [tmp_path, *((f"held-out/{name}", 0.5, 2) for name in HELD_OUT)]
 
 
 def test_a_damaged_line_that_is_not_the_last_is_named(tmp_path):
