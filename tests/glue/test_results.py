@@ -69,6 +69,12 @@ def test_a_record_is_on_disk_before_the_next_run_starts(tmp_path: Path, monkeypa
     assert [json.loads(line)["seed"] for line in synced] == [0]
 
 
+def test_a_record_of_a_recipe_under_its_former_name_is_read_under_todays(tmp_path: Path) -> None:
+    today = record("rte", 0, accuracy=0.5)
+    append_result(tmp_path, {**today, "recipe": "report", "settings": {**today["settings"], "recipe": "report"}})
+    assert read_results(tmp_path) == [today]
+
+
 def test_a_folder_without_records_has_none(tmp_path: Path) -> None:
     assert read_results(tmp_path) == []
 

@@ -170,6 +170,12 @@ def test_results_and_a_run_in_one_folder_are_both_read(copy: Path):
     assert ([run.name for run in inputs.runs], len(inputs.protocols)) == (["full"], 10)
 
 
+def test_checkpoints_and_hidden_folders_are_not_looked_into(copy: Path):
+    for name in ("step-0000010", ".trash", "milestones"):
+        shutil.copytree(copy / "full", copy / "full" / name)
+    assert [run.name for run in read_inputs([copy / "full"]).runs] == ["full"]
+
+
 def test_a_folder_named_relatively_and_one_named_absolutely_go_together(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(FIXTURES.parent)
     inputs = read_inputs([Path("records/full"), FIXTURES / "sweep"])
