@@ -22,6 +22,7 @@ import train_pretrain
 from electra import cli
 from electra.data.prepare import prepare_documents
 from electra.pretrain import journal
+from electra.pretrain import run as pretrain_run
 from electra.pretrain.evaluation import HeldOut
 from electra.pretrain.objective import OBJECTIVES
 from electra.training import checkpoint
@@ -34,6 +35,7 @@ from tests.helpers.pretraining import (
     arguments,
     failure,
     held_out_records,
+    opened,
     train,
     training_records,
     weights,
@@ -92,12 +94,13 @@ def kill_self_before(function: Callable[..., object], number: int) -> Callable[.
 
 
 @pytest.mark.parametrize(
-    ("moment", "number", "code"),
-    [("evaluation", signal.SIGTERM, 143), ("save", signal.SIGINT, 130), ("accumulation", signal.SIGTERM, 143)],
+    ("moment", "number", "code", "last"),
+    [("evaluation", signal.SIGTERM, 143, 5), ("save", signal.SIGINT, 130, 3), ("accumulation", signal.SIGTERM, 143, 1)],
 )
 def test_a_signal_finishes_the_update_saves_and_exits_with_its_code(
-    tiny_data, tmp_path, straight_weights, monkeypatch, moment, number, code, capsys
+    tiny_data, tmp_path, straight_weights, monkeypatch, moment, number, code, last, capsys
 ):
+    eval_every = ("--eval-every", "1" if moment == "accumulation" else "4")
     with monkeypatch.context() as patch:
         if moment == "evaluation":
             patch.setattr(HeldOut, "evaluate", kill_self_before(HeldOut.evaluate, number))
@@ -105,10 +108,9 @@ def test_a_signal_finishes_the_update_saves_and_exits_with_its_code(
             patch.setattr(TrainingState, "save", kill_self_before(TrainingState.save, number))
         else:
             patch.setitem(OBJECTIVES, "rtd", kill_self_before(OBJECTIVES["rtd"], number))
-        assert train(tiny_data, tmp_path, "--micro-batch-size", "3") == code
+        assert train(tiny_data, tmp_path, "--micro-batch-size", "3", *eval_every) == code
     assert "the same command goes on" in capsys.readouterr().out
-    stopped_at = int(checkpoints(tmp_path)[0].name.removeprefix("step-"))
-    assert 1 <= stopped_at < 8
+    assert checkpoints(tmp_path)[0] == step_folder(tmp_path, last)
     assert train(tiny_data, tmp_path, "--micro-batch-size", "3") == 0
     assert weights(tmp_path, 8) == straight_weights
 
@@ -160,6 +162,21 @@ def test_wall_time_is_counted_over_all_starts(tiny_data, tmp_path, clock):
     train(tiny_data, tmp_path)
     found = [record["elapsed_seconds"] for record in training_records(tmp_path)]
     assert found == pytest.approx([1_800 * step for step in range(1, 9)], abs=1)
+
+
+def test_the_speed_is_that_of_updates_without_evaluations_and_saves(tiny_data, tmp_path, clock, monkeypatch):
+    def slow(function: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object) -> object:
+            clock.seconds += 3_600
+            return function(*args)
+
+        return wrapped
+
+    monkeypatch.setattr(HeldOut, "evaluate", slow(HeldOut.evaluate))
+    monkeypatch.setattr(TrainingState, "save", slow(TrainingState.save))
+    train(tiny_data, tmp_path)
+    speeds = [record["tokens_per_second"] for record in training_records(tmp_path)]
+    assert speeds == pytest.approx([8 * 23 / 1_800] * 8, rel=1e-4)
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -306,6 +323,12 @@ def test_a_collapse_declared_at_the_last_update_is_the_exit_code_of_a_finished_r
     assert f"finished: {tmp_path}/step-0000010" in capsys.readouterr().out
 
 
+def test_a_collapsed_run_stays_stopped_unless_it_is_told_to_warn_alone(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain_run, "is_collapsed", lambda evaluations, num_warmup_steps: True)
+    runs = [opened(tiny_data, tmp_path, "--on-collapse", how) for how in ("stop", "warn")]
+    assert [pretrain_run.stays_stopped(run) for run in runs] == [True, False]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_no_healthy_run_is_declared_collapsed(repetitive_data, tmp_path, seed, capsys):
@@ -363,10 +386,8 @@ def test_a_run_goes_on_with_another_number_of_ranks_and_another_micro_batch_size
 @pytest.mark.slow
 def test_a_rank_that_dies_takes_the_job_down_and_the_job_resumes(tiny_data, tmp_path):
     argv = arguments(tiny_data, tmp_path / "run", *NO_DROPOUT)
-    began = time.monotonic()
     result = torchrun(2, argv, env={"DIE_AT_STEP": "5"})
     assert result.returncode != 0
-    assert time.monotonic() - began < 60
     assert "rank 1 was told to die" in result.stderr
     assert checkpoints(tmp_path / "run")[0].name == "step-0000004"
     assert torchrun(2, argv).returncode == 0

@@ -41,6 +41,7 @@ def test_a_write_replaces_the_file_in_one_step(tmp_path):
         file.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o644  # others may read it
 
 
 def test_json_comes_back_with_its_letters(tmp_path):
@@ -48,6 +49,8 @@ def test_json_comes_back_with_its_letters(tmp_path):
     write_json(tmp_path / "a.json", value)
     assert read_json(tmp_path / "a.json") == value
     assert "é" in (tmp_path / "a.json").read_text()
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf{}")  # a byte order mark, as some editors put it first
+    assert read_json(tmp_path / "a.json") == {}
 
 
 DAMAGE = [

@@ -485,13 +485,19 @@ def test_micro_batches_of_any_size_make_the_same_updates(
             assert (weights[0][name] - other[name]).abs().max() < 1e-10, name
 
 
-def test_the_number_of_updates_is_the_epochs_times_the_batches_of_one(checkpoint: Path, glue_data: Path) -> None:
+def test_the_number_of_updates_is_the_epochs_times_the_batches_of_one(
+    checkpoint: Path, glue_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    monkeypatch.setattr(train_glue, "set_update", lambda optimizer, rate, *_: rates.append(rate))
     start = open_start(checkpoint)
-    config = exact(num_epochs=0)
+    config = exact(num_epochs=0, learning_rate=1.0)
     for name, epochs in (("cola", 3), ("stsb", 10)):
         data = read_task(start, glue_data, config, name)
         model = build_classifier(start, data.task.num_outputs, config, 0)
-        assert train_glue.train(model, data, config, 0, CPU).num_updates == epochs * 8  # ceil(61 / 8)
+        num_updates = epochs * 8  # ceil(61 / 8)
+        assert train_glue.train(model, data, config, 0, CPU).num_updates == num_updates
+        assert rates[-1] == pytest.approx(1 / (num_updates / 2))  # half of them warm up; rate 0 comes after the last
 
 
 def test_the_recorded_loss_is_the_mean_over_the_rows_of_the_last_epoch(checkpoint: Path, glue_data: Path) -> None:

@@ -19,6 +19,7 @@ from electra.data.windows import WindowSampler
 from electra.files import lock_folder
 from electra.glue.finetune import build_classifier, open_start
 from electra.model.networks import Electra, initialize_weights
+from electra.pretrain import journal
 from electra.pretrain.journal import milestone_steps
 from electra.pretrain.masking import make_batch
 from electra.pretrain.objective import Counts, replaced_token_detection
@@ -98,6 +99,21 @@ def test_the_run_folder_holds_settings_provenance_metrics_checkpoints_and_milest
 def test_milestones_of_a_million_updates_are_the_columns_of_table_2():
     milestones = milestone_steps(PretrainConfig())
     assert milestones == {0, 62_500, 125_000, 250_000, 500_000, 750_000, 1_000_000}
+    short = PretrainConfig(num_train_steps=90, num_warmup_steps=9)
+    assert milestone_steps(short) == {0, 6, 11, 22, 45, 68, 90}  # the nearest updates
+
+
+def test_the_last_update_is_logged_whatever_the_interval(tiny_data, tmp_path):
+    train(tiny_data, tmp_path, "--log-every", "3", "--stop-after", "5")
+    assert [record["step"] for record in training_records(tmp_path)] == [3, 5]
+
+
+def test_each_rank_counts_the_tokens_of_its_own_rows(tiny_data, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(journal, "Meter", lambda step, tokens_per_update: found.append(tokens_per_update))
+    for rank in range(3):
+        journal.Journal(opened(tiny_data, tmp_path), Ranks(rank, 3, torch.device("cpu")))
+    assert found == [2 * 23, 3 * 23, 3 * 23]
 
 
 def test_the_last_update_is_evaluated_with_gradient_norms_whatever_the_interval(tiny_data, tmp_path):

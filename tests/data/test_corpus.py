@@ -483,6 +483,24 @@ def test_missing_and_foreign_sources_are_refused(tmp_path: Path):
     assert list(find_files([tmp_path])) == [(tmp_path / "a.pdf", "name not read")]
 
 
+def test_a_tar_that_promises_a_name_of_more_than_a_mebibyte_is_refused_before_it_is_read(tmp_path: Path):
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, (1 << 20) + 1
+    path = write(tmp_path / "a.tar", info.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
+    with pytest.raises(BadDocument, match=r"a.tar: expected a tar header, found a size of 1,048,577 bytes at offset 0"):
+        read(path)
+
+
+def test_what_was_left_out_adds_up_and_is_named_where_it_was_met_first():
+    total = Tally(num_separators=2)
+    for where in ("a.txt", "b.txt"):
+        later = Tally(num_separators=3)
+        later.leave_out("empty", where)
+        later.leave_out("empty", "c.txt")
+        total.add(later)
+    assert total == Tally(Counter(empty=4), {"empty": "a.txt"}, 8)
+
+
 # --- the demo's text --------------------------------------------------------------------------------------
 
 

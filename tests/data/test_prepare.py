@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from electra.data import corpus
 from electra.data import encode as prepare_encode
+from electra.data import prepare as prepare_command
 from electra.data.learn import cut_blocks, describe, learn_tokenizer
 from electra.data.prepare import PrepareConfig, main, prepare, prepare_documents
 from electra.data.shards import open_shards, verify
@@ -234,13 +235,13 @@ def learned_from(units: list[corpus.Unit], share: float, scratch: Path) -> tuple
 
 
 def test_a_sample_is_the_start_of_every_unit_in_proportion(tmp_path: Path):
-    texts = [f"{letter * 3} {letter * 3}" for letter in "abcdefghij"]
+    texts = [f"{letter * 3} {letter * 3}" for letter in "àáâãäåæçèé"]  # of two bytes each
     units = [
-        corpus.Unit("x", "documents", 5 * 7, documents=tuple(texts[:5])),
-        corpus.Unit("y", "documents", 5 * 7, documents=tuple(texts[5:])),
+        corpus.Unit("x", "documents", 5 * 13, documents=tuple(texts[:5])),
+        corpus.Unit("y", "documents", 5 * 13, documents=tuple(texts[5:])),
     ]
     tokenizer, report = learned_from(units, 0.4, tmp_path)
-    assert (report["documents"], report["bytes"]) == (4, 28)  # 14 of 35 bytes of each
+    assert (report["documents"], report["bytes"]) == (4, 52)  # 26 of 65 bytes of each
     assert tokenizer.fingerprint == Tokenizer.train([*texts[:2], *texts[5:7]], 300).fingerprint
     assert learned_from(units, 1.0, tmp_path)[1]["documents"] == 10
     assert learned_from(units, 1e-9, tmp_path)[1]["documents"] == 2
@@ -402,10 +403,20 @@ def test_an_output_folder_of_other_settings_is_refused(folder: Path, tmp_path: P
         prepare([folder], tmp_path / "out", SMALL, num_workers=1)
     added.unlink()
     old = folder / "urlsf_subset00-3_data.xz"
+    renamed = old.rename(old.with_suffix(".txt"))  # names say what a file is read as
+    with pytest.raises(FormatError, match=r"found others \(the text of the files has changed since\); use those"):
+        prepare([folder], tmp_path / "out", SMALL, num_workers=1)
+    renamed.rename(old)
     changed = bytes([*old.read_bytes()[:-1], 0])
     old.write_bytes(changed)  # the same name and size
     with pytest.raises(FormatError, match=r"found others \(the text of the files has changed since\); use those"):
         prepare([folder], tmp_path / "out", SMALL, num_workers=1)
+
+
+def test_an_output_folder_of_other_documents_in_memory_is_refused(tmp_path: Path):
+    prepare_documents(TEXTS, tmp_path / "out", vocab_size=300, min_held_out=7)
+    with pytest.raises(FormatError, match=r"found others \(the text of the files has changed since\); use those"):
+        prepare_documents([*TEXTS[1:], "other"], tmp_path / "out", vocab_size=300, min_held_out=7)
 
 
 def test_a_folder_in_use_is_refused(folder: Path, tmp_path: Path):
@@ -453,6 +464,10 @@ def test_too_little_space_is_seen_before_the_start(folder: Path, tmp_path: Path,
     with pytest.raises(OSError, match=r"out: expected about 0.0 GB free for 0.0 GB of text, found 0.0 GB; free some"):
         prepare([folder], tmp_path / "out", SMALL, num_workers=1)
     assert not list((tmp_path / "out").glob("*.npy"))
+    with pytest.raises(OSError, match="out: expected about"):
+        prepare_command._check_space(tmp_path / "out", 2_100)
+    write(tmp_path / "out" / "train-00000.tokens.npy", bytes(50))  # of the 1,050 bytes these are there
+    prepare_command._check_space(tmp_path / "out", 2_100)
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path):

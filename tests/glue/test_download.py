@@ -7,10 +7,12 @@ import hashlib
 import http.server
 import io
 import json
+import math
 import os
 import socket
 import struct
 import threading
+import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -180,6 +182,17 @@ def test_an_archive_that_the_server_cut_is_refused_by_its_size(server: Server, c
     with pytest.raises(FormatError, match=rf"expected {len(cola):,} bytes, found {len(cola) - 100:,}; try again"):
         fetch_task(TASKS["cola"], tmp_path, url_of(server))
     assert not (tmp_path / "CoLA").exists()
+
+
+def test_a_server_that_does_not_answer_is_given_up_after_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(request: urllib.request.Request, timeout: float = math.inf) -> None:
+        raise TimeoutError(f"no answer in {timeout:g} s")
+
+    monkeypatch.setattr(urllib.request, "urlopen", silent)
+    with pytest.raises(ConnectionError, match=r"expected CoLA.zip, found no answer in 60 s; remedy"):
+        fetch_file("http://x/CoLA.zip", tmp_path / "CoLA.zip", download_of(b"x"), "remedy")
 
 
 def test_an_answer_without_a_length_is_read_no_further_than_the_known_size(server: Server, tmp_path: Path) -> None:

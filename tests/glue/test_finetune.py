@@ -243,6 +243,7 @@ def test_a_saved_classifier_starts_another_fine_tuning(start: Start, tmp_path: P
     saved = read_json(tmp_path / "mnli" / "config.json")
     assert (saved["task"], saved["labels"]) == ("mnli", ["entailment", "neutral", "contradiction"])
     assert saved["finetune"]["pooling"] == "first"
+    assert read_json(tmp_path / "mnli" / "manifest.json")["started_from"] == start.sha256  # results are found by it
     assert read_tensors(tmp_path / "mnli" / "model.pt")["output.weight"].shape == (3, 24)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from electra.glue.results import (
     summarize_results,
 )
 from electra.scores.metrics import AVERAGES
+from electra.tokenizer.byte_level import Tokenizer
 from tests.helpers.glue_files import checkpoint
 from tests.helpers.records import record
 
@@ -58,6 +60,19 @@ def test_records_come_back_in_order_and_a_repeated_run_counts_once(tmp_path: Pat
     for seed, value in ((0, 0.5), (1, 0.6), (0, 0.7)):
         append_result(folder, record("rte", seed, accuracy=value))
     assert [(r["seed"], r["metrics"]["accuracy"]) for r in read_results(folder)] == [(0, 0.7), (1, 0.6)]
+
+
+def test_a_record_is_on_disk_before_the_next_run_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((tmp_path / "results.jsonl").read_text()))
+    append_result(tmp_path, record("rte", 0, accuracy=0.5))
+    assert [json.loads(line)["seed"] for line in synced] == [0]
+
+
+def test_a_record_of_a_recipe_under_its_former_name_is_read_under_todays(tmp_path: Path) -> None:
+    today = record("rte", 0, accuracy=0.5)
+    append_result(tmp_path, {**today, "recipe": "report", "settings": {**today["settings"], "recipe": "report"}})
+    assert read_results(tmp_path) == [today]
 
 
 def test_a_folder_without_records_has_none(tmp_path: Path) -> None:
@@ -101,8 +116,9 @@ def test_the_protocol_is_named_by_all_that_decides_the_numbers_and_nothing_else(
         protocol(start, mnli=start),
         protocol(start, precision="bf16"),
         protocol(start._replace(shape=dataclasses.replace(start.shape, num_heads=1))),
+        protocol(start._replace(tokenizer=Tokenizer.from_merges([]))),
     ]
-    assert len({p["protocol_id"] for p in [same[0], *other]}) == 7
+    assert len({p["protocol_id"] for p in [same[0], *other]}) == 1 + len(other)
 
 
 def test_the_protocol_says_what_is_not_as_in_the_recipe(start: Start) -> None:

@@ -65,6 +65,7 @@ def test_results_stand_under_their_protocol_and_protocols_apart():
     records = results_of(FULL, MANIFEST, FIXTURES / "glue")
     found = sections(model_card("discriminator", FULL, MANIFEST, EncoderConfig(), records))["Results"]
     assert found.count("Protocol: from runs/full/milestones/step-1000000") == 4  # as it stands, and three variants
+    assert found.count("; on NVIDIA GeForce RTX 3090.") == 4
     expected = read_inputs([FIXTURES]).protocols[0].summary["tasks"]["cola"]["metrics"]["matthews"]
     assert f"| cola | matthews | {100 * expected['mean']:.2f} ± {100 * expected['sd']:.2f} (3) |" in found
     assert "random" not in found

@@ -84,6 +84,7 @@ def test_a_classifier_comes_back_byte_for_byte_with_its_labels(classifier: Path,
     settings = read_json(tmp_path / "back" / "config.json")
     assert (settings["labels"], settings["task"]) == (LABELS, "mnli")
     assert (settings["finetune"]["pooling"], settings["finetune"]["head"]) == ("first", "mlp")
+    assert settings["finetune"]["max_seq_length"] == settings["encoder"]["max_position_embeddings"] == 31
     model = SequenceClassifier(EncoderConfig(**settings["encoder"]), 3, pooling="first", head="mlp")
     load_weights(tmp_path / "back", model)
 
@@ -474,10 +475,17 @@ def test_a_damaged_weights_file_is_refused(exported: Path, tmp_path: Path, damag
     assert "pytorch_model.bin: expected" in refused(exported, tmp_path / "back")
 
 
-@pytest.mark.parametrize("name", ["config.json", "pytorch_model.bin", "tokenizer.json"])
-def test_a_folder_without_one_of_its_files_is_refused(exported: Path, tmp_path: Path, name: str):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("config.json", r"expected a config\.json, or folders"),
+        ("pytorch_model.bin", r"expected .*pytorch_model\.bin.*, found none; get one of them"),
+        ("tokenizer.json", r"tokenizer\.json: expected a tokenizer, found nothing"),
+    ],
+)
+def test_a_folder_without_one_of_its_files_is_refused(exported: Path, tmp_path: Path, name: str, message: str):
     (exported / "discriminator" / name).unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=message):
         hub.import_folders([exported / "discriminator"], tmp_path / "back")
     assert not (tmp_path / "back").exists()
 

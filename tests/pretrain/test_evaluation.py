@@ -204,6 +204,14 @@ def test_the_interval_resamples_documents_and_not_tokens():
     assert high - low > 0.2
 
 
+def test_the_unit_of_the_interval_is_the_document_and_not_the_row(monkeypatch):
+    found = []
+    monkeypatch.setattr(evaluation, "auc_interval", lambda scores, labels, units: found.append(units) or (0.4, 0.6))
+    held_out = HeldOut(tiny_batch([5, 3, 4], 5), [70, 20, 70], SPECIAL_IDS, np.zeros(VOCAB_SIZE, np.int64))
+    held_out.evaluate(tiny_electra(), replaced_token_detection, CPU, torch.float32)
+    assert [units.tolist() for units in found] == [[1] * 5 + [0] * 3 + [1] * 4]
+
+
 def test_held_out_numbers_hold_the_interval_and_the_unigram_loss():
     batch, counts = tiny_batch(LENGTHS, 23), np.arange(VOCAB_SIZE)
     held_out = HeldOut(batch, list(range(100, 100 + len(LENGTHS))), SPECIAL_IDS, counts)

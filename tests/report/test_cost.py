@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import statistics
 
 import pytest
 import torch
 
 from electra.config import EncoderConfig
+from electra.files import read_lines
 from electra.model.flops import parameter_blocks
 from electra.report import cost
 from electra.report.cost import main
+from electra.report.runs import read_inputs
 from tests.helpers.records import FIXTURES
 
 
@@ -47,9 +51,29 @@ def test_a_run_brings_its_settings_its_speed_its_device_and_its_peak(capsys):
     main(["--run", str(FIXTURES / "full")])
     out = capsys.readouterr().out
     assert out.startswith("full: objective rtd, generator 25 %, 1,000,000 updates of 128 rows x 128")
-    assert re.search(r"hours     8\d\.\d\d at 5\d,\d{3} tokens/s \(median of full on 1 NVIDIA GeForce RTX 3090\)", out)
-    assert re.search(r"hardware  0\.04\d* pfs-days by Mercier's rule: .* days x 1 x 35 TFLOP/s x 0.33", out)
+    records, _ = read_lines(FIXTURES / "full" / "metrics.jsonl")
+    speeds = [record["tokens_per_second"] for record in records if record.get("tokens_per_second")]
+    speed = statistics.median(speeds)
+    assert f"{speed:,.0f}" != f"{statistics.mean(speeds):,.0f}"
+    days = 1_000_000 * 128 * 128 / speed / 86_400
+    rate = f"{speed:,.0f} tokens/s (median of full on 1 NVIDIA GeForce RTX 3090)"
+    assert f"hours     {24 * days:,.2f} at {rate}" in out
+    cost = days * 35 / 1000 * 0.33
+    assert f"hardware  {cost:.4g} pfs-days by Mercier's rule: {days:.4g} days x 1 x 35 TFLOP/s x 0.33" in out
     assert "peak 9.41 GB at 128 rows on NVIDIA GeForce RTX 3090 (full), which fits 11 GB, 16 GB, 24 GB" in out
+
+
+def test_a_given_nominal_speed_wins_over_the_devices(capsys):
+    main(["--run", str(FIXTURES / "full"), "--tflops", "71"])
+    assert " days x 1 x 71 TFLOP/s x 0.33" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("micro_batch_size", "num_rows"), [(0, 32), (7, 7)])
+def test_the_peak_stands_beside_the_rows_that_one_device_held(micro_batch_size, num_rows):
+    (run,) = read_inputs([FIXTURES / "full"]).runs
+    config = dataclasses.replace(run.config, micro_batch_size=micro_batch_size)
+    run = dataclasses.replace(run, config=config, provenance={**run.provenance, "num_devices": 4})
+    assert f"peak 9.41 GB at {num_rows} rows on " in cost.memory_line(run)
 
 
 def test_generator_size_row_length_and_batch_are_flags(capsys):

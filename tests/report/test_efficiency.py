@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from electra.model.flops import device_tflops
 from electra.report.efficiency import hardware, spent, table_1, table_3, total_days
+from electra.report.literature import table
 from electra.report.runs import Inputs, PretrainRun, Protocol, read_inputs
 from tests.helpers.records import FIXTURES, record
 
@@ -38,7 +40,21 @@ def test_device_days_are_days_on_the_clock_times_devices(inputs: Inputs):
     assert "| ours: overall | – | overlap 0.00000 | 10.94" in table_1(Inputs([on(run, "x", 3)], [], []), 1.0)
 
 
-@pytest.mark.parametrize(("device", "tflops"), [("NVIDIA GeForce RTX 3090", 35), ("NVIDIA A100-SXM4-80GB", 19.5)])
+def test_the_devices_of_table_3_have_their_printed_speeds():
+    printed = {row["device"].value: row["tflops"].number for row in table("3").values() if "device" in row}
+    assert {*printed} == {"GTX 1080", "P600", "V100", "TPU", "RTX 3090"}
+    assert {device: device_tflops(device) for device in printed} == printed
+
+
+@pytest.mark.parametrize(
+    ("device", "tflops"),
+    [
+        ("NVIDIA GeForce RTX 3090", 35),
+        ("NVIDIA A100-SXM4-80GB", 19.5),
+        ("NVIDIA H100 80GB HBM3", 67),
+        ("NVIDIA H200", 67),
+    ],
+)
 def test_the_hardware_rule_is_days_times_devices_times_nominal_speed_times_a_third(inputs, device, tflops):
     days, by_rule = hardware(on(full(inputs), device, 2))
     assert by_rule == pytest.approx(days * 2 * tflops / 1000 * 0.33)
@@ -76,8 +92,9 @@ def test_a_run_without_a_clock_is_in_no_sum_of_days(inputs: Inputs):
 
 def test_the_score_beside_a_runs_cost_is_that_of_the_recipe_as_it_stands(inputs: Inputs):
     (line,) = [line for line in table_3(inputs).splitlines() if line.startswith("| ours: full")]
-    changed = [{**r, "overrides": {"pooling": "first"}} for r in inputs.protocols[0].records]
-    other = inputs._replace(protocols=[Protocol(changed, inputs.protocols[0].run)])
-    (without,) = [line for line in table_3(other).splitlines() if line.startswith("| ours: full")]
     assert " 0.0527 | 0.96 |" in line
-    assert " 0.0527 " not in without
+    for change in ({"overrides": {"pooling": "first"}}, {"checkpoint_step": 62_500}, {"from_scratch": True}):
+        records = [{**record, **change} for record in inputs.protocols[0].records]
+        other = inputs._replace(protocols=[Protocol(records, inputs.protocols[0].run)])
+        (without,) = [line for line in table_3(other).splitlines() if line.startswith("| ours: full")]
+        assert " 0.0527 " not in without

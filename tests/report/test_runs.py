@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -169,6 +170,12 @@ def test_results_and_a_run_in_one_folder_are_both_read(copy: Path):
     assert ([run.name for run in inputs.runs], len(inputs.protocols)) == (["full"], 10)
 
 
+def test_checkpoints_and_hidden_folders_are_not_looked_into(copy: Path):
+    for name in ("step-0000010", ".trash", "milestones"):
+        shutil.copytree(copy / "full", copy / "full" / name)
+    assert [run.name for run in read_inputs([copy / "full"]).runs] == ["full"]
+
+
 def test_a_folder_named_relatively_and_one_named_absolutely_go_together(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(FIXTURES.parent)
     inputs = read_inputs([Path("records/full"), FIXTURES / "sweep"])
@@ -268,6 +275,8 @@ def test_a_run_knows_its_clock_its_peak_and_when_its_collapse_was_declared():
     assert full.elapsed_days(62_500) == pytest.approx(full.elapsed_days() / 16, rel=1e-4)
     assert full.elapsed_days(1) is None
     assert full.peak_memory_bytes == 9_412_345_856
+    growing = [{"step": step, "peak_memory_bytes": peak} for step, peak in ((1, 5), (2, None), (3, 7), (4, 6))]
+    assert dataclasses.replace(full, training=growing).peak_memory_bytes == 7
     assert (full.collapse_step, collapsed.collapse_step) == (None, 5_000)  # blind at 3, 4 and 5 thousand
     assert full.held_out()[0]["total_loss"] == pytest.approx(4.6 + 50 * 0.25)
     assert "total_loss" not in runs["control-mlm"].held_out()[0]

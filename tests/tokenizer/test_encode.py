@@ -44,8 +44,14 @@ def test_memory_is_bounded_and_does_not_change_the_ids():
     for _ in range(3):
         for n in range(0, len(TEXTS), 7):
             assert documents_of(encoder, TEXTS[n : n + 7]) == list(map(expected, TEXTS[n : n + 7]))
-            assert encoder._table.num_words == len(encoder._ids_of_word.lengths) < 30 + 7 * 60
-    assert 40 <= len(encoder._chunks) < 40 + 7 * 60
+            assert encoder._table.num_words == len(encoder._ids_of_word.lengths)
+    assert encoder._table.num_words > 30
+    documents_of(encoder, ["new words"])
+    assert encoder._table.num_words == len(encoder._ids_of_word.lengths) == 2  # begun anew
+    kept = dict(encoder._chunks)
+    assert len(kept) >= 40
+    encoder.encode("words never seen before")  # the memory is full
+    assert encoder._chunks == kept
 
 
 def test_long_chunks_are_not_kept():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -226,6 +228,11 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         resolve_checkpoint(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format_version": 1, "step": 3, "sha256": ["model.pt"]}')
     with pytest.raises(FormatError, match=r"manifest.json: expected dict.* as 'sha256', found a list; restore"):
+        resolve_checkpoint(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    digests = {"config.json": hashlib.sha256(b"{}").hexdigest()}
+    (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 1, "step": 3, "sha256": digests}))
+    with pytest.raises(FormatError, match=r"model.pt: expected sha256 .*found no such file"):
         resolve_checkpoint(tmp_path)
     (tmp_path / "manifest.json").write_text('{"version": 1}')  # say, of token shards
     with pytest.raises(FormatError, match="expected a checkpoint, found something else; name a run or a step folder"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import subprocess
 import sys
 import types
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from electra.files import FormatError
+from electra.training import log as run_log
 from electra.training.log import Meter, RunLog, held_out_line, progress_line, provenance, read_metrics
 
 TRAINING = {
@@ -79,11 +82,23 @@ def test_a_service_that_is_not_installed_is_named_with_its_remedy(tmp_path, monk
 def test_records_are_mirrored_as_plain_scalars(tmp_path, monkeypatch):
     mirrored = []
     run = types.SimpleNamespace(log=lambda scalars, step: mirrored.append((step, scalars)))
-    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=lambda **settings: run))
+    init = lambda **settings: asked.update(settings) or run  # noqa: E731
+    asked: dict[str, object] = {}
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
     log = RunLog(tmp_path, step=0, last_step=9, track="wandb")
+    assert asked == {"project": "electra", "name": tmp_path.name, "dir": tmp_path, "resume": "allow"}
     log.training(1, TRAINING)
     log.held_out(2, HELD_OUT)
     assert mirrored == [(1, TRAINING), (2, {f"held-out/{name}": 0.5 for name in HELD_OUT})]
+
+
+def test_tensorboard_gets_each_number_at_its_step(tmp_path, monkeypatch):
+    mirrored = []
+    writer = types.SimpleNamespace(add_scalar=lambda name, value, step: mirrored.append((name, value, step)))
+    module = types.SimpleNamespace(SummaryWriter=lambda folder: mirrored.append(folder) or writer)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    RunLog(tmp_path, step=0, last_step=9, track="tensorboard").held_out(2, HELD_OUT)
+    assert mirrored == [tmp_path, *((f"held-out/{name}", 0.5, 2) for name in HELD_OUT)]
 
 
 def test_a_damaged_line_that_is_not_the_last_is_named(tmp_path):
@@ -159,3 +174,23 @@ def test_provenance_names_commit_versions_and_command():
     assert facts["command"] == "train_pretrain.py --seed 3"
     assert facts["torch"] == torch.__version__
     assert len(str(facts["commit"])) >= 7
+
+
+def test_the_commit_says_whether_files_differ_from_it_and_is_unknown_outside_a_checkout(tmp_path, monkeypatch):
+    code = tmp_path / "code.py"
+    monkeypatch.setattr(run_log, "__file__", str(code))
+    assert run_log.commit() == "unknown"
+    code.write_text("1")
+    for command in ("init -q", "add code.py", "-c user.name=a -c user.email=b -c commit.gpgsign=false commit -q -m c"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    clean = run_log.commit()
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    code.write_text("2")
+    assert run_log.commit() == f"{clean}-dirty"
+
+
+def test_provenance_counts_the_devices_of_all_ranks(monkeypatch):
+    assert provenance([], torch.device("cpu"))["num_devices"] == 1
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    assert provenance([], torch.device("cpu"))["num_devices"] == 3

@@ -87,6 +87,12 @@ def test_a_run_goes_on_under_its_own_settings_and_other_free_ones(tmp_path):
     check_same_run(tmp_path, {**SETTINGS, "pretrain": {**SETTINGS["pretrain"], "micro_batch_size": 4, "device": "cpu"}})
 
 
+def test_a_run_of_a_recipe_under_its_former_name_goes_on(tmp_path):
+    former = {**SETTINGS, "pretrain": {**SETTINGS["pretrain"], "recipe": "report"}}
+    (tmp_path / "config.json").write_text(json.dumps(former))
+    check_same_run(tmp_path, SETTINGS)
+
+
 def test_other_settings_are_refused_naming_each_difference(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
     asked = {
