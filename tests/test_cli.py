@@ -287,6 +287,14 @@ def output_of(tmp_path: Path, channel: str, needs_output: bool = False) -> tuple
     return done.returncode, (tmp_path / "out").read_text(), done.stderr
 
 
+def test_python_unbuffered_leaves_nothing_waiting():
+    program = "import sys; from electra import cli; cli.run(lambda: [print(1, file=sys.stderr), print(2)] and 0)"
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    assert done.stdout == b"1\n2\n"
+
+
 def test_what_an_encoding_lacks_is_written_as_an_escape(tmp_path):
     lines = [rf"caf\xe9 \ud800 {number}" + "\n" for number in range(3)]
     assert output_of(tmp_path, "ascii") == (3, "".join(lines), "done\n")
