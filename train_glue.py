@@ -10,7 +10,7 @@ runs of this checkpoint and these settings. Exit codes: 0 finished, 2 a mistake 
 
 from __future__ import annotations
 
-import electra.interrupts  # noqa: F401 (first: Ctrl-C while the rest loads ends in one line)
+from electra import interrupts  # first: Ctrl-C while the rest loads ends in one line
 
 # isort: split
 
@@ -183,4 +183,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    interrupts.loaded()
     cli.run(main)

@@ -11,7 +11,7 @@ collapsed (--on-collapse stop). After saving: 130 / 143 stopped by SIGINT / SIGT
 
 from __future__ import annotations
 
-import electra.interrupts  # noqa: F401 (first: Ctrl-C while the rest loads ends in one line)
+from electra import interrupts  # first: Ctrl-C while the rest loads ends in one line
 
 # isort: split
 
@@ -143,4 +143,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    interrupts.loaded()
     cli.run(main)

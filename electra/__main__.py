@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import electra.interrupts  # noqa: F401 (first: Ctrl-C while the rest loads ends in one line)
+from electra import interrupts  # first: Ctrl-C while the rest loads ends in one line
 
 # isort: split
 
@@ -37,7 +37,9 @@ def main() -> int | None:
         hint = f"did you mean {near[0]}?" if near else "python -m electra --help lists them"
         raise ValueError(f"command: expected one of {', '.join(COMMANDS)}, found {name!r}; {hint}")
     module, function, _ = COMMANDS[name]
-    code: int | None = getattr(importlib.import_module(f"electra.{module}"), function)(sys.argv[2:])
+    command = getattr(importlib.import_module(f"electra.{module}"), function)
+    interrupts.loaded()
+    code: int | None = command(sys.argv[2:])
     return code
 
 

@@ -172,8 +172,13 @@ def build(config_class: type[Config], *layers: Mapping[str, Any]) -> Config:
     return config_class(**values | {name: names.get(str(values[name]), values[name]) for name, names in former.items()})
 
 
-def from_dict(config_class: type[Config], values: Mapping[str, Any], where: Path) -> Config:
+def from_dict(
+    config_class: type[Config], values: Mapping[str, Any], where: Path, *, is_partial: bool = False
+) -> Config:
     """Rebuild a config that was saved as JSON, strictly.
+
+    Args:
+        is_partial: settings may be missing, and have their defaults, or unknown, and are ignored.
 
     Raises:
         FormatError: a setting is unknown, missing or impossible; the file `where` is named.
@@ -181,7 +186,7 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any], where: Path
     names = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     if not isinstance(values, Mapping):
         raise FormatError(f"{where}: expected settings ({config_class.__name__}), found {values!r:.40}; restore it")
-    if wrong := sorted(names ^ set(values)):
+    if not is_partial and (wrong := sorted(names ^ set(values))):
         message = f"expected exactly the settings of {config_class.__name__}, found a difference in {', '.join(wrong)}"
         raise FormatError(f"{where}: {message}; use the version of this package that wrote it")
     try:
@@ -256,8 +261,8 @@ def _open_outputs(is_optional: bool) -> None:
         if stream is None:  # closed by the shell: the next file to be opened would take its number
             setattr(sys, name, open(os.devnull, "w", errors="backslashreplace"))  # noqa: SIM115
         elif type(stream) is io.TextIOWrapper:
-            is_line = stream.line_buffering
-            output = _Output(stream.buffer, stream.encoding, "backslashreplace", line_buffering=is_line)
+            how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+            output = _Output(stream.buffer, stream.encoding, "backslashreplace", **how)
             output.is_optional = is_optional or name == "stderr"
             output.replaced = stream  # while it lives it does not close the buffer that both share
             setattr(sys, name, output)

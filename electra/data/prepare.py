@@ -13,6 +13,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -304,5 +305,5 @@ def main(argv: Sequence[str]) -> None:
     goes_on = any((args.out / begun).exists() for begun in (shards.MANIFEST, f"{WORK}/{SETTINGS}"))
     started = time.monotonic()
     config = cli.build(PrepareConfig, vars(args))
-    manifest = prepare(args.sources, args.out, config, num_workers=args.workers, show_progress=True)
+    manifest = prepare(args.sources, args.out, config, num_workers=args.workers, show_progress=sys.stderr.isatty())
     print(summary(manifest, time.monotonic() - started, goes_on=goes_on))

@@ -139,6 +139,12 @@ class Shards:
         inside = self._ends[shard].searchsorted(token - int(self._first_token[shard]), "right")
         return int(self._first_document[shard]) + int(inside)
 
+    def check_ids(self, ids: Ids) -> None:
+        """Refuse ids beyond the vocabulary: of a large split, digests are not checked on opening."""
+        if (found := int(ids.max(initial=0))) >= self.vocab_size:
+            message = f"{self.folder}: expected ids below {self.vocab_size:,}, found {found:,}"
+            raise FormatError(f"{message}; find the damaged file with python -m electra prepare --verify")
+
     def lengths(self) -> npt.NDArray[np.int64]:
         """(num_documents,) tokens of each document."""
         return np.concatenate([np.diff(ends, prepend=0) for ends in self._ends])
@@ -155,7 +161,7 @@ def _open(folder: Path, record: dict[str, Any], part: str, length: int, is_check
     expected = f"{length:,} {'documents' if part == 'ends' else part} as {PARTS[part].name}"
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-        found = f"an array of {array.dtype.name} with shape {array.shape}"
+        found = f"an array of {array.dtype} with shape {array.shape}"
     except FileNotFoundError:
         array, found = None, "no such file"
     except (ValueError, EOFError, tokenize.TokenError):  # the last from a header that is no Python
@@ -206,7 +212,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                     raise FormatError(f"{path}: expected {expected}; {_REBUILD}")
     records = [record for split in SPLITS for record in manifest["splits"][split]]
     for name in [manifest["tokenizer_file"], *(record["name"] for record in records)]:
-        if Path(name).name != name or not name.isprintable():
+        if Path(name).name != name or name in ("", "..") or not name.isprintable():
             raise FormatError(f"{path}: expected plain file names, found {name!r:.80}; {_REBUILD}")
     return manifest
 

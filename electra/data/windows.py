@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from electra.config import SAMPLINGS
 from electra.data.shards import Shards
-from electra.files import FormatError
 from electra.ids import SpecialIds
 from electra.seeding import generator
 
@@ -66,11 +65,7 @@ class WindowSampler:
             start += int(place * (end - start - length + 1))
             row[1 : 1 + length] = tokens[start : start + length]
             row[1 + length] = self.special_ids.sep
-        if batch.max() >= self.shards.vocab_size:
-            raise FormatError(
-                f"{self.shards.folder}: expected ids below {self.shards.vocab_size:,}, found {batch.max():,}; "
-                "find the damaged file with python -m electra prepare --verify"
-            )
+        self.shards.check_ids(batch)
         return batch
 
     def documents(self, step: int) -> list[int]:

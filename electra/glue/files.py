@@ -300,9 +300,13 @@ def _json_rows(path: Path, text: str, wanted: tuple[str, ...], remedy: str) -> I
             values = json.loads(line, parse_constant=lambda word: None)  # NaN is a gap
         except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
             raise _wrong(path, number, "JSON", str(getattr(error, "msg", error)).split(";")[0], remedy) from None
-        if not isinstance(values, dict) or not all(isinstance(values.get(name), str | int | float) for name in wanted):
-            found = ", ".join(values) if isinstance(values, dict) else repr(values)[:40]
-            raise _wrong(path, number, f"an object with text or numbers under {', '.join(wanted)}", found, remedy)
+        if not isinstance(values, dict):
+            raise _wrong(path, number, "an object", repr(values)[:40], remedy)
+        if missing := [name for name in wanted if not isinstance(values.get(name), str | int | float)]:
+            name = missing[0]
+            fields = f"the fields {', '.join(values)}" if values else "no field"
+            found = json.dumps(values[name])[:40] if name in values else fields
+            raise _wrong(path, number, f"text or a number under {name!r}", found, remedy)
         cells = [value if isinstance(value := values[name], str) else json.dumps(value) for name in wanted]
         if half := re.search("[\ud800-\udfff]", "".join(cells)):
             raise _wrong(path, number, "whole characters", f"the half {half[0]!r}", remedy)

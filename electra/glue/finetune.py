@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electra.config import EncoderConfig, FinetuneConfig
-from electra.files import FormatError, read_json
+from electra.files import FormatError
 from electra.glue.batches import Features, collate, evaluation_batches
 from electra.glue.tasks import Task
 from electra.model.networks import SequenceClassifier, initialize_weights, wide
@@ -25,6 +25,7 @@ from electra.training.checkpoint import (
     json_bytes,
     load_encoder_config,
     load_encoder_weights,
+    read_settings,
     resolve_checkpoint,
     save_checkpoint,
     torch_bytes,
@@ -61,7 +62,7 @@ def open_start(path: Path, *, task: str = "") -> Start:
             one it was trained with.
     """
     folder = resolve_checkpoint(path)
-    manifest, config = verify(folder), read_json(folder / "config.json")
+    manifest, config = verify(folder), read_settings(folder)
     if task and config.get("task") != task:
         raise FormatError(f"{folder}: expected a model fine-tuned on {task}, found {config.get('task', 'none')}; "
                           f"make one with train_glue.py --task {task} --save-models")  # fmt: skip

@@ -38,6 +38,7 @@ from electra.training.checkpoint import (
     in_brief,
     json_bytes,
     load_encoder_config,
+    read_settings,
     read_tensors,
     resolve_checkpoint,
     save_checkpoint,
@@ -267,7 +268,7 @@ def export(checkpoint: Path, out: Path, results: Path | None = None) -> tuple[di
             what this export writes; then nothing is written.
     """
     checkpoint = resolve_checkpoint(checkpoint)
-    config, encoder = read_json(checkpoint / CONFIG_FILE), load_encoder_config(checkpoint)
+    config, encoder = read_settings(checkpoint), load_encoder_config(checkpoint)
     parts, reason = exported_parts(config, read_tensors(checkpoint / MODEL_FILE))
     manifest = verify(checkpoint)
     records = results_of(config, manifest, results)

@@ -14,20 +14,20 @@ from torch import nn
 
 from electra.cli import build
 from electra.config import DEMO, FinetuneConfig
-from electra.files import FormatError, read_json
+from electra.files import FormatError
 from electra.glue.batches import collate, encode, evaluation_batches, pack
 from electra.glue.finetune import PREDICT_ROWS, Start, open_start, predict_rows
 from electra.glue.tasks import Task
 from electra.model.networks import Discriminator, SequenceClassifier, make_embeddings
 from electra.model.transformer import Encoder
 from electra.training.checkpoint import (
-    CONFIG_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     default_checkpoint,
     load_encoder_weights,
     load_part,
     load_weights,
+    read_settings,
     read_tensors,
 )
 
@@ -137,7 +137,7 @@ def open_classifier(checkpoint: Path | str | None = None, device: torch.device |
 
 def _open(checkpoint: Path | str | None) -> tuple[Start, Mapping[str, Any]]:
     start = open_start(default_checkpoint(DEMO_RUN) if checkpoint is None else Path(checkpoint))
-    return start, read_json(start.folder / CONFIG_FILE)
+    return start, read_settings(start.folder)
 
 
 def _only_model() -> Path:

@@ -151,6 +151,8 @@ def unigram_counts(shards: Shards, vocab_size: int) -> Array:
     """(V,) int64, how often each id occurs in the shards, or, of more than 134 M tokens, in pieces spread evenly."""
     pieces = [file[i : i + _PIECE] for file in shards.token_files for i in range(0, len(file), _PIECE)]
     chosen = pieces[:: -(-len(pieces) // _MAX_PIECES)]
+    for piece in chosen:
+        shards.check_ids(piece)
     return sum((np.bincount(piece, minlength=vocab_size) for piece in chosen), np.zeros(vocab_size, np.int64))
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from electra.cli import flag_name, from_dict
-from electra.config import EncoderConfig
+from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from electra.files import FormatError, fsync_folder, read_json, sha256_file
 from electra.files import json_bytes as json_bytes
 from electra.tokenizer.byte_level import Tokenizer
@@ -324,6 +324,41 @@ def load_encoder_weights(folder: Path, encoder: nn.Module) -> None:
     names = read_tensors(folder / MODEL_FILE)
     prefixes = (prefix for prefix in ENCODERS if any(name.startswith(prefix) for name in names))
     load_part(folder, encoder, next(prefixes, ENCODERS[0]))
+
+
+_SECTIONS: Mapping[str, tuple[type[Any], dict[str, Any], set[str]]] = {
+    "pretrain": (PretrainConfig, {"pretrain": dict}, set()),
+    "finetune": (
+        FinetuneConfig,
+        {
+            "finetune": dict,
+            "task": str,
+            "labels": list[str],
+            "score_range": list[float],
+            "text_columns": list[str] | None,
+        },
+        {"pooling", "head", "max_seq_length"},
+    ),
+}
+"""How a checkpoint's settings were made: their class, the fields of config.json, the settings that must be there."""
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """A checkpoint's config.json, with "pretrain" or "finetune", which may lack settings if it was imported.
+
+    Raises:
+        FormatError: a part is missing, of another type or impossible.
+    """
+    file = folder / CONFIG_FILE
+    section = "finetune" if "finetune" in read_json(file) else "pretrain"
+    config_class, fields, needed = _SECTIONS[section]
+    config = read_json(file, tokenizer=str | None, shards=str | None, **fields)
+    from_dict(config_class, config[section], file, is_partial=True)
+    if missing := sorted(needed - config[section].keys()):
+        raise FormatError(f"{file}: expected {missing[0]!r} in {section!r}, found no such field; restore the file")
+    if len(config.get("score_range", (0, 1))) != 2:
+        raise FormatError(f"{file}: expected two numbers as 'score_range', found another count; restore the file")
+    return config
 
 
 def load_encoder_config(folder: Path) -> EncoderConfig:

@@ -105,7 +105,7 @@ def check_same_run(checkpoint: Path, settings: Mapping[str, Any]) -> None:
         FormatError: names each difference.
     """
     path = checkpoint / "config.json"
-    saved, found = read_json(path), []
+    saved, found = read_json(path, encoder=dict, pretrain=dict, tokenizer=str, shards=str), []
     for key, config_class in (("encoder", EncoderConfig), ("pretrain", PretrainConfig)):
         found += differences(from_dict(config_class, saved[key], path), from_dict(config_class, settings[key], path))
     for key in ("tokenizer", "shards"):

@@ -525,7 +525,9 @@ def test_the_command_makes_verifies_and_inspects_a_folder(
 ):
     out = tmp_path / "out"
     main([str(folder), "--out", str(out), "--vocab-size", "300", "--min-held-out", "7", "--workers", "1"])
-    printed = capsys.readouterr().out.splitlines()
+    captured = capsys.readouterr()
+    assert captured.err == "", "no progress bars outside a terminal"
+    printed = captured.out.splitlines()
     tokens = sum(len(Tokenizer.load(out).encode(text)) for text in TEXTS)
     size = sum(map(len, TEXTS))
     assert printed[0] == "documents  130 (7 held out); left out: none"

@@ -151,6 +151,7 @@ def test_a_truncated_shard_is_refused_on_opening(folder: Path, part: str, cut: i
     [
         (np.zeros(5, "<u2"), r"an array of uint16 with shape \(5,\)"),
         (np.zeros(6, "<i4"), r"an array of int32 with shape \(6,\)"),
+        (np.zeros(6, ">u2"), r"an array of >u2 with shape \(6,\)"),
         (np.zeros((2, 3), "<u2"), r"an array of uint16 with shape \(2, 3\)"),
         (np.array([{}] * 6), "a damaged or truncated file"),
     ],
@@ -239,6 +240,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda m: m.update(sources=5), "expected .* as 'sources', found 5"),
     (lambda m: m.update(vocab_size="many"), "expected int as 'vocab_size', found 'many'"),
     (lambda m: m.update(tokenizer_file=3), "expected str as 'tokenizer_file', found 3"),
+    (lambda m: m.update(tokenizer_file=".."), "expected plain file names, found '..'"),
     (lambda m: m.update(tokenizer_file="/etc/passwd"), "expected plain file names, found '/etc/passwd'"),
 ]
 

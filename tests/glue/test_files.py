@@ -313,9 +313,9 @@ def test_an_own_task_of_three_classes_has_no_f1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", '{"text": "x", "mood": "pos"}\n{"text": "x"}\n', r"line 2: expected .*, found text"),
+        ("a.jsonl", '{"text": "x", "mood": "pos"}\n{"text": "x"}\n', r"line 2: expected .* under 'mood', found the fields text;"),
         ("a.jsonl", '{"text": "x", "mood": "pos"}\n{"text": \n', r"line 2: expected JSON, found"),
-        ("a.jsonl", '{"text": "x", "mood": null}\n', r"line 1: expected an object with .* under mood"),
+        ("a.jsonl", '{"text": "x", "mood": null}\n', "line 1: expected text or a number under 'mood', found null"),
         ("a.csv", "text,mood\nx,pos,neg\n", r"line 2: expected 2 columns, found 3"),
         ("a.csv", 'text,mood\n"x,pos\n', r"line 2: expected CSV .*, found unexpected end of data"),
         ("a.tsv", "text\tmod\nx\tpos\n", r"expected a column 'mood', found 'text', 'mod'"),
@@ -464,8 +464,8 @@ def test_a_column_that_is_there_twice_is_not_chosen_between(tmp_path: Path) -> N
         ('{"text": "x", "label": "p", "y": ' + "[" * 200_000 + "]" * 200_000 + "}", "expected JSON, found maximum"),
         ('{"text": "hi \\ud83d you", "label": "p"}', "expected whole characters, found the half"),
         ('{"text": "hi", "label": "\\ud83d"}', "expected whole characters, found the half"),
-        ('{"text": NaN, "label": "p"}', "expected an object with text or numbers under text, label"),
-        ('{"text": "x", "label": NaN}', "expected an object with text or numbers under label"),
+        ('{"text": NaN, "label": "p"}', "expected text or a number under 'text', found null"),
+        ('{"text": "x", "label": NaN}', "expected text or a number under 'label', found null"),
     ],
     ids=range(6),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from electra.config import EncoderConfig
+from electra.config import EncoderConfig, FinetuneConfig
 from electra.files import FormatError, write_json
 from electra.model.networks import make_embeddings
 from electra.model.transformer import Encoder
@@ -23,6 +23,7 @@ from electra.training.checkpoint import (
     load_networks,
     load_weights,
     newest_good,
+    read_settings,
     resolve_checkpoint,
     step_folder,
     verify,
@@ -277,3 +278,25 @@ def test_the_encoder_config_of_a_checkpoint_is_read_strictly(tmp_path):
         write_json(folder / "config.json", {**SETTINGS, "encoder": encoder})
         with pytest.raises(FormatError, match=rf"^{folder}/config.json: .*{message}"):
             load_encoder_config(folder)
+
+
+FINETUNED = {"finetune": vars(FinetuneConfig()), "task": "own", "labels": ["n", "p"], "score_range": [0.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "change", "message"),
+    [
+        (SETTINGS, {"pretrain": -1}, "expected dict as 'pretrain', found -1"),
+        (SETTINGS, {"pretrain": {"batch_size": "x"}}, "--batch-size: expected int >= 1, found 'x'"),
+        (FINETUNED, {"labels": 5}, r"expected list\[str\] as 'labels', found 5"),
+        (FINETUNED, {"finetune": {"pooling": "mean", "max_seq_length": 9}}, "expected 'head' in 'finetune', found no"),
+        (FINETUNED, {"score_range": [1.0]}, "expected two numbers as 'score_range', found another count"),
+        ({}, {}, "expected dict as 'pretrain', found no such field"),
+    ],
+)
+def test_the_settings_of_a_checkpoint_are_checked_where_they_are_read(tmp_path, settings, change, message):
+    write_json(tmp_path / "config.json", settings)
+    assert not settings or read_settings(tmp_path) == json.loads((tmp_path / "config.json").read_text())
+    write_json(tmp_path / "config.json", {**settings, **change})
+    with pytest.raises(FormatError, match=rf"^{tmp_path}/config.json: {message}"):
+        read_settings(tmp_path)
