@@ -261,7 +261,7 @@ def _open_outputs(is_optional: bool) -> None:
         if stream is None:  # closed by the shell: the next file to be opened would take its number
             setattr(sys, name, open(os.devnull, "w", errors="backslashreplace"))  # noqa: SIM115
         elif type(stream) is io.TextIOWrapper:
-            how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+            how: dict[str, Any] = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
             output = _Output(stream.buffer, stream.encoding, "backslashreplace", **how)
             output.is_optional = is_optional or name == "stderr"
             output.replaced = stream  # while it lives it does not close the buffer that both share

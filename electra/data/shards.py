@@ -139,7 +139,7 @@ class Shards:
         inside = self._ends[shard].searchsorted(token - int(self._first_token[shard]), "right")
         return int(self._first_document[shard]) + int(inside)
 
-    def check_ids(self, ids: Ids) -> None:
+    def check_ids(self, ids: npt.NDArray[np.integer[Any]]) -> None:
         """Refuse ids beyond the vocabulary: of a large split, digests are not checked on opening."""
         if (found := int(ids.max(initial=0))) >= self.vocab_size:
             message = f"{self.folder}: expected ids below {self.vocab_size:,}, found {found:,}"
