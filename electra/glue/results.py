@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from electra.cli import build
+from electra.cli import build, printable
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
 from electra.files import FormatError, read_records
 from electra.glue.files import Rows
@@ -20,7 +20,6 @@ from electra.glue.finetune import Start
 from electra.glue.tasks import TASKS
 from electra.scores.metrics import AVERAGES, SCORE_METRICS
 from electra.scores.statistics import summarize
-from electra.scores.tables import plain
 
 FILE_NAME = "results.jsonl"
 FROM_MNLI = ("mrpc", "stsb", "rte")
@@ -283,7 +282,7 @@ def results_table(summary: Mapping[str, Any]) -> str:
             name, end = f"{result['task']} {metric}", f"  on {result['data']}" if result["data"] else ""
             if metric == result["main_metric"]:
                 name, end = f"{name}*", f"  {result['minutes_a_run']:.1f} min{end}"
-            lines.append(plain(f"{name:<28}{_cells(spread)}{end}"))
+            lines.append(printable(f"{name:<28}{_cells(spread)}{end}"))
             without_failed = (result["metrics_without_failed"] or {}).get(metric)
             if result["failed_seeds"] and without_failed:
                 lines.append(f"{'  without failed runs':<28}{_cells(without_failed)}")

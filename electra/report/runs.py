@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from electra.cli import build
+from electra.cli import build, printable
 from electra.config import EncoderConfig, PretrainConfig
 from electra.files import FormatError, read_json, read_lines
 from electra.glue.results import (
@@ -30,7 +30,6 @@ from electra.model.flops import release_update_flops, update_flops
 from electra.pretrain.collapse import is_collapsed
 from electra.pretrain.masking import count_targets
 from electra.report.literature import official_curve
-from electra.scores.tables import plain
 from electra.training.checkpoint import step_folder
 from electra.training.log import HELD_OUT
 from electra.training.state import MILESTONES
@@ -153,7 +152,7 @@ class Protocol:
         share = f" ({100 * self.step / self.run.config.num_train_steps:.4g} %)" if self.run else ""
         is_random = self.facts["from_scratch"]
         start = f"random start in the shape of {run}" if is_random else f"{run}, update {self.step:,}{share}"
-        return plain(f"{start}; {self.protocol}")
+        return printable(f"{start}; {self.protocol}")
 
     @property
     def protocol(self) -> str:
@@ -208,7 +207,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
     notes: dict[str, None] = {}
 
     def note(text: str) -> None:
-        notes[plain(text)] = None
+        notes[printable(text)] = None
 
     runs: dict[Path, PretrainRun] = {}
     results: dict[str, Record] = {}
@@ -231,7 +230,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
         reason = next(iter(notes), "the files are empty")
         raise FormatError(f"expected a run or a result to report, found none that can be used: {reason}")
     shared = os.path.commonpath([folder.parent for folder in runs]) if runs else ""
-    names = [plain(folder.relative_to(shared).as_posix()) for folder in runs]
+    names = [printable(folder.relative_to(shared).as_posix()) for folder in runs]
     found = [dataclasses.replace(run, name=name) for name, run in zip(names, runs.values(), strict=True)]
     return Inputs(found, _rows(results.values(), found, note), [*notes])
 

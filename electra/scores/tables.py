@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from electra.cli import printable
 from electra.scores.statistics import Interval
 
 NOT_MEASURED = "not measured"
 DIFFERS = "≠"
 
 
-def plain(text: str) -> str:
-    """A text on one line, with control characters as their escapes: names from files must not steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; a pipe or a control character in a cell is escaped."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(plain(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(printable(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def printed_and_ours(header: Sequence[str], printed: Sequence[Sequence[str]], ours: Sequence[Sequence[str]]) -> str:
@@ -32,7 +28,7 @@ def printed_and_ours(header: Sequence[str], printed: Sequence[Sequence[str]], ou
 
 def bullets(lines: Sequence[str]) -> str:
     """A Markdown list."""
-    return "\n".join(f"- {plain(line)}" for line in lines)
+    return "\n".join(f"- {printable(line)}" for line in lines)
 
 
 def spread(summary: Mapping[str, Any] | None) -> str:
