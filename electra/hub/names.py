@@ -166,9 +166,9 @@ def read_labels(config: Mapping[str, Any], file: Path) -> list[str]:
             "correct it"
         )
     expected = "regression" if len(labels) == 1 else "single_label_classification"
-    if (found := config.get("problem_type")) not in (None, expected):
+    if (kind := config.get("problem_type")) not in (None, expected):
         raise FormatError(
-            f"{file}: expected problem_type {expected} (outputs: {len(labels)}), found {found}; choose another model"
+            f"{file}: expected problem_type {expected} (outputs: {len(labels)}), found {kind}; choose another model"
         )
     return labels
 

@@ -246,9 +246,8 @@ def predict(
 def _check_pairs(model: Opened, texts: Sequence[str], text_pairs: Sequence[str] | None) -> None:
     columns, found = model.task.text_columns, 1 if text_pairs is None else 2
     if columns and len(columns) != found:
+        expected = f"{len(columns)} text{'s' * (len(columns) - 1)} a row ({', '.join(columns)})"
         remedy = "add the second (--text-pair)" if found == 1 else "drop the second"
-        raise ValueError(
-            f"{model.start.folder}: expected {len(columns)} text(s) a row ({', '.join(columns)}), found {found}; {remedy}"
-        )
+        raise ValueError(f"{model.start.folder}: expected {expected}, found {found}; {remedy}")
     if text_pairs is not None and len(text_pairs) != len(texts):
         raise ValueError(f"text pairs: expected {len(texts)}, one a text, found {len(text_pairs)}; pair them up")
