@@ -17,7 +17,7 @@ from torch import Tensor
 from electra.cli import Parser, differences
 from electra.config import EncoderConfig
 from electra.files import FormatError
-from electra.hub.card import model_card, results_of
+from electra.hub.card import model_card
 from electra.hub.names import PARTS, from_theirs, label_config, read_config, read_labels, their_config, to_theirs
 from electra.tokenizer.byte_level import SPECIAL_TOKENS, Tokenizer
 from electra.tokenizer.json_format import UNKNOWN
@@ -105,10 +105,7 @@ def generator_size(discriminator: HubFolder, generator: HubFolder) -> float:
         FormatError: the two do not belong together: shapes, shared weights or tokenizers differ.
     """
     size = generator.encoder.hidden_size / discriminator.encoder.hidden_size
-    try:
-        wrong = differences(generator.encoder, discriminator.encoder.generator(size))
-    except ValueError:
-        wrong = [f"a width of {generator.encoder.hidden_size} for {discriminator.encoder.hidden_size}"]
+    wrong = differences(generator.encoder, discriminator.encoder.generator(size))
     wrong += [
         f"{name} differs"
         for name, tensor in generator.weights.items()
@@ -142,25 +139,11 @@ def checkpoint_settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
     return {"pretrain": {"objective": "mlm"} if "generator" in parts else {}}
 
 
-def find_folders(folder: Path) -> list[Path]:
-    """The folder itself if it holds a config.json, else its subfolders that hold one.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    files = [folder / "config.json"] if (folder / "config.json").exists() else folder.glob("[!.]*/config.json")
-    if not (found := sorted(file.parent for file in files)):
-        raise FileNotFoundError(
-            f"{folder}: expected a config.json, or folders with one each, found none; name a folder with a model"
-        )
-    return found
-
-
 def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
     """Make a checkpoint of a discriminator and its generator, or of one part; a generator alone is a masked LM.
 
     Args:
-        folders: one for each part, or one that holds a folder for each.
+        folders: one for each part.
         out: checkpoint to make.
 
     Returns:
@@ -172,7 +155,7 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
     """
     if out.exists():
         raise FormatError(f"{out}: exists already; name another --out, or remove it")
-    read = [read_folder(part) for folder in folders for part in find_folders(folder)]
+    read = [read_folder(folder) for folder in folders]
     parts = {folder.part: folder for folder in sorted(read, key=lambda folder: folder.part)}
     if len(parts) < len(read) or (len(parts) > 1 and [*parts] != ["discriminator", "generator"]):
         raise FormatError(
@@ -239,11 +222,8 @@ def exported_parts(
     return {part: tensors for part, tensors in found.items() if tensors}, ""
 
 
-def export(checkpoint: Path, out: Path, results: Path | None = None) -> tuple[dict[str, Path], str]:
+def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
     """Write a folder for each part of a checkpoint under `out`.
-
-    Args:
-        results: results folder of train_glue.py, for the model card.
 
     Returns:
         The folder of each part, and the reason why a part was left out, or "".
@@ -255,7 +235,6 @@ def export(checkpoint: Path, out: Path, results: Path | None = None) -> tuple[di
     checkpoint = resolve_checkpoint(checkpoint)
     config, encoder, manifest = read_settings(checkpoint), load_encoder_config(checkpoint), verify(checkpoint)
     parts, reason = exported_parts(config, read_tensors(checkpoint / MODEL_FILE))
-    records = results_of(config, manifest, results)
     folders = {part: out / part for part in parts}
     for folder in folders.values():
         if folder.exists():
@@ -268,7 +247,7 @@ def export(checkpoint: Path, out: Path, results: Path | None = None) -> tuple[di
             description |= label_config(config["labels"])
             description |= {"finetuning_task": config["task"], "score_range": config["score_range"]}
         contents = {
-            "README.md": model_card(part, config, manifest, encoder, records).encode(),
+            "README.md": model_card(part, config, manifest, encoder).encode(),
             "config.json": json_bytes(description),
             WEIGHTS_NAME: torch_bytes(to_theirs(part, weights)),
             **tokenizer_contents(checkpoint, encoder.max_position_embeddings),
@@ -282,21 +261,18 @@ def main_export(argv: Sequence[str]) -> None:
     parser = Parser("python -m electra export", description="Write a checkpoint as folders that transformers opens.")
     parser.add_argument("--checkpoint", type=Path, help="a run or a checkpoint (default runs/pretrain)")
     parser.add_argument("--out", type=Path, required=True, help="where to make a folder for each part")
-    parser.add_argument("--results", type=Path, help="results folder of train_glue.py, for the model card")
     args = parser.parse_args(argv)
-    folders, reason = export(args.checkpoint or default_checkpoint(Path("runs/pretrain")), args.out, args.results)
+    folders, reason = export(args.checkpoint or default_checkpoint(Path("runs/pretrain")), args.out)
     if reason:
         print(f"note: {reason}")
     for part, folder in folders.items():
-        print(f"exported: {folder} ({PARTS[part].architecture}); its README.md is a model card: fill in the licence")
+        print(f"exported: {folder} ({PARTS[part].architecture}); fill in results and licence in its README.md")
 
 
 def main_import(argv: Sequence[str]) -> None:
     """Run `python -m electra import`."""
     parser = Parser("python -m electra import", description="Make a checkpoint of folders that transformers saved.")
-    parser.add_argument(
-        "folders", nargs="+", type=Path, help="discriminator and generator, or one part, or a folder that holds them"
-    )
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of discriminator and generator, or of one part")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to make")
     args = parser.parse_args(argv)
     parts = import_folders(args.folders, args.out)

@@ -19,10 +19,6 @@ from electra.training.checkpoint import encoder_config, in_brief, mismatches
 REQUIRED = {"model_type": "electra", "hidden_act": "gelu", "layer_norm_eps": LAYER_NORM_EPS}
 """Values that config.json must have. "gelu" is the exact form (erf) in transformers."""
 
-DEFAULTS = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
-            "quantization_config": None}  # fmt: skip
-"""Values that config.json must have where it sets them at all."""
-
 CONFIG_NAMES = {field.name: field.name for field in dataclasses.fields(EncoderConfig)} | {
     "num_layers": "num_hidden_layers",
     "num_heads": "num_attention_heads",
@@ -188,7 +184,6 @@ def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
             f"{file}: expected an architecture of {', '.join(parts)}, found {architecture}; convert the model to one"
         )
     wrong = [f"{name} {config.get(name)}" for name, value in REQUIRED.items() if config.get(name) != value]
-    wrong += [f"{name} {config[name]}" for name, value in DEFAULTS.items() if config.get(name) not in (value, None)]
     wrong += [f"no {name}" for name in CONFIG_NAMES.values() if name not in config]
     if wrong:
         required = ", ".join(f"{name} {value}" for name, value in REQUIRED.items())

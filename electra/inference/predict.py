@@ -93,8 +93,7 @@ class Embedding(NamedTuple):
     @property
     def mean(self) -> Array:
         """(D,) float32 mean over tokens."""
-        mean: Array = self.vectors.mean(axis=0)
-        return mean
+        return self.vectors.mean(axis=0)
 
 
 def open_detector(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:

@@ -13,21 +13,14 @@ from electra.model.flops import (
     UTILIZATION,
     device_tflops,
     hardware_pfs_days,
-    parameter_blocks,
     pfs_days,
     release_update_flops,
     update_flops,
 )
 from electra.pretrain.masking import count_targets
+from electra.report.efficiency import block_table
 from electra.report.runs import PretrainRun, read_inputs
 from electra.scores.tables import NOT_MEASURED
-
-
-def parameter_lines(config: PretrainConfig, shape: EncoderConfig) -> list[str]:
-    """Parameters by block and in all."""
-    blocks = parameter_blocks(shape, config.generator_size, config.objective)
-    blocks["all, shared blocks once"] = sum(blocks.values())
-    return ["parameters", *(f"  {block:<40}{count:>12,}" for block, count in blocks.items())]
 
 
 def flops_lines(config: PretrainConfig, shape: EncoderConfig) -> list[str]:
@@ -45,21 +38,16 @@ def flops_lines(config: PretrainConfig, shape: EncoderConfig) -> list[str]:
     return lines
 
 
-def time_lines(config: PretrainConfig, speed: float | None, num_devices: int, tflops: float | None) -> list[str]:
-    """Hours of the run, and its petaflop/s-days by the hardware rule.
-
-    Args:
-        speed: tokens a second of all devices; None if not known.
-        tflops: nominal 10^12 FLOP/s of one device; None if not known.
-    """
+def time_lines(config: PretrainConfig, speed: float | None, run: PretrainRun | None) -> list[str]:
+    """Hours of the run at a speed in tokens a second, and petaflop/s-days by the hardware rule on the run's devices."""
     if speed is None:
         return [f"hours     {NOT_MEASURED}: give --tokens-per-second, or --run a folder that measured it"]
     hours = config.num_train_steps * config.batch_size * config.seq_length / speed / 3600
-    lines = [f"hours     {hours:,.2f} at {speed:,.0f} tokens/s on {num_devices} device(s)"]
-    if tflops is None:
-        return [*lines, f"hardware  {NOT_MEASURED}: no nominal speed of this device known; give --tflops"]
-    cost = hardware_pfs_days(hours / 24, num_devices, tflops)
-    rule = f"{hours / 24:.4g} days x {num_devices} x {tflops:g} TFLOP/s x {UTILIZATION}"
+    lines = [f"hours     {hours:,.2f} at {speed:,.0f} tokens/s"]
+    if run is None or (tflops := device_tflops(run.device)) is None:
+        return [*lines, f"hardware  {NOT_MEASURED}: no nominal speed of the device known"]
+    cost = hardware_pfs_days(hours / 24, run.num_devices, tflops)
+    rule = f"{hours / 24:.4g} days x {run.num_devices} x {tflops:g} TFLOP/s x {UTILIZATION}"
     return [*lines, f"hardware  {cost:.4g} pfs-days by Mercier's rule: {rule}"]
 
 
@@ -78,11 +66,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--size", choices=SIZES, default="small", help="recipe of this size (default small)")
     parser.add_argument("--run", type=Path, help="settings, speed and memory of this run folder, instead of --size")
     parser.add_argument("--tokens-per-second", type=float, help="training speed to compute hours with")
-    parser.add_argument("--tflops", type=float, help="nominal 10^12 FLOP/s of one device, for the hardware rule")
     asked = parser.parse_args(argv)
-    for name in ("tokens_per_second", "tflops"):
-        if (value := getattr(asked, name)) is not None and not value > 0:
-            raise ValueError(f"{cli.flag_name(name)}: expected a number above 0, found {value}; correct it")
+    if asked.tokens_per_second is not None and not asked.tokens_per_second > 0:
+        raise ValueError(f"--tokens-per-second: expected more than 0, found {asked.tokens_per_second}; correct it")
     runs = read_inputs([asked.run]).runs if asked.run else []
     if asked.run and len(runs) != 1:
         raise ValueError(f"--run: expected one run in {asked.run}, found {len(runs)}; name one run folder")
@@ -92,13 +78,11 @@ def main(argv: Sequence[str]) -> None:
     shape = run.shape if run else cli.build(EncoderConfig, SIZES[asked.size], vocab)
     speeds = [r["tokens_per_second"] for r in run.training if r.get("tokens_per_second")] if run else []
     speed = asked.tokens_per_second or (float(np.median(speeds)) if speeds else None)
-    tflops = asked.tflops or (device_tflops(run.device) if run else None)
     name = f"{run.name} on {run.num_devices} {run.device}" if run else asked.size
     tokens = config.num_train_steps * config.batch_size * config.seq_length
     print(
         f"{name}: objective {config.objective}, generator {100 * config.generator_size:g} %, "
         f"{config.num_train_steps:,} updates of {config.batch_size} rows x {config.seq_length} = {tokens:,} tokens"
     )
-    lines = [*parameter_lines(config, shape), *flops_lines(config, shape)]
-    lines += [*time_lines(config, speed, run.num_devices if run else 1, tflops), memory_line(run)]
-    print("\n".join(lines))
+    lines = [block_table(config, shape), *flops_lines(config, shape), *time_lines(config, speed, run)]
+    print("\n".join([*lines, memory_line(run)]))

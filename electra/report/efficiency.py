@@ -80,14 +80,13 @@ def table_1(inputs: Inputs, usd_per_hour: float) -> str:
     rows.append(["ours: overall", "–", f"overlap {shared:.5f}", cells[0]])
     rows.append(["ours: overall, USD", "–", f"at {usd_per_hour:g} an hour", cells[1]])
     return markdown(["experiment", "device-days a run", "runs", "device-days"], rows) + (
-        f"\n\nRule: pre-training counts a run's own clock (`elapsed_seconds`, evaluations and saving included) times "
-        f"its devices; in experiment 4.2 up to the update its sizes are compared at. Fine-tuning counts "
-        f"`train_seconds` and `evaluate_seconds`, a run being one protocol with all its tasks and seeds. What both "
-        f"experiments use is counted once in the total. Days on different devices are added as they are. "
-        f"Mercier's rows add up to {sum_of_rows:.1f}; without the overlap "
-        f"({overlap:.2f}: the 25 % generator up to 250,000 updates) that is {days:.2f} GPU-days = "
-        f"${days * 24 * rate:.2f}, the dollars it prints; the {overall['total'].value} GPU-days it prints would be "
-        f"${overall['total'].number * 24 * rate:.2f}. Its text says 3.75 days a run, not 5."
+        f"\n\nPre-training counts a run's own clock (`elapsed_seconds`) times its devices; in experiment 4.2 up to the "
+        f"update its sizes are compared at. Fine-tuning counts `train_seconds` and `evaluate_seconds`; a run is one "
+        f"protocol with all its tasks and seeds. The total counts once what both experiments use. Mercier's rows add "
+        f"up to {sum_of_rows:.1f}; without the overlap ({overlap:.2f}: the 25 % generator up to 250,000 updates) that "
+        f"is {days:.2f} GPU-days = ${days * 24 * rate:.2f}, the printed dollars. The printed "
+        f"{overall['total'].value} GPU-days would be ${overall['total'].number * 24 * rate:.2f}. Mercier's text says "
+        f"3.75 days a run, not 5."
     )
 
 
@@ -143,18 +142,16 @@ def table_3(inputs: Inputs) -> str:
     recomputed = 100 * efficiency(MERCIER).pfs_days / mean_of_eight(table("2")[MERCIER])
     printed_rows = [_printed_row(name) for name in table("3")]
     return printed_and_ours(header, printed_rows, [_own_row(run, inputs) for run in inputs.runs]) + (
-        f"\n\nHardware rule: days x devices x nominal 10^12 FLOP/s / 1000 x {UTILIZATION}; Mercier's speeds. One "
-        f"pfs-day is {PFS_DAY_FLOPS:.2e} FLOP. The release's count takes look-ups as dense products and a backward "
-        f"pass as dear as the forward; matrix products takes look-ups as free and the backward pass as two forward "
-        f'ones. The printed columns "per AVG %" are per unit of AVG (a score as a fraction). "times": over '
-        f"Mercier's own row. With AVG recomputed that row is {recomputed:.4f} per AVG. {DIFFERS}: rounding does "
-        f"not explain what was printed. No compute was printed for TinyBERT, and teachers are not counted."
+        f"\n\nHardware rule: days x devices x nominal 10^12 FLOP/s / 1000 x {UTILIZATION}. One pfs-day is "
+        f"{PFS_DAY_FLOPS:.2e} FLOP. The release counts look-ups as dense products and a backward pass as one forward; "
+        f"matrix products counts look-ups as free and a backward pass as two forwards. A score is a fraction; times is "
+        f"over Mercier's own row, which is {recomputed:.4f} per AVG with AVG recomputed. {DIFFERS}: rounding does not "
+        f"explain what was printed. No compute was printed for TinyBERT, and teachers are not counted."
     )
 
 
-def block_table(run: PretrainRun | None) -> str:
-    """Parameters by block of a run's model, or of the small size."""
-    config, shape = (run.config, run.shape) if run else (PretrainConfig(), EncoderConfig())
+def block_table(config: PretrainConfig, shape: EncoderConfig) -> str:
+    """Parameters of a model by block."""
     blocks = parameter_blocks(shape, config.generator_size, config.objective)
-    rows = [[block, f"{count:,}"] for block, count in blocks.items()]
-    return markdown(["block", "parameters"], [*rows, ["all, shared blocks once", f"{sum(blocks.values()):,}"]])
+    blocks["all, shared blocks once"] = sum(blocks.values())
+    return markdown(["block", "parameters"], [[block, f"{count:,}"] for block, count in blocks.items()])

@@ -33,11 +33,6 @@ STYLES = [
 ]
 
 
-def has_matplotlib() -> bool:
-    """Whether the `[plots]` extra is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
-
-
 @contextmanager
 def _figure(path: Path, width: float, height: float) -> Iterator[Any]:
     """A figure in inches that is saved as `path` with .png and .svg; equal inputs give equal bytes."""
@@ -143,7 +138,7 @@ def _box(axes: Any, x: float, y: float, width: float, text: str, color: str) -> 
 
 def draw(figures: Mapping[str, Callable[[Path], None]], out: Path) -> dict[str, str]:
     """Draw each named figure into a folder, and return the Markdown that shows it, or says how to get it."""
-    if not has_matplotlib():
+    if importlib.util.find_spec("matplotlib") is None:
         return dict.fromkeys(figures, "No figure: matplotlib is not installed; pip install -e '.[plots]'")
     for name, function in figures.items():
         function(out / name)

@@ -25,7 +25,7 @@ def alike(runs: Sequence[PretrainRun], *but: str) -> list[list[PretrainRun]]:
     def key(run: PretrainRun) -> str:
         names = [f.name for f in dataclasses.fields(run.config) if not f.metadata["free"] and f.name not in but]
         kept = [getattr(run.config, name) for name in names]
-        return json.dumps([kept, dataclasses.asdict(run.shape), run.settings["tokenizer"], run.settings["shards"]])
+        return json.dumps([kept, dataclasses.asdict(run.shape), *run.data])
 
     pairs = sorted((run for run in runs if run.config.objective == "rtd"), key=key)
     order = attrgetter(*(f"config.{name}" for name in but))
@@ -116,11 +116,11 @@ def _is_control(base: Protocol, other: Protocol) -> bool:
     if base.run is None or other.run is None or other.run.shape != base.run.shape:
         return False
     same = [base.facts[name] == other.facts[name] for name in ("settings", "precision")]
-    same.append(base.run.settings["tokenizer"] == other.run.settings["tokenizer"])
+    same.append(base.run.data[0] == other.run.data[0])
     if not other.facts["from_scratch"]:
         sizes = [(run.config.batch_size, run.config.seq_length) for run in (base.run, other.run)]
         flops, other_flops = base.run.flops(base.step)[1], other.run.flops(other.step)[1]
         same.append(other.run.config.objective == "mlm")
-        same.append(base.run.settings["shards"] == other.run.settings["shards"])
+        same.append(base.run.data == other.run.data)
         same.append(sizes[0] == sizes[1] and abs(flops - other_flops) <= SAME_FLOPS * other_flops)
     return all(same)

@@ -11,18 +11,11 @@ from electra.cli import Parser, printable
 from electra.config import EncoderConfig, PretrainConfig
 from electra.files import atomic_write
 from electra.report.efficiency import block_table, table_1, table_3
-from electra.report.figures import draw, draw_architecture, draw_curves, draw_sweep, has_matplotlib
+from electra.report.figures import draw, draw_architecture, draw_curves, draw_sweep
 from electra.report.groups import ablations, controls, reproductions, sweeps
 from electra.report.literature import table
-from electra.report.runs import Inputs, read_inputs
-from electra.report.scores import (
-    comparison_tables,
-    own_tasks_table,
-    pretraining_seeds,
-    table_2,
-    table_4,
-    wnli_table,
-)
+from electra.report.runs import Inputs, PretrainRun, read_inputs
+from electra.report.scores import comparison_tables, own_tasks_table, pretraining_seeds, table_2, table_4, wnli_table
 from electra.report.settings import tables_5_and_6
 from electra.scores.tables import NOT_MEASURED, bullets, markdown
 
@@ -45,7 +38,7 @@ def input_tables(inputs: Inputs) -> str:
         config, steps = run.config, run.last_step
         cells = [run.name, config.recipe, config.objective, f"{steps:,} of {config.num_train_steps:,}"]
         cells += [f"{steps * config.batch_size * config.seq_length:,}", str(config.seed)]
-        runs.append([*cells, f"{run.num_devices} {run.device}", run.provenance["commit"]])
+        runs.append([*cells, f"{run.num_devices} {run.device}", run.commit])
     for protocol in inputs.protocols:
         records = protocol.records
         tasks, seeds = dict.fromkeys(r["task"] for r in records), sorted({r["seed"] for r in records})
@@ -59,11 +52,15 @@ def input_tables(inputs: Inputs) -> str:
     return "\n\n".join([*parts, f"Left out or assumed:\n\n{bullets(inputs.notes or ['nothing'])}"])
 
 
+def model_of(runs: Sequence[PretrainRun]) -> tuple[PretrainConfig, EncoderConfig]:
+    """Settings and shape of the first run, or of the small size."""
+    return (runs[0].config, runs[0].shape) if runs else (PretrainConfig(), EncoderConfig())
+
+
 def figures(inputs: Inputs) -> dict[str, Callable[[Path], None]]:
     """File name -> function that draws the figure, for each figure that the inputs allow."""
     runs = reproductions(inputs)
-    config, shape = (runs[0].config, runs[0].shape) if runs else (PretrainConfig(), EncoderConfig())
-    drawn: dict[str, Callable[[Path], None]] = {"figure-1": partial(draw_architecture, config, shape)}
+    drawn: dict[str, Callable[[Path], None]] = {"figure-1": partial(draw_architecture, *model_of(runs))}
     drawn |= {f"figure-2-{n}": partial(draw_sweep, sweep) for n, sweep in enumerate(sweeps(inputs.runs), 1)}
     return {**drawn, **({"figure-3": partial(draw_curves, runs)} if runs else {})}
 
@@ -89,7 +86,7 @@ def report(inputs: Inputs, shown: Mapping[str, str], usd_per_hour: float) -> str
         "Pre-training seeds": pretraining_seeds(inputs),
         "Ablations": comparison_tables("Ablations", "setting: base -> variant", ablations(inputs)),
         "Tables 5 and 6: settings": tables_5_and_6(inputs),
-        f"Figure 1: the model ({name})": f"{shown['figure-1']}\n\n{block_table(runs[0] if runs else None)}",
+        f"Figure 1: the model ({name})": f"{shown['figure-1']}\n\n{block_table(*model_of(runs))}",
         "Figure 3: training curves": f"{shown.get('figure-3', f'Figure 3: {NOT_MEASURED}.')}\n\n{TOKENIZERS}",
     }
     return HEAD + "".join(f"\n\n## {title}\n\n{text}" for title, text in sections.items()) + "\n"
@@ -108,7 +105,7 @@ def main(argv: Sequence[str]) -> None:
     shown = draw(figures(inputs), asked.out)
     with atomic_write(asked.out / "report.md") as file:
         file.write(report(inputs, shown, asked.usd_per_hour).encode())
-    for note in inputs.notes if has_matplotlib() else [*inputs.notes, shown["figure-1"]]:
+    for note in inputs.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     counts = f"{len(inputs.runs)} runs, {len(inputs.protocols)} fine-tuning protocols"
     print(f"report: {asked.out / 'report.md'}: {counts}; left out or assumed: {len(inputs.notes)}")

@@ -37,8 +37,10 @@ class PretrainRun:
     name: str  # its folder, relative to the folder that all runs of the report share
     config: PretrainConfig
     shape: EncoderConfig
-    settings: Mapping[str, Any]  # config.json
-    provenance: Mapping[str, Any]
+    data: tuple[str, str]  # fingerprints of tokenizer and shards
+    device: str
+    num_devices: int
+    commit: str
     training: Sequence[Mapping[str, Any]]  # in order of step
     evaluations: Sequence[Mapping[str, Any]]  # held-out metrics in order of step, with `total_loss`
 
@@ -59,16 +61,6 @@ class PretrainRun:
         """Days on the run's clock up to a step, or to its end; None if the log does not say."""
         steps = [r for r in self.training if r.get("elapsed_seconds") and (step is None or r["step"] <= step)]
         return steps[-1]["elapsed_seconds"] / 86_400 if steps else None
-
-    @property
-    def device(self) -> str:
-        """Name of the devices."""
-        return str(self.provenance["device"])
-
-    @property
-    def num_devices(self) -> int:
-        """Number of devices in parallel; older versions ran on one and did not record the number."""
-        return int(self.provenance.get("num_devices") or 1)
 
     @property
     def collapse_step(self) -> int | None:
@@ -231,7 +223,10 @@ def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
             generator, discriminator = record["masked_lm_loss"], record["disc_loss"]
             record["total_loss"] = config.gen_weight * generator + config.disc_weight * discriminator
     training = [record for record in records if record.get("split") != HELD_OUT]
-    return PretrainRun(folder, folder.name, config, shape, settings, provenance, training, evaluations)
+    data = (settings["tokenizer"], settings["shards"])
+    num_devices = provenance.get("num_devices") or 1  # older versions ran on one and did not record the number
+    device, commit = provenance["device"], provenance["commit"]
+    return PretrainRun(folder, folder.name, config, shape, data, device, num_devices, commit, training, evaluations)
 
 
 def _run_of(record: Record, runs: Sequence[PretrainRun], notes: list[str]) -> PretrainRun | None:

@@ -48,13 +48,12 @@ def table_2(inputs: Inputs) -> str:
     printed = original["AVG"].number - last["AVG"].number
     gap = mean_of_eight(original) - mean_of_eight(last)
     return printed_and_ours(header, printed_rows, ours) + (
-        f"\n\nAVG of printed rows is the mean of their eight columns, GLUE* (8 AVG + 56.34) / 9, the printed value in "
-        f"brackets, marked {DIFFERS} where rounding does not explain it. A true GLUE* needs F1 and Pearson, which were "
-        f"not printed; ours has them. † averages two metrics and does not compare. Mercier's rows carry MRPC's F1 in "
-        f"AVG though the column shows its accuracy: at 100 % AVG is {mean_of_eight(last):.1f}, not "
-        f"{last['AVG'].value}, so the gap to the original is {gap:.1f}, not {printed:.1f}. Its rows are mean ± "
-        f"deviation of 5 seeds, its snapshots, like ours before 100 %, are not annealed, its MNLI pools matched and "
-        f"mismatched; ours is matched. The original's numbers are medians of many seeds."
+        f"\n\nAVG of printed rows is the mean of their eight columns, GLUE* is (8 AVG + 56.34) / 9; the printed value "
+        f"is in brackets, with {DIFFERS} where rounding does not explain it. † is a mean of two metrics and does not "
+        f"compare. Mercier's AVG has MRPC's F1 though the column shows its accuracy: at 100 % AVG is "
+        f"{mean_of_eight(last):.1f}, not {last['AVG'].value}, and the gap to the original {gap:.1f}, not {printed:.1f}."
+        f" Mercier's rows are mean ± deviation of 5 seeds, with MNLI matched and mismatched pooled; the original's are "
+        f"medians of many seeds. Mercier's rows before 100 %, like ours, are snapshots that were not annealed."
     )
 
 

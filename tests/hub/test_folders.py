@@ -21,12 +21,7 @@ from electra.hub.names import empty_module, to_theirs
 from electra.model.networks import Electra, MaskedLM, SequenceClassifier
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer
-from electra.training.checkpoint import (
-    load_encoder_weights,
-    load_weights,
-    torch_bytes,
-    verify,
-)
+from electra.training.checkpoint import load_encoder_weights, load_weights, torch_bytes, verify
 from tests.helpers.hub_files import (
     LABELS,
     SHAPE,
@@ -47,12 +42,17 @@ from tests.helpers.hub_files import (
 __all__ = ["classifier", "pair", "tokenizer_json"]
 
 
+def parts(folder: Path) -> list[Path]:
+    """The folders that an export made."""
+    return sorted(folder.iterdir())
+
+
 # --- round trips -------------------------------------------------------------------------------------------------
 
 
 def test_a_pre_training_checkpoint_comes_back_byte_for_byte(pair: Path, tmp_path: Path):
     hub.main_export(["--checkpoint", str(pair), "--out", str(tmp_path / "out")])
-    hub.main_import([str(tmp_path / "out"), "--out", str(tmp_path / "back")])
+    hub.main_import([*map(str, parts(tmp_path / "out")), "--out", str(tmp_path / "back")])
     verify(tmp_path / "back")
     assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
     settings = read_json(tmp_path / "back" / "config.json")
@@ -80,7 +80,7 @@ def test_a_regression_comes_back_without_labels(tmp_path: Path, tokenizer_json: 
     hub.export(classifier_checkpoint(tmp_path / "score", tokenizer_json, []), tmp_path / "out")
     config = read_json(tmp_path / "out" / "classifier" / "config.json")
     assert (config["id2label"], config["problem_type"]) == ({"0": "score"}, "regression")
-    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    hub.import_folders(parts(tmp_path / "out"), tmp_path / "back")
     settings = read_json(tmp_path / "back" / "config.json")
     assert (settings["labels"], settings["score_range"]) == ([], [0.0, 5.0])
 
@@ -103,7 +103,7 @@ def test_the_masked_lm_control_is_a_generator_of_full_size_both_ways(tmp_path: P
     control = write_checkpoint(tmp_path / "mlm", randomize(MaskedLM(SHAPE)), tokenizer_json, pretrain=pretrain)
     hub.export(control, tmp_path / "out")
     assert read_json(tmp_path / "out" / "generator" / "config.json")["hidden_size"] == SHAPE.hidden_size
-    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    hub.import_folders(parts(tmp_path / "out"), tmp_path / "back")
     assert_same_bytes(tensors(control / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
     assert read_json(tmp_path / "back" / "config.json")["pretrain"] == {"objective": "mlm"}
     load_weights(tmp_path / "back", MaskedLM(SHAPE))
@@ -118,7 +118,7 @@ def test_a_classifier_that_has_no_name_there_leaves_its_encoder_and_says_why(
     printed = capsys.readouterr().out
     assert f"no classifier with pooling {pooling} and head {head}, only first and mlp" in printed
     assert "ElectraModel" in printed
-    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    hub.import_folders(parts(tmp_path / "out"), tmp_path / "back")
     model = SequenceClassifier(SHAPE, 2, pooling="mean", head="mlp")
     load_encoder_weights(tmp_path / "back", model.encoder)
     for name, tensor in model.encoder.state_dict().items():
@@ -142,10 +142,7 @@ def test_config_json_states_sizes_and_labels(pair: Path, classifier: Path, tmp_p
     names = {"id2label": {"0": LABELS[0], "1": LABELS[1], "2": LABELS[2]}, "finetuning_task": "mnli",
              "label2id": {LABELS[0]: 0, LABELS[1]: 1, LABELS[2]: 2}, "score_range": [0.0, 5.0],
              "problem_type": "single_label_classification"}  # fmt: skip
-    found = {
-        part: read_json(tmp_path / "out" / part / "config.json")
-        for part in ("discriminator", "generator", "classifier")
-    }
+    found = {folder.name: read_json(folder / "config.json") for folder in parts(tmp_path / "out")}
     assert found == {
         "discriminator": {"architectures": ["ElectraForPreTraining"], **common, **sizes},
         "generator": {"architectures": ["ElectraForMaskedLM"], **common, **halves},
@@ -172,7 +169,7 @@ def test_old_files_half_precision_position_buffers_and_a_missing_tied_copy_are_r
         weights.pop("generator_lm_head.weight", None)
         weights = {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}
         torch.save(weights, exported / part / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    hub.import_folders([exported], tmp_path / "back")
+    hub.import_folders(parts(exported), tmp_path / "back")
     expected = {name: tensor.half().float() for name, tensor in tensors(pair / "model.pt").items()}
     assert_same_bytes(expected, tensors(tmp_path / "back" / "model.pt"))
 
@@ -182,7 +179,7 @@ def test_a_wordpiece_model_keeps_its_vocabulary_both_ways(exported: Path, tmp_pa
     for part in ("discriminator", "generator"):
         WordPieceTokenizer(words).save(exported / part)
         (exported / part / "tokenizer.json").unlink()
-    hub.import_folders([exported], tmp_path / "back")
+    hub.import_folders(parts(exported), tmp_path / "back")
     assert sorted(file.name for file in (tmp_path / "back").iterdir()) == [
         "config.json", "manifest.json", "model.pt", "vocab.txt"]  # fmt: skip
     hub.export(tmp_path / "back", tmp_path / "again")
@@ -196,7 +193,7 @@ def test_unnamed_labels_are_the_librarys_own(classifier: Path, tmp_path: Path, t
     hub.export(classifier_checkpoint(tmp_path / "two", tokenizer_json, ["no", "yes"]), tmp_path / "out")
     changes = dict.fromkeys(("id2label", "label2id", "finetuning_task", "score_range"), ...)
     rewrite_config(tmp_path / "out" / "classifier", **changes)
-    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    hub.import_folders(parts(tmp_path / "out"), tmp_path / "back")
     settings = read_json(tmp_path / "back" / "config.json")
     assert (settings["labels"], settings["task"]) == (["LABEL_0", "LABEL_1"], "")
     assert settings["score_range"] == [0.0, 1.0]  # outputs as they are
@@ -224,7 +221,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_the_first_five_of_th
         weights["z"] = torch.zeros(1)
 
     rewrite(exported / "discriminator", damage)
-    message = refused(exported, tmp_path / "back")
+    message = refused(parts(exported), tmp_path / "back")
     assert "pytorch_model.bin" in message
     for part in (
         "no discriminator_predictions.dense.weight; and 1 more; ",
@@ -240,7 +237,9 @@ def test_a_softmax_that_is_not_the_word_table_is_refused(exported: Path, tmp_pat
         weights["generator_lm_head.weight"] = weights["generator_lm_head.weight"] + 1
 
     rewrite(exported / "generator", untie)
-    assert "generator_lm_head.weight unlike electra.embeddings.word_embeddings" in refused(exported, tmp_path / "back")
+    assert "generator_lm_head.weight unlike electra.embeddings.word_embeddings" in refused(
+        parts(exported), tmp_path / "back"
+    )
 
 
 @pytest.mark.parametrize(
@@ -255,9 +254,6 @@ def test_a_softmax_that_is_not_the_word_table_is_refused(exported: Path, tmp_pat
         ({"architectures": ["BertForMaskedLM"]}, "found BertForMaskedLM"),
         ({"architectures": None}, "found none"),
         ({"architectures": "ElectraForPreTraining"}, "expected list[str] | None as 'architectures'"),
-        ({"position_embedding_type": "relative_key"}, "position_embedding_type relative_key"),
-        ({"is_decoder": True}, "is_decoder True"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config {'bits': 4}"),
         ({"num_attention_heads": 3}, "--num-heads: expected a divisor"),
         ({"vocab_size": 331.0}, "--vocab-size: expected int"),
         ({"hidden_size": 28}, "embeddings_project.bias of shape [26] instead of [28]"),
@@ -285,7 +281,7 @@ def test_outputs_that_are_not_one_label_or_one_score_are_refused(
 ):
     hub.export(classifier, tmp_path / "out")
     rewrite_config(tmp_path / "out" / "classifier", **changes)
-    assert re.search(words, refused(tmp_path / "out", tmp_path / "back"))
+    assert re.search(words, refused(tmp_path / "out" / "classifier", tmp_path / "back"))
 
 
 def test_a_vocabulary_of_another_size_is_refused(exported: Path, tmp_path: Path):
@@ -301,7 +297,7 @@ def test_parts_that_do_not_belong_together_are_refused(exported: Path, tmp_path:
     rewrite(exported / "generator", move)
     Tokenizer.train([*TEXTS, "xyxyxyxyxyxy" * 9], 331).save(exported / "generator")
     rewrite_config(exported / "generator", attention_probs_dropout_prob=0.2)
-    message = refused(exported, tmp_path / "back")
+    message = refused(parts(exported), tmp_path / "back")
     for part in ("embeddings.norm.bias differs", "embeddings.token_type.weight differs", "the tokenizer differs",
                  "attention_dropout_prob is 0.2"):  # fmt: skip
         assert part in message
@@ -312,7 +308,7 @@ def test_two_folders_of_one_kind_and_a_classifier_beside_another_part_are_refuse
     exported: Path, classifier: Path, tmp_path: Path
 ):
     hub.export(classifier, tmp_path / "out")
-    assert "found classifier, discriminator, generator" in refused(exported, tmp_path / "back")
+    assert "found classifier, discriminator, generator" in refused(parts(exported), tmp_path / "back")
     twice = [exported / "discriminator", exported / "discriminator"]
     assert "found discriminator, discriminator" in refused(twice, tmp_path / "back")
 
@@ -335,7 +331,7 @@ def test_code_in_a_weights_file_is_refused_and_not_run(exported: Path, tmp_path:
         file.write_bytes(pickle.dumps(code))
     else:
         torch.save({**tensors(file), "code": code}, file, _use_new_zipfile_serialization=kind == "zip")
-    assert "pytorch_model.bin: expected tensors, found" in refused(exported, tmp_path / "back")
+    assert "pytorch_model.bin: expected tensors, found" in refused(parts(exported), tmp_path / "back")
     assert not (tmp_path / "ran").exists()
     pickle.loads(pickle.dumps(code))
     assert (tmp_path / "ran").exists()  # a careless reader runs the code
@@ -344,13 +340,13 @@ def test_code_in_a_weights_file_is_refused_and_not_run(exported: Path, tmp_path:
 @pytest.mark.parametrize("content", [b"", b"<html>", torch_bytes([torch.zeros(2)]), torch_bytes({})[:-99]])
 def test_a_damaged_weights_file_is_refused(exported: Path, tmp_path: Path, content: bytes):
     (exported / "discriminator" / "pytorch_model.bin").write_bytes(content)
-    assert "pytorch_model.bin: expected" in refused(exported, tmp_path / "back")
+    assert "pytorch_model.bin: expected" in refused(parts(exported), tmp_path / "back")
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("config.json", r"expected a config\.json, or folders"),
+        ("config.json", r"config\.json"),
         ("pytorch_model.bin", r"expected .*pytorch_model\.bin.*, found none; get one of them"),
         ("tokenizer.json", r"tokenizer\.json: expected a tokenizer, found nothing"),
     ],
@@ -367,7 +363,7 @@ def test_a_folder_that_exists_is_never_overwritten(pair: Path, exported: Path, t
         hub.export(pair, exported)
     (tmp_path / "back").mkdir()
     with pytest.raises(FormatError, match=r"back: exists already; name another --out"):
-        hub.import_folders([exported], tmp_path / "back")
+        hub.import_folders(parts(exported), tmp_path / "back")
 
 
 def test_safetensors_are_named_where_the_package_is_missing(
@@ -375,7 +371,7 @@ def test_safetensors_are_named_where_the_package_is_missing(
 ):
     (exported / "discriminator" / "model.safetensors").write_bytes(b"newer than pytorch_model.bin")
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    assert "pip install safetensors" in refused(exported, tmp_path / "back")
+    assert "pip install safetensors" in refused(parts(exported), tmp_path / "back")
 
 
 # --- against the library -----------------------------------------------------------------------------------------
@@ -389,10 +385,10 @@ def test_safetensors_are_read_where_the_package_is_installed(pair: Path, exporte
         weights.pop("generator_lm_head.weight", None)
         library.save_file(weights, exported / part / "model.safetensors")
         (exported / part / "pytorch_model.bin").unlink()
-    hub.import_folders([exported], tmp_path / "back")
+    hub.import_folders(parts(exported), tmp_path / "back")
     assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
     (exported / "generator" / "model.safetensors").write_bytes(b"noise")
-    assert "found a damaged file" in refused(exported, tmp_path / "again")
+    assert "found a damaged file" in refused(parts(exported), tmp_path / "again")
 
 
 @pytest.fixture

@@ -128,11 +128,7 @@ def test_a_mistake_is_one_line(
     file = ["--file", str(tmp_path / "new.tsv")]
     for main, argv, message in (
         (main_detect, [], 'TEXT: expected a text, found none; python -m electra detect "'),
-        (
-            main_detect,
-            ["x", "--checkpoint", "nowhere"],
-            "nowhere: expected a checkpoint or a run folder, found",
-        ),
+        (main_detect, ["x", "--checkpoint", "nowhere"], "nowhere: expected a checkpoint or a run folder, found"),
         (main_predict, cola, "TEXT: expected texts or --file, found neither; give one"),
         (main_predict, ["x", *file, *cola], "TEXT: expected texts or --file, found both; give one"),
         (main_predict, ["x", "--checkpoint", str(checkpoint)], "expected a fine-tuned model, found a pre-trained one"),

@@ -19,7 +19,7 @@ def inputs() -> Inputs:
 
 
 def on(run: PretrainRun, device: str, num_devices: int = 1) -> PretrainRun:
-    return dataclasses.replace(run, provenance={**run.provenance, "device": device, "num_devices": num_devices})
+    return dataclasses.replace(run, device=device, num_devices=num_devices)
 
 
 def full(inputs: Inputs) -> PretrainRun:

@@ -44,9 +44,7 @@ def test_an_ablation_is_a_base_and_all_that_differ_from_it_in_one_setting():
     pooling, swap = protocol("p", {"cola": [0.5]}, pooling="first"), protocol("s", {"cola": [0.5]}, pair_swap=True)
     both = protocol("ps", {"cola": [0.5]}, pooling="first", pair_swap=True)
     inputs = Inputs([], [swap, base, pooling, both], [])
-    assert ablations(inputs) == [
-        (base, [("`pair_swap`: False -> True", swap), ("`pooling`: mean -> first", pooling)]),
-    ]
+    assert ablations(inputs) == [(base, [("`pair_swap`: False -> True", swap), ("`pooling`: mean -> first", pooling)])]
     assert outside_sweeps(inputs) == [base, both]  # variants have their own table
     other = Protocol([{**record, "checkpoint_sha256": "b" * 64} for record in pooling.records])
     assert ablations(Inputs([], [base, other], [])) == []
@@ -60,8 +58,8 @@ def test_controls_share_shape_and_fine_tuning_with_the_pair_they_control(inputs:
     ]
     assert not any(name.startswith("full") for name in found)  # nothing of its shape controls it
     (base,) = [base for base, _ in controls(inputs) if base.name.startswith("sweep/g0.25-s0, ")]
-    early = {"checkpoint_step": 5_000, "checkpoint_sha256": "early"}
-    early = Protocol([{**record, **early} for record in base.records], base.run)
+    other = {"checkpoint_step": 5_000, "checkpoint_sha256": "early"}
+    early = Protocol([{**record, **other} for record in base.records], base.run)
     settings = {**base.facts["settings"], "pooling": "first"}
     variant = Protocol([{**r, "settings": settings, "overrides": {"pooling": "first"}} for r in base.records], base.run)
     more = controls(inputs._replace(protocols=[*inputs.protocols, early, variant]))
@@ -78,7 +76,8 @@ def test_what_differs_in_more_than_its_pre_training_is_no_control(inputs: Inputs
         if change == "precision":
             records = [{**record, "precision": "fp32"} for record in records]
         elif change in ("shards", "tokenizer"):
-            run = dataclasses.replace(run, settings={**run.settings, change: {"other": "one"}})
+            tokenizer, shards = run.data
+            run = dataclasses.replace(run, data=("other", shards) if change == "tokenizer" else (tokenizer, "other"))
         elif change == "longer":
             records = [{**record, "checkpoint_step": 11_200} for record in records]
         else:  # half the rows and twice the updates cost the same
