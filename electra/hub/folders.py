@@ -43,12 +43,7 @@ WEIGHT_FILES = ("model.safetensors", WEIGHTS_NAME)
 
 
 def read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
-    """Weights file of a folder and its tensors. Code in the file is refused and not run.
-
-    Raises:
-        FileNotFoundError: the folder has no weights file.
-        FormatError: the file is damaged, holds more than tensors, or needs a package that is not installed.
-    """
+    """Weights file of a folder and its tensors; FormatError if it is damaged or holds code, which is not run."""
     file = next((folder / name for name in WEIGHT_FILES if (folder / name).exists()), None)
     if file is None:
         raise FileNotFoundError(f"{folder}: expected {' or '.join(WEIGHT_FILES)}, found none; get one of them")
@@ -80,11 +75,7 @@ class HubFolder(NamedTuple):
 
 
 def read_folder(folder: Path) -> HubFolder:
-    """Read and check one folder.
-
-    Raises:
-        FileNotFoundError, FormatError: a file is missing, damaged, or does not fit config.json.
-    """
+    """Contents of one folder; FileNotFoundError or FormatError if a file is missing or does not fit config.json."""
     part, encoder, config = read_config(folder / "config.json")
     labels = read_labels(config, folder / "config.json") if part == "classifier" else []
     file, tensors = read_weights(folder)
@@ -99,11 +90,7 @@ def read_folder(folder: Path) -> HubFolder:
 
 
 def generator_size(discriminator: HubFolder, generator: HubFolder) -> float:
-    """Width of the generator over that of its discriminator.
-
-    Raises:
-        FormatError: the two do not belong together: shapes, shared weights or tokenizers differ.
-    """
+    """Width of a generator over its discriminator's; FormatError if shapes, shared weights or tokenizers differ."""
     size = generator.encoder.hidden_size / discriminator.encoder.hidden_size
     wrong = differences(generator.encoder, discriminator.encoder.generator(size))
     wrong += [
@@ -147,7 +134,7 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
         out: checkpoint to make.
 
     Returns:
-        The folders that were read, by the name of their part.
+        The contents of the folders by the name of their part.
 
     Raises:
         FileNotFoundError, FormatError: a folder is not whole, the parts do not make a model, or `out` exists; then

@@ -34,10 +34,6 @@ def _parser(command: str, description: str) -> cli.Parser:
     return parser
 
 
-def _introduce(model: Opened) -> None:
-    print(f"model: {model.start.folder} (update {model.start.step:,})", file=sys.stderr)
-
-
 def main_detect(argv: Sequence[str]) -> None:
     """Run `python -m electra detect`."""
     parser = _parser("detect", "Mark the tokens of a text that look replaced.")
@@ -47,7 +43,7 @@ def main_detect(argv: Sequence[str]) -> None:
         raise ValueError('TEXT: expected a text, found none; python -m electra detect "the chef ate the meal"')
     with started(asked.device) as ranks:
         model = open_detector(asked.checkpoint, ranks.device)
-        _introduce(model)
+        print(f"model: {model.start.folder} (update {model.start.step:,})", file=sys.stderr)
         found = detect(asked.texts, model)
     width, colored = cli.line_width(), cli.is_colored()
     for text, tokens, probs in found:
@@ -74,7 +70,7 @@ def main_predict(argv: Sequence[str]) -> None:
         raise ValueError(f"TEXT: expected texts or --file, found {'both' if asked.file else 'neither'}; give one")
     with started(asked.device) as ranks:
         model = open_classifier(asked.checkpoint, ranks.device)
-        _introduce(model)
+        print(f"model: {model.start.folder} (update {model.start.step:,})", file=sys.stderr)
         texts, pairs = _read(model, asked) if asked.file else (asked.texts, asked.text_pair)
         found = predict(texts, pairs, model)
     for prediction in found:

@@ -34,9 +34,7 @@ from electra.training.checkpoint import (
 Array = npt.NDArray[Any]
 
 DEMO_RUN = Path(str(DEMO["run_dir"]))
-MODELS_DIR = Path("runs/glue/models")
-"""Folder in which `train_glue.py --save-models` keeps fine-tuned models."""
-
+MODELS_DIR = Path("runs/glue/models")  # where `train_glue.py --save-models` keeps models
 MAKE_ONE = "make one with python train_glue.py --task NAME --save-models"
 
 
@@ -113,7 +111,7 @@ def open_detector(checkpoint: Path | str | None = None, device: torch.device | s
         raise FormatError(f"{start.folder}: expected a discriminator, found {found}; name a run of train_pretrain.py")
     model = Discriminator(start.shape, make_embeddings(start.shape))
     load_part(start.folder, model, "discriminator.")
-    return Opened(start, config, model.to(device).eval(), torch.device(device))
+    return _ready(start, config, model, device)
 
 
 def open_encoder(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
@@ -121,31 +119,27 @@ def open_encoder(checkpoint: Path | str | None = None, device: torch.device | st
     start, config = _open(checkpoint)
     model = Encoder(start.shape, make_embeddings(start.shape))
     load_encoder_weights(start.folder, model)
-    return Opened(start, config, model.to(device).eval(), torch.device(device))
+    return _ready(start, config, model, device)
 
 
 def open_classifier(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
-    """Open a fine-tuned model.
-
-    Args:
-        checkpoint: None opens the only model in `MODELS_DIR`.
-
-    Raises:
-        FileNotFoundError: there is no model.
-        FormatError: the model is damaged or not fine-tuned, or `checkpoint` is None and there are several.
-    """
+    """Open a fine-tuned model; None opens the only one in `MODELS_DIR`. Errors: as `open_detector`."""
     start, config = _open(checkpoint or _only_model())
     if "finetune" not in config:
         raise FormatError(f"{start.folder}: expected a fine-tuned model, found a pre-trained one; {MAKE_ONE}")
     settings = config["finetune"]
     model = SequenceClassifier(start.shape, len(config["labels"]) or 1, settings["pooling"], settings["head"])
     load_weights(start.folder, model)
-    return Opened(start, config, model.to(device).eval(), torch.device(device))
+    return _ready(start, config, model, device)
 
 
 def _open(checkpoint: Path | str | None) -> tuple[Start, Mapping[str, Any]]:
     start = open_start(default_checkpoint(DEMO_RUN) if checkpoint is None else Path(checkpoint))
     return start, read_settings(start.folder)
+
+
+def _ready(start: Start, config: Mapping[str, Any], model: nn.Module, device: torch.device | str) -> Opened:
+    return Opened(start, config, model.to(device).eval(), torch.device(device))
 
 
 def _only_model() -> Path:
@@ -235,10 +229,8 @@ def predict(
     values, probs = task.predictions(outputs), torch.from_numpy(outputs).softmax(dim=1).tolist()
     found = []
     for text, pair, value, row in zip(texts, second or repeat(None, len(texts)), values, probs, strict=True):
-        if task.is_regression:
-            found.append(Prediction(text, pair, None, {}, float(value)))
-        else:
-            found.append(Prediction(text, pair, task.labels[value], dict(zip(task.labels, row, strict=True)), None))
+        label, score = (None, float(value)) if task.is_regression else (task.labels[value], None)
+        found.append(Prediction(text, pair, label, dict(zip(task.labels, row, strict=False)), score))
     return found
 
 

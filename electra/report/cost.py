@@ -9,32 +9,19 @@ import numpy as np
 
 from electra import cli
 from electra.config import DEMO_VOCAB_SIZE, SIZES, EncoderConfig, PretrainConfig
-from electra.model.flops import (
-    UTILIZATION,
-    device_tflops,
-    hardware_pfs_days,
-    pfs_days,
-    release_update_flops,
-    update_flops,
-)
-from electra.pretrain.masking import count_targets
+from electra.model.flops import UTILIZATION, device_tflops, hardware_pfs_days, pfs_days
 from electra.report.efficiency import block_table
-from electra.report.runs import PretrainRun, read_inputs
+from electra.report.runs import PretrainRun, flops_of_update, read_inputs
 from electra.scores.tables import NOT_MEASURED
 
 
 def flops_lines(config: PretrainConfig, shape: EncoderConfig) -> list[str]:
     """FLOPs of a token and of the run by two conventions, and the run's petaflop/s-days."""
-    size, length, batch, objective = config.generator_size, config.seq_length, config.batch_size, config.objective
-    targets = count_targets(length, config.mask_prob)
-    conventions = {
-        "the release's count": release_update_flops(shape, size, length, batch, objective),
-        "matrix products, backward = 2 x forward": update_flops(shape, size, length, targets, batch, objective),
-    }
+    conventions = ("the release's count", "matrix products, backward = 2 x forward")
     lines = [f"{'FLOPs':<42}{'a token':>12}{'the run':>12}{'pfs-days':>12}"]
-    for name, update in conventions.items():
-        run = update * config.num_train_steps
-        lines.append(f"  {name:<40}{update / (batch * length):>12.4g}{run:>12.3e}{pfs_days(run):>12.4g}")
+    for name, update in zip(conventions, flops_of_update(config, shape), strict=True):
+        token, run = update / (config.batch_size * config.seq_length), update * config.num_train_steps
+        lines.append(f"  {name:<40}{token:>12.4g}{run:>12.3e}{pfs_days(run):>12.4g}")
     return lines
 
 

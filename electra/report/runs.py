@@ -29,6 +29,14 @@ LOGGED = {**dict.fromkeys((*official_curve(), *OTHERS), float | None), "step": i
 """Type of each field that a report reads from metrics.jsonl; a number that was not logged is null or absent."""
 
 
+def flops_of_update(config: PretrainConfig, shape: EncoderConfig) -> tuple[float, float]:
+    """FLOPs of one update: by the release's convention, and of matrix products alone."""
+    size, length, rows, objective = config.generator_size, config.seq_length, config.batch_size, config.objective
+    targets = count_targets(length, config.mask_prob)
+    by_release = release_update_flops(shape, size, length, rows, objective)
+    return by_release, update_flops(shape, size, length, targets, rows, objective)
+
+
 @dataclasses.dataclass(frozen=True)
 class PretrainRun:
     """One pre-training run, from the small files of its folder; weights are not read."""
@@ -50,12 +58,9 @@ class PretrainRun:
         return max(record["step"] for record in (*self.training, *self.evaluations))
 
     def flops(self, step: int) -> tuple[float, float]:
-        """FLOPs of the updates up to a step: by the release's convention, and of matrix products alone."""
-        config, shape, objective = self.config, self.shape, self.config.objective
-        size, length, rows = config.generator_size, config.seq_length, config.batch_size
-        targets = count_targets(length, config.mask_prob)
-        by_release = release_update_flops(shape, size, length, rows, objective)
-        return step * by_release, step * update_flops(shape, size, length, targets, rows, objective)
+        """FLOPs of the updates up to a step, by both conventions of `flops_of_update`."""
+        by_release, products = flops_of_update(self.config, self.shape)
+        return step * by_release, step * products
 
     def elapsed_days(self, step: int | None = None) -> float | None:
         """Days on the run's clock up to a step, or to its end; None if the log does not say."""
@@ -193,11 +198,7 @@ def _rows(results: Iterable[Record], runs: Sequence[PretrainRun], notes: list[st
 
 
 def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
-    """Read the run of a folder.
-
-    Raises:
-        ValueError, OSError: a file is missing, damaged or empty; the message says which.
-    """
+    """The run of a folder; ValueError or OSError if a file is missing, damaged or empty."""
     file = folder / "config.json"
     settings = read_json(file, pretrain=dict, encoder=dict, tokenizer=str, shards=str)
     provenance = read_json(folder / PROVENANCE, device=str, commit=str, num_devices=int | None)

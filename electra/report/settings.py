@@ -45,11 +45,8 @@ def settings_table(name: str, recipes: Mapping[str, Mapping[str, Any]]) -> str:
 def run_departures(run: PretrainRun) -> list[str]:
     """Settings of a run that differ from its recipe at the small size."""
     preset = {"recipe": run.config.recipe, **PRETRAIN_RECIPES[run.config.recipe]}
-    shape = dataclasses.replace(EncoderConfig(), vocab_size=run.shape.vocab_size)
     config = dataclasses.replace(run.config, size=PretrainConfig().size)  # its name may mean another shape today
-    found = differences(build(PretrainConfig, preset), config) + differences(shape, run.shape)
-    if run.shape.vocab_size != EncoderConfig().vocab_size:
-        found.append(f"vocab_size is {EncoderConfig().vocab_size}, asked for {run.shape.vocab_size}")
+    found = differences(build(PretrainConfig, preset), config) + differences(EncoderConfig(), run.shape)
     return [change.replace("asked for", "here") for change in found]
 
 

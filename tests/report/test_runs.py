@@ -145,13 +145,6 @@ def test_runs_on_other_files_have_a_row_of_their_own_that_names_the_files(copy: 
     assert all(f"| ours: {row.name} |" in text for row in (shared, first, second))
 
 
-def test_results_of_several_protocols_are_rows_of_their_own(tmp_path: Path):
-    runs = [{**record("cola", seed, matthews=0.1), "protocol_id": name, "run_id": f"{name}{seed}"}
-            for name in "ab" for seed in (0, 1)]  # fmt: skip
-    write_results(tmp_path, *runs)
-    assert [len(row.records) for row in read_inputs([tmp_path]).protocols] == [2, 2]
-
-
 def test_results_belong_to_the_run_whose_folder_they_name_if_there_is_one_such_run(copy: Path):
     assert read_inputs([copy / "glue"]).protocols[0].run is None
     run = read_inputs([copy]).protocols[0].run
