@@ -50,8 +50,9 @@ def memory_line(run: PretrainRun | None) -> str:
 def main(argv: Sequence[str]) -> None:
     """Run `python -m electra cost`."""
     parser = cli.Parser("python -m electra cost", description="Print what a model and its training cost.")
-    parser.add_argument("--size", choices=SIZES, default="small", help="recipe of this size (default small)")
-    parser.add_argument("--run", type=Path, help="settings, speed and memory of this run folder, instead of --size")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--size", choices=SIZES, default="small", help="recipe of this size (default small)")
+    model.add_argument("--run", type=Path, help="settings, speed and memory of this run folder")
     parser.add_argument("--tokens-per-second", type=float, help="training speed to compute hours with")
     asked = parser.parse_args(argv)
     if asked.tokens_per_second is not None and not asked.tokens_per_second > 0:

@@ -25,7 +25,7 @@ def alike(runs: Sequence[PretrainRun], *but: str) -> list[list[PretrainRun]]:
     def key(run: PretrainRun) -> str:
         names = [f.name for f in dataclasses.fields(run.config) if not f.metadata["free"] and f.name not in but]
         kept = [getattr(run.config, name) for name in names]
-        return json.dumps([kept, dataclasses.asdict(run.shape), *run.data])
+        return json.dumps([kept, dataclasses.asdict(run.shape), run.tokenizer, run.shards])
 
     pairs = sorted((run for run in runs if run.config.objective == "rtd"), key=key)
     order = attrgetter(*(f"config.{name}" for name in but))
@@ -72,6 +72,7 @@ def outside_sweeps(inputs: Inputs) -> list[Protocol]:
 
 
 def row_order(protocol: Protocol) -> tuple[Any, ...]:
+    """Sort key of a row: trained before random starts, then by run and update."""
     run = protocol.run
     return (protocol.facts["from_scratch"], run.name if run else protocol.facts["checkpoint"], protocol.step)
 
@@ -115,12 +116,11 @@ def _is_control(base: Protocol, other: Protocol) -> bool:
     """Whether two protocols differ only in the start: random weights, or masked LM with equal FLOPs."""
     if base.run is None or other.run is None or other.run.shape != base.run.shape:
         return False
-    same = [base.facts[name] == other.facts[name] for name in ("settings", "precision")]
-    same.append(base.run.data[0] == other.run.data[0])
-    if not other.facts["from_scratch"]:
-        sizes = [(run.config.batch_size, run.config.seq_length) for run in (base.run, other.run)]
-        flops, other_flops = base.run.flops(base.step)[1], other.run.flops(other.step)[1]
-        same.append(other.run.config.objective == "mlm")
-        same.append(base.run.data == other.run.data)
-        same.append(sizes[0] == sizes[1] and abs(flops - other_flops) <= SAME_FLOPS * other_flops)
-    return all(same)
+    is_same = base.run.tokenizer == other.run.tokenizer
+    is_same &= all(base.facts[name] == other.facts[name] for name in ("settings", "precision"))
+    if other.facts["from_scratch"] or not is_same:
+        return is_same
+    rows, other_rows = ((run.config.batch_size, run.config.seq_length, run.shards) for run in (base.run, other.run))
+    flops, other_flops = base.run.flops(base.step)[1], other.run.flops(other.step)[1]
+    is_close = abs(flops - other_flops) <= SAME_FLOPS * other_flops
+    return other.run.config.objective == "mlm" and rows == other_rows and is_close

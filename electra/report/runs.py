@@ -45,7 +45,8 @@ class PretrainRun:
     name: str  # its folder, relative to the folder that all runs of the report share
     config: PretrainConfig
     shape: EncoderConfig
-    data: tuple[str, str]  # fingerprints of tokenizer and shards
+    tokenizer: str  # fingerprint
+    shards: str  # fingerprint
     device: str
     num_devices: int
     commit: str
@@ -224,10 +225,12 @@ def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
             generator, discriminator = record["masked_lm_loss"], record["disc_loss"]
             record["total_loss"] = config.gen_weight * generator + config.disc_weight * discriminator
     training = [record for record in records if record.get("split") != HELD_OUT]
-    data = (settings["tokenizer"], settings["shards"])
     num_devices = provenance.get("num_devices") or 1  # older versions ran on one and did not record the number
+    tokenizer, shards = settings["tokenizer"], settings["shards"]
     device, commit = provenance["device"], provenance["commit"]
-    return PretrainRun(folder, folder.name, config, shape, data, device, num_devices, commit, training, evaluations)
+    return PretrainRun(
+        folder, folder.name, config, shape, tokenizer, shards, device, num_devices, commit, training, evaluations
+    )
 
 
 def _run_of(record: Record, runs: Sequence[PretrainRun], notes: list[str]) -> PretrainRun | None:

@@ -137,7 +137,7 @@ def test_a_model_that_went_to_the_hub_and_back_says_the_same(checkpoint: Path, t
     start, config = open_start(checkpoint), FinetuneConfig(pooling="first", precision="fp32")
     save_classifier(tmp_path / "mine", build_classifier(start, 2, config, 3), start, config, TASKS["cola"], 11)
     hub.export(tmp_path / "mine", tmp_path / "theirs")
-    hub.import_folders([tmp_path / "theirs"], tmp_path / "back")
+    hub.import_folders([tmp_path / "theirs" / "classifier"], tmp_path / "back")
     mine, back = (predict(TEXTS, None, open_classifier(tmp_path / name)) for name in ("mine", "back"))
     for before, after in zip(mine, back, strict=True):
         assert before.label == after.label
