@@ -17,7 +17,7 @@ COMMANDS = {
     "glue": ("glue.command", "main", "download, verify and submit GLUE"),
     "detect": ("inference.command", "main_detect", "which tokens of a text look replaced"),
     "predict": ("inference.command", "main_predict", "a fine-tuned model on new text"),
-    "cost": ("report.cost", "main", "parameters, FLOPs, latency, pfs-days, hours of a model and its run"),
+    "cost": ("report.cost", "main", "parameters, FLOPs, pfs-days, hours and memory of a run"),
     "report": ("report.page", "main", "runs and results -> every table and figure of the report"),
     "export": ("hub.folders", "main_export", "a checkpoint -> folders that transformers opens"),
     "settings": ("config", "main", "every setting with its default, range and source"),

@@ -1,15 +1,13 @@
-"""The model card of an export: recipe, data, tokens seen, results with their protocols, limits, licence."""
+"""Model card of an export: recipe, data, tokens seen, limits; results and licence are left to the publisher."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from electra.cli import build
 from electra.config import EncoderConfig, FinetuneConfig
-from electra.glue.results import Record, describe, read_results, summarize_results
-from electra.scores.tables import NOT_MEASURED, bullets, markdown, spread
+from electra.scores.tables import bullets
 from electra.training.checkpoint import MODEL_FILE
 
 NOT_RECORDED = "not recorded"
@@ -17,35 +15,17 @@ PURPOSES = {
     "discriminator": "tells for each token of a text whether it looks replaced; other tasks are fine-tuned from it",
     "generator": "predicts masked tokens; it only serves to train the discriminator",
     "classifier": "was fine-tuned on one task",
-    "encoder": "turns a text into one vector a token; a head must be added and trained",
+    "encoder": "turns a text into one vector for each token; a head must be added and trained",
 }
+RESULTS = "TO BE FILLED IN: the tables that `python -m electra report` writes, with their protocols."
 LICENCE = (
     "TO BE FILLED IN by whoever publishes this model: the licence of the texts it was trained on, what that allows, "
     "and the licence of these weights. This package cannot know them."
 )
 
 
-def results_of(config: Mapping[str, Any], manifest: Mapping[str, Any], folder: Path | None) -> list[Record]:
-    """The records of fine-tuning from these weights in a results folder.
-
-    Raises:
-        FileNotFoundError: there are none.
-    """
-    if folder is None:
-        return []
-    weights = manifest.get("started_from", manifest["sha256"][MODEL_FILE])
-    found = [record for record in read_results(folder) if record["checkpoint_sha256"] == weights
-             and not record["from_scratch"] and record["task"] == config.get("task", record["task"])]  # fmt: skip
-    if not found:
-        raise FileNotFoundError(
-            f"{folder}: expected results that started from weights {weights[:12]}, found none; "
-            "name the folder that train_glue.py wrote for them, or leave --results out"
-        )
-    return found
-
-
 def recipe_lines(config: Mapping[str, Any], step: int) -> list[str]:
-    """Objective, schedule and tokens seen of a pre-trained model; of a fine-tuned one its protocol."""
+    """Recipe, updates made, tokens seen and settings of a checkpoint."""
     settings = config.get("pretrain") or config.get("finetune")
     if not settings:
         return [f"{NOT_RECORDED}: imported weights say nothing of how they were trained"]
@@ -56,75 +36,45 @@ def recipe_lines(config: Mapping[str, Any], step: int) -> list[str]:
         tokens = step * settings["batch_size"] * settings["seq_length"]
         lines.append(f"tokens seen: {tokens:,} (updates x {settings['batch_size']} rows x {settings['seq_length']})")
     left_out = {"data", "run_dir", "device", "track", "recipe"}
-    lines.append(
-        "settings: " + ", ".join(f"{name} {value}" for name, value in settings.items() if name not in left_out)
-    )
-    return lines
+    values = [f"{name} {value}" for name, value in settings.items() if name not in left_out]
+    return [*lines, f"settings: {', '.join(values)}"]
 
 
-def result_tables(results: Sequence[Record]) -> str:
-    """Mean, deviation and number of seeds of every metric, a table for each protocol, which stands above it."""
-    parts = []
-    for protocol in dict.fromkeys(record["protocol_id"] for record in results):
-        records = [record for record in results if record["protocol_id"] == protocol]
-        rows = [
-            [task, metric, spread(found)]
-            for task, result in summarize_results(records)["tasks"].items()
-            for metric, found in result["metrics"].items()
-        ]
-        devices = ", ".join(sorted({record["provenance"]["device"] for record in records}))
-        text = f"Protocol: {describe(records[0])}; on {devices}."
-        parts.append(f"{text}\n\n{markdown(['task', 'metric', 'mean ± sd (seeds), points'], rows)}")
-    return "\n\n".join(parts) or f"{NOT_MEASURED}: no results of these weights were given (`--results`)."
-
-
-def limits(config: Mapping[str, Any], shape: EncoderConfig, step: int) -> list[str]:
-    """What a user must know before using the weights."""
+def limit_lines(config: Mapping[str, Any], shape: EncoderConfig, step: int) -> list[str]:
+    """Facts that a user must know before using the weights."""
     settings = config.get("pretrain") or {}
     lines = []
-    if settings.get("seq_length", shape.max_position_embeddings) < shape.max_position_embeddings:
+    if (trained := settings.get("seq_length", shape.max_position_embeddings)) < shape.max_position_embeddings:
         lines.append(
-            f"positions from {settings['seq_length']} on, of {shape.max_position_embeddings}, were never trained: "
-            f"keep texts within {settings['seq_length']} tokens"
+            f"positions from {trained} on, of {shape.max_position_embeddings}, were never trained: "
+            f"keep texts within {trained} tokens"
         )
     if step < settings.get("num_train_steps", 0):
         lines.append("a snapshot taken before the end of the schedule: its learning rate had not come down to 0")
     if settings:
         lines.append("one pre-training seed; token type 1 was never seen in pre-training")
-    return [
-        *lines,
-        "biases of its training text and safety were not examined; quality outside the tables above is not known",
-    ]
+    return [*lines, "biases of its training text and safety were not examined"]
 
 
-def model_card(
-    part: str,
-    config: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    shape: EncoderConfig,
-    results: Sequence[Record],
-) -> str:
+def model_card(part: str, config: Mapping[str, Any], manifest: Mapping[str, Any], shape: EncoderConfig) -> str:
     """The card of one exported part as Markdown.
 
     Args:
-        part: a name of `PURPOSES`.
-        config, manifest: the checkpoint's.
-        shape: of the checkpoint's encoder.
-        results: records of fine-tuning that started from these weights.
+        part: a key of `PURPOSES`.
+        config, manifest, shape: of the checkpoint; `shape` is its encoder's.
     """
-    step = int(manifest["step"])
     data = [
         f"token shards, fingerprint: {config.get('shards', NOT_RECORDED)}",
         f"tokenizer, fingerprint: {config.get('tokenizer', NOT_RECORDED)} ({shape.vocab_size:,} words)",
-        f"weights, SHA-256 of the checkpoint's model.pt: {manifest['sha256']['model.pt']}",
+        f"weights, SHA-256 of the checkpoint's model.pt: {manifest['sha256'][MODEL_FILE]}",
     ]
     if source := manifest.get("started_from"):
         data.append(f"started from the weights with SHA-256 {source}")
     sections = {
-        "Recipe": bullets(recipe_lines(config, step)),
+        "Recipe": bullets(recipe_lines(config, manifest["step"])),
         "Data": bullets(data),
-        "Results": result_tables(results),
-        "Limits": bullets(limits(config, shape, step)),
+        "Results": RESULTS,
+        "Limits": bullets(limit_lines(config, shape, manifest["step"])),
         "Licence": LICENCE,
     }
     text = f"# ELECTRA {part}\n\nThis {part} {PURPOSES[part]}. Made with electra-replication, in pure PyTorch."

@@ -1,4 +1,4 @@
-"""The commands `python -m electra detect` and `predict`: a trained model on text from the command line or a file."""
+"""Commands `detect` and `predict`: a trained model on texts from the command line or a file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from electra import cli
 from electra.glue.files import read_split
@@ -22,12 +21,9 @@ from electra.inference.predict import (
     open_classifier,
     open_detector,
     predict,
-    task_of,
 )
 from electra.pretrain.example import marked_sentence
 from electra.training.ranks import started
-
-_BOLD, _PLAIN = "\033[1m", "\033[0m"
 
 
 def _parser(command: str, description: str) -> cli.Parser:
@@ -38,81 +34,72 @@ def _parser(command: str, description: str) -> cli.Parser:
     return parser
 
 
-def _introduce(model: Opened) -> None:
-    print(f"model: {model.start.folder} (update {model.start.step:,})", file=sys.stderr)
-
-
-def _print_json(records: Iterable[Mapping[str, Any]]) -> None:
-    for record in records:
-        text = json.dumps(record, ensure_ascii=False)
-        print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))  # control characters as escapes
-
-
 def main_detect(argv: Sequence[str]) -> None:
-    """`python -m electra detect`."""
-    parser = _parser("detect", "Which tokens of a text look replaced?")
+    """Run `python -m electra detect`."""
+    parser = _parser("detect", "Mark the tokens of a text that look replaced.")
     parser.add_argument("--checkpoint", type=Path, help=f"a pre-training run (default {DEMO_RUN})")
     asked = parser.parse_args(argv)
     if not asked.texts:
         raise ValueError('TEXT: expected a text, found none; python -m electra detect "the chef ate the meal"')
     with started(asked.device) as ranks:
         model = open_detector(asked.checkpoint, ranks.device)
-        _introduce(model)
+        print(f"model: {model.start.folder} (update {model.start.step:,})", file=sys.stderr)
         found = detect(asked.texts, model)
-    if asked.json:
-        _print_json(detection._asdict() for detection in found)
-        return
-    for detection in found:
-        tokens = detection.tokens
-        width, colored = cli.line_width(), cli.is_colored()
-        print(marked_sentence(tokens, tokens, detection.replaced_probs, width=width, colored=colored))
+    width, colored = cli.line_width(), cli.is_colored()
+    for text, tokens, probs in found:
+        if asked.json:
+            print(json.dumps({"text": text, "tokens": tokens, "replaced_probs": probs}))
+        else:
+            print(marked_sentence(tokens, tokens, probs, width=width, colored=colored))
 
 
 def main_predict(argv: Sequence[str]) -> None:
-    """`python -m electra predict`."""
-    parser = _parser("predict", "What a fine-tuned model says of new text.")
-    parser.add_argument("--text-pair", nargs="+", default=None, metavar="TEXT", help="the second text of each")
+    """Run `python -m electra predict`."""
+    parser = _parser("predict", "Label or score texts with a fine-tuned model.")
+    parser.add_argument("--text-pair", nargs="+", default=None, metavar="TEXT", help="second text of each")
     parser.add_argument("--file", type=Path, help="a .tsv, .csv or .jsonl with named columns, instead of texts")
     parser.add_argument("--text-column", default="", help="of --file (default: that of the training file)")
     parser.add_argument("--text-pair-column", default="", help="of --file, for pairs (default: as in training)")
-    parser.add_argument("--checkpoint", type=Path, help=f"a model of train_glue.py --save-models (default: the only "
-                        f"one in {MODELS_DIR})")  # fmt: skip
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        help=f"a model of train_glue.py --save-models (default: the only one in {MODELS_DIR})",
+    )
     asked = parser.parse_args(argv)
     if bool(asked.texts) == bool(asked.file):
         raise ValueError(f"TEXT: expected texts or --file, found {'both' if asked.file else 'neither'}; give one")
     with started(asked.device) as ranks:
         model = open_classifier(asked.checkpoint, ranks.device)
-        _introduce(model)
+        print(f"model: {model.start.folder} (update {model.start.step:,})", file=sys.stderr)
         texts, pairs = _read(model, asked) if asked.file else (asked.texts, asked.text_pair)
         found = predict(texts, pairs, model)
-    if asked.json:
-        _print_json({k: v for k, v in p._asdict().items() if v not in (None, {})} for p in found)
-        return
     for prediction in found:
-        print(prediction_line(prediction, colored=cli.is_colored()))
+        if asked.json:
+            print(json.dumps({name: v for name, v in prediction._asdict().items() if v not in (None, {})}))
+        else:
+            print(prediction_line(prediction))
 
 
 def _read(model: Opened, asked: argparse.Namespace) -> tuple[list[str], list[str] | None]:
-    """The texts of a file, under the columns asked for or those the model was trained on."""
-    task = task_of(model)
+    """First and second texts of a file, from the columns asked for, else from those of training."""
+    task = model.task
     columns = tuple(filter(None, (asked.text_column, asked.text_pair_column))) or task.text_columns
     if not columns:
-        raise ValueError(f"{model.start.folder}: expected the columns of {asked.file} by name, found none in the "
-                         "model's folder; add --text-column")  # fmt: skip
+        raise ValueError(
+            f"{model.start.folder}: expected the names of the text columns, found none in this model's folder; "
+            "add --text-column"
+        )
     file = SplitFile(str(asked.file.resolve()))
     rows = read_split(dataclasses.replace(task, text_columns=columns, splits={"new": file}), Path(), "new")
     return rows.first, rows.second
 
 
-def prediction_line(prediction: Prediction, *, colored: bool = False) -> str:
-    """Labels from the likeliest with their probabilities, or the score, then the text; with tabs between.
-
-    Args:
-        colored: the verdict in a terminal's bold.
-    """
-    ranked = sorted(prediction.probs.items(), key=lambda item: -item[1])
-    is_score = prediction.score is not None
-    said = [f"{prediction.score:.3f}"] if is_score else [f"{cli.printable(name)} {p:.3f}" for name, p in ranked]
-    said = [f"{_BOLD}{said[0]}{_PLAIN}", *said[1:]] if colored else said
+def prediction_line(prediction: Prediction) -> str:
+    """One line with tabs: labels with probabilities, the most probable first, or the score; then the text or texts."""
+    if prediction.score is None:
+        ranked = sorted(prediction.probs.items(), key=lambda item: -item[1])
+        verdict = ", ".join(f"{name} {prob:.3f}" for name, prob in ranked)
+    else:
+        verdict = f"{prediction.score:.3f}"
     texts = [prediction.text] if prediction.text_pair is None else [prediction.text, prediction.text_pair]
-    return "\t".join([", ".join(said), *map(cli.printable, texts)])
+    return "\t".join(map(cli.printable, [verdict, *texts]))

@@ -34,9 +34,7 @@ from electra.training.checkpoint import (
 Array = npt.NDArray[Any]
 
 DEMO_RUN = Path(str(DEMO["run_dir"]))
-MODELS_DIR = Path("runs/glue/models")
-"""Where `train_glue.py --save-models` keeps fine-tuned models."""
-
+MODELS_DIR = Path("runs/glue/models")  # where `train_glue.py --save-models` keeps models
 MAKE_ONE = "make one with python train_glue.py --task NAME --save-models"
 
 
@@ -50,54 +48,62 @@ class Opened(NamedTuple):
 
     @property
     def max_seq_length(self) -> int:
-        """The longest row the model was trained on, in tokens: positions beyond have never learned."""
+        """Length in tokens of the longest row the model was trained on; later positions are untrained."""
         if "finetune" in self.config:
             return int(self.config["finetune"]["max_seq_length"])
         return int(self.config["pretrain"].get("seq_length", self.start.shape.max_position_embeddings))
 
+    @property
+    def task(self) -> Task:
+        """Task of a fine-tuned model, without files; an imported model names no text columns."""
+        return Task(
+            name=self.config["task"], title=self.config["task"], label_column="", metrics=(), splits={},
+            text_columns=tuple(self.config.get("text_columns") or ()), labels=tuple(self.config["labels"]),
+            score_range=tuple(self.config["score_range"]),
+        )  # fmt: skip
+
 
 class Detection(NamedTuple):
-    """What a discriminator makes of a text."""
+    """Tokens of a text with the discriminator's probabilities."""
 
     text: str
-    tokens: list[str]  # as a person reads them, special ones left out
-    replaced_probs: list[float]  # of each token, that it was replaced
+    tokens: list[str]  # as text, without special tokens
+    replaced_probs: list[float]  # for each token, the probability that it was replaced
 
 
 class Prediction(NamedTuple):
-    """What a fine-tuned model says of a text, or of a pair of texts."""
+    """Label or score that a fine-tuned model gives to a text or a pair of texts."""
 
     text: str
     text_pair: str | None
-    label: str | None  # the likeliest; None for a score
-    probs: dict[str, float]  # by label, in the model's order; empty for a score
-    score: float | None  # in the training file's unit, not clipped; None for labels
+    label: str | None  # the most probable; None for a score
+    probs: dict[str, float]  # of each label, in the model's order; empty for a score
+    score: float | None  # in the unit of the training file, not clipped; None for labels
 
 
 class Embedding(NamedTuple):
-    """The last layer's vectors of a text."""
+    """Vectors of a text from the last layer."""
 
     text: str
-    tokens: list[str]  # special ones left out
+    tokens: list[str]  # as text, without special tokens
     vectors: Array  # (tokens, D) float32
 
     @property
     def mean(self) -> Array:
-        """(D,) float32: one vector for the text."""
-        mean: Array = self.vectors.mean(axis=0)
-        return mean
+        """(D,) float32 mean over tokens."""
+        return self.vectors.mean(axis=0)
 
 
 def open_detector(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
-    """The discriminator of a pre-training run or checkpoint.
+    """Open the discriminator of a pre-training run or checkpoint.
 
     Args:
-        checkpoint: a path, or the name of a model that ships with this package; None for the demo's run, or the
+        checkpoint: a path, or the name of a model that ships with this package. None opens the demo's run, or the
             shipped model where there is no such run.
 
     Raises:
-        FileNotFoundError: there is nothing.
-        FormatError: it is damaged, or holds no discriminator with its head.
+        FileNotFoundError: there is no checkpoint.
+        FormatError: the checkpoint is damaged, or has no discriminator with its head.
     """
     start, config = _open(checkpoint)
     if "discriminator.output.weight" not in read_tensors(start.folder / MODEL_FILE):
@@ -105,34 +111,26 @@ def open_detector(checkpoint: Path | str | None = None, device: torch.device | s
         raise FormatError(f"{start.folder}: expected a discriminator, found {found}; name a run of train_pretrain.py")
     model = Discriminator(start.shape, make_embeddings(start.shape))
     load_part(start.folder, model, "discriminator.")
-    return Opened(start, config, model.to(device).eval(), torch.device(device))
+    return _ready(start, config, model, device)
 
 
 def open_encoder(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
-    """The encoder of any checkpoint, fine-tuned ones too. Arguments and errors: as `open_detector`."""
+    """Open the encoder of any checkpoint, pre-trained or fine-tuned. Arguments and errors: as `open_detector`."""
     start, config = _open(checkpoint)
     model = Encoder(start.shape, make_embeddings(start.shape))
     load_encoder_weights(start.folder, model)
-    return Opened(start, config, model.to(device).eval(), torch.device(device))
+    return _ready(start, config, model, device)
 
 
 def open_classifier(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
-    """A fine-tuned model.
-
-    Args:
-        checkpoint: None for the only one under `MODELS_DIR`.
-
-    Raises:
-        FileNotFoundError: there is nothing.
-        FormatError: it is damaged, or not fine-tuned; or None is given where several are.
-    """
+    """Open a fine-tuned model; None opens the only one in `MODELS_DIR`. Errors: as `open_detector`."""
     start, config = _open(checkpoint or _only_model())
     if "finetune" not in config:
         raise FormatError(f"{start.folder}: expected a fine-tuned model, found a pre-trained one; {MAKE_ONE}")
     settings = config["finetune"]
     model = SequenceClassifier(start.shape, len(config["labels"]) or 1, settings["pooling"], settings["head"])
     load_weights(start.folder, model)
-    return Opened(start, config, model.to(device).eval(), torch.device(device))
+    return _ready(start, config, model, device)
 
 
 def _open(checkpoint: Path | str | None) -> tuple[Start, Mapping[str, Any]]:
@@ -140,23 +138,18 @@ def _open(checkpoint: Path | str | None) -> tuple[Start, Mapping[str, Any]]:
     return start, read_settings(start.folder)
 
 
+def _ready(start: Start, config: Mapping[str, Any], model: nn.Module, device: torch.device | str) -> Opened:
+    return Opened(start, config, model.to(device).eval(), torch.device(device))
+
+
 def _only_model() -> Path:
     found = sorted(file.parent for file in MODELS_DIR.glob(f"[!.]*/{MANIFEST_FILE}"))
-    found = [folder for folder in found if not folder.name.startswith("damaged-")]
     if not found:
         raise FileNotFoundError(f"{MODELS_DIR}: expected a fine-tuned model, found none; {MAKE_ONE}")
     if len(found) > 1:
-        raise FormatError(f"{MODELS_DIR}: expected one model, found {', '.join(path.name for path in found)}; "
-                          "name one (--checkpoint)")  # fmt: skip
+        names = ", ".join(folder.name for folder in found)
+        raise FormatError(f"{MODELS_DIR}: expected one model, found {names}; name one (--checkpoint)")
     return found[0]
-
-
-def task_of(model: Opened) -> Task:
-    """The task of a fine-tuned model, as far as its folder says: no files; no columns if it was imported."""
-    config = model.config
-    columns, labels = tuple(config.get("text_columns", ())), tuple(config["labels"])
-    return Task(name=config["task"], title=config["task"], text_columns=columns, label_column="", metrics=(),
-                splits={}, labels=labels, score_range=tuple(config["score_range"]))  # fmt: skip
 
 
 def _check(texts: Sequence[str]) -> None:
@@ -167,32 +160,32 @@ def _check(texts: Sequence[str]) -> None:
 
 @torch.no_grad()
 def _token_outputs(model: Opened, texts: Sequence[str]) -> Iterator[tuple[list[str], Array]]:
-    """The tokens of each text, and a float32 output for each; a text longer than a row is read in several."""
+    """Tokens of each text and the model's float32 output for each token; a long text is read in several rows."""
     _check(texts)
     tokenizer, size = model.start.tokenizer, model.max_seq_length - 2
     ids = [tokenizer.encode(text) for text in texts]
-    if empty := [number for number, row in enumerate(ids) if not row]:
-        raise ValueError(f"text {empty[0] + 1}: expected at least one token, found none; leave it out")
-    rows = [row[first : first + size] for row in ids for first in range(0, len(row), size)]
-    features = pack([[tokenizer.special_ids.cls, *row, tokenizer.special_ids.sep] for row in rows],
-                    [len(row) + 2 for row in rows], tokenizer, model.max_seq_length)  # fmt: skip
+    if empty := [number for number, row in enumerate(ids, 1) if not row]:
+        raise ValueError(f"text {empty[0]}: expected at least one token, found none; leave it out")
+    special = tokenizer.special_ids
+    rows = [[special.cls, *row[i : i + size], special.sep] for row in ids for i in range(0, len(row), size)]
+    features = pack(rows, [len(row) for row in rows], tokenizer, model.max_seq_length)
     outputs: list[Array] = [np.empty(0)] * len(rows)
     for numbers in evaluation_batches(features.lengths, PREDICT_ROWS):
         batch = collate(features, numbers)
         found = model.model(batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
         for number, row in zip(numbers, found.float().cpu().numpy(), strict=True):
-            outputs[number] = row[1 : len(rows[number]) + 1]
+            outputs[number] = row[1 : len(rows[number]) - 1]
     pieces = iter(outputs)
     for row in ids:
         yield [tokenizer.token(i) for i in row], np.concatenate([next(pieces) for _ in range(0, len(row), size)])
 
 
 def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]:
-    """Which tokens look replaced?
+    """Probability of each token to be replaced.
 
     Args:
-        texts: one or more; a long one is read in rows of the length the model was trained on.
-        model: from `open_detector`; None opens what the demo left.
+        texts: one or more; a long text is read in rows of the length the model was trained on.
+        model: from `open_detector`; None opens the demo's run.
 
     Raises:
         ValueError: there are no texts, or a text has no tokens.
@@ -205,14 +198,9 @@ def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]
 
 
 def embed(texts: Sequence[str], model: Opened | None = None) -> list[Embedding]:
-    """The last layer's vector of each token; `Embedding.mean` is one for the text.
+    """Vector of each token from the last layer; `Embedding.mean` is one vector for the text.
 
-    Args:
-        texts: as in `detect`.
-        model: from `open_encoder`; None opens what the demo left.
-
-    Raises:
-        ValueError: there are no texts, or a text has no tokens.
+    Args and errors: as `detect`, with a model from `open_encoder`.
     """
     outputs = _token_outputs(model or open_encoder(), texts)
     return [Embedding(text, *found) for text, found in zip(texts, outputs, strict=True)]
@@ -221,38 +209,36 @@ def embed(texts: Sequence[str], model: Opened | None = None) -> list[Embedding]:
 def predict(
     texts: Sequence[str], text_pairs: Sequence[str] | None = None, model: Opened | None = None
 ) -> list[Prediction]:
-    """Labels with probabilities, or scores, exactly as `train_glue.py` gets them for a dev file.
+    """Labels with probabilities, or scores, exactly as `train_glue.py` computes them for a dev file.
 
     Args:
         texts: one or more, cut to the length the model was fine-tuned with.
         text_pairs: the second text of each, for a task of pairs.
-        model: from `open_classifier`; None opens the only one under `MODELS_DIR`.
+        model: from `open_classifier`; None opens the only one in `MODELS_DIR`.
 
     Raises:
-        ValueError: there are no texts, or pairs where the task has none or the other way round.
+        ValueError: there are no texts; second texts are missing, or not expected; or their number differs.
     """
     model = model or open_classifier()
-    task, second = task_of(model), None if text_pairs is None else list(text_pairs)
     _check(texts)
-    _check_pairs(model, texts, second)
+    _check_pairs(model, texts, text_pairs)
     assert isinstance(model.model, SequenceClassifier)  # from `open_classifier`
+    task, second = model.task, None if text_pairs is None else list(text_pairs)
     features = encode(list(texts), second, model.start.tokenizer, model.max_seq_length)
     outputs = predict_rows(model.model, features, build(FinetuneConfig, model.config["finetune"]), model.device)
     values, probs = task.predictions(outputs), torch.from_numpy(outputs).softmax(dim=1).tolist()
     found = []
     for text, pair, value, row in zip(texts, second or repeat(None, len(texts)), values, probs, strict=True):
-        if task.is_regression:
-            found.append(Prediction(text, pair, None, {}, float(value)))
-        else:
-            found.append(Prediction(text, pair, task.labels[value], dict(zip(task.labels, row, strict=True)), None))
+        label, score = (None, float(value)) if task.is_regression else (task.labels[value], None)
+        found.append(Prediction(text, pair, label, dict(zip(task.labels, row, strict=False)), score))
     return found
 
 
 def _check_pairs(model: Opened, texts: Sequence[str], text_pairs: Sequence[str] | None) -> None:
-    columns, found = task_of(model).text_columns, 1 if text_pairs is None else 2
+    columns, found = model.task.text_columns, 1 if text_pairs is None else 2
     if columns and len(columns) != found:
+        expected = f"{len(columns)} text{'s' * (len(columns) - 1)} a row ({', '.join(columns)})"
         remedy = "add the second (--text-pair)" if found == 1 else "drop the second"
-        raise ValueError(f"{model.start.folder}: expected {len(columns)} text{'s' * (len(columns) > 1)} a row "
-                         f"({', '.join(columns)}), found {found}; {remedy}")  # fmt: skip
+        raise ValueError(f"{model.start.folder}: expected {expected}, found {found}; {remedy}")
     if text_pairs is not None and len(text_pairs) != len(texts):
         raise ValueError(f"text pairs: expected {len(texts)}, one a text, found {len(text_pairs)}; pair them up")

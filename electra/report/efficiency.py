@@ -1,4 +1,4 @@
-"""Tables of cost: table 1 from the runs' own clocks, table 3 by hardware and by count, figure 1's parameters."""
+"""Tables of cost: table 1 from the runs' own clocks, table 3 by hardware and by FLOPs, figure 1's parameters."""
 
 from __future__ import annotations
 
@@ -7,112 +7,96 @@ from typing import NamedTuple
 
 from electra.config import EncoderConfig, PretrainConfig
 from electra.model.flops import PFS_DAY_FLOPS, UTILIZATION, device_tflops, hardware_pfs_days, parameter_blocks, pfs_days
-from electra.report.literature import MERCIER, efficiency, mean_of_eight, printed_cost, table, usd
+from electra.report.groups import reproductions, sweep_protocols, sweeps, without_variants
+from electra.report.literature import MERCIER, efficiency, mean_of_eight, printed_days, table
 from electra.report.runs import Inputs, PretrainRun, Protocol
-from electra.report.scores import reproductions, sweep_protocols, sweeps, without_variants
 from electra.scores.statistics import summarize
 from electra.scores.tables import DIFFERS, NOT_MEASURED, beside, markdown, printed_and_ours
 
 
 class Spent(NamedTuple):
-    """What one row of table 1 took."""
+    """Device-days of one row of table 1."""
 
-    experiment: str
-    task: str
-    parts: dict[object, float]  # device-days of each run or protocol, by itself, so that an overlap shows
+    title: str
+    days: dict[object, float]  # of each run (by name) or protocol, so that shared ones can be counted once
     devices: set[str]
 
-    @property
-    def days(self) -> float:
-        """Device-days of the row."""
-        return sum(self.parts.values())
 
-
-def _pretraining(experiment: str, runs: Sequence[PretrainRun], step: int | None) -> Spent:
+def _pretraining(experiment: str, runs: Sequence[PretrainRun], step: int | None = None) -> Spent:
     clocks = [(run, run.elapsed_days(step)) for run in runs]
     days: dict[object, float] = {run.name: clock * run.num_devices for run, clock in clocks if clock is not None}
-    return Spent(experiment, "pre-training", days, {run.device for run in runs if run.name in days})
+    return Spent(f"{experiment}, pre-training", days, {run.device for run in runs if run.name in days})
 
 
 def _finetuning(experiment: str, protocols: Sequence[Protocol]) -> Spent:
     devices = {str(record["provenance"]["device"]) for protocol in protocols for record in protocol.records}
-    return Spent(experiment, "fine-tuning", {p: p.days for p in protocols}, devices)
+    return Spent(f"{experiment}, fine-tuning", {p: p.days for p in protocols}, devices)
 
 
 def spent(inputs: Inputs) -> list[Spent]:
-    """Device-days of each experiment; a run that two experiments use stands in both."""
-    found = sweeps(inputs.runs)
+    """Device-days of each experiment; a run that two experiments use is in both."""
     ours = reproductions(inputs)
     first = [p for p in without_variants(inputs) if p.run in ours and not p.facts["from_scratch"]]
-    rows = [_pretraining("reproduction (4.1)", ours, None), _finetuning("reproduction (4.1)", first)]
-    for sweep in found:
+    rows = [_pretraining("reproduction (4.1)", ours), _finetuning("reproduction (4.1)", first)]
+    for sweep in sweeps(inputs.runs):
         step, protocols = sweep_protocols(sweep, inputs)
         rows += [_pretraining("generator size (4.2)", sweep, step), _finetuning("generator size (4.2)", protocols)]
-    counted = {part for row in rows for part in row.parts}
-    rows.append(_pretraining("controls", [run for run in inputs.runs if run.name not in counted], None))
-    others = [p for p in inputs.protocols if p not in counted]
-    rows.append(_finetuning("controls and ablations", others))
-    return [row for row in rows if row.parts]
+    counted = {part for row in rows for part in row.days}
+    rows.append(_pretraining("controls", [run for run in inputs.runs if run.name not in counted]))
+    rows.append(_finetuning("controls and ablations", [p for p in inputs.protocols if p not in counted]))
+    return [row for row in rows if row.days]
 
 
 def total_days(rows: Sequence[Spent]) -> float:
-    """Device-days of all experiments, a run that stands in several counted once, at its longest."""
+    """Device-days of all rows; a run in several rows counts once, at its longest."""
     days: dict[object, float] = {}
     for row in rows:
-        for part, value in row.parts.items():
-            days[part] = max(value, days.get(part, 0.0))
+        days |= {part: max(value, days.get(part, 0.0)) for part, value in row.days.items()}
     return sum(days.values())
 
 
 def table_1(inputs: Inputs, usd_per_hour: float) -> str:
-    """Device-days of each experiment, printed and ours, with what the printed arithmetic comes to."""
-    overall, cost = table("1")["overall"], printed_cost()
+    """Device-days of each experiment: as printed, recomputed, and ours."""
+    overall, (sum_of_rows, overlap) = table("1")["overall"], printed_days()
+    rate, days = overall["usd_per_hour"].number, sum_of_rows - overlap
     rows = []
     for name, row in table("1").items():
         if name != "overall":
             configs, seeds = row["num_configs"], row["num_seeds"]
-            days = row["run_cost"].number * configs.number * seeds.number
-            cells = [row["run_cost"].value, f"{configs.value} x {seeds.value}", beside(days, row["total"].value)]
+            product = row["run_cost"].number * configs.number * seeds.number
+            cells = [row["run_cost"].value, f"{configs.value} x {seeds.value}", beside(product, row["total"].value)]
             rows.append([f"Mercier: {name}", *cells])
-    rows.append(["Mercier: overall", "–", f"overlap {cost.overlap:.2f}", beside(cost.total, overall["total"].value)])
-    dollars = f"{cost.usd:.2f} (printed {overall['usd'].value})"
+    rows.append(["Mercier: overall", "–", f"overlap {overlap:.2f}", beside(days, overall["total"].value)])
+    dollars = f"{days * 24 * rate:.2f} (printed {overall['usd'].value})"
     rows.append(["Mercier: overall, USD", "–", f"at {overall['usd_per_hour'].value} an hour", dollars])
     mine = spent(inputs)
-    for spend in mine:
-        name = f"ours: {spend.experiment}, {spend.task} on {', '.join(sorted(spend.devices))}"
-        num_parts = len(spend.parts)
-        rows.append([name, f"{spend.days / num_parts:.5f}", f"{num_parts}", f"{spend.days:.5f}"])
+    for title, parts, devices in mine:
+        row_days = sum(parts.values())
+        numbers = [f"{row_days / len(parts):.5f}", f"{len(parts)}", f"{row_days:.5f}"]
+        rows.append([f"ours: {title} on {', '.join(sorted(devices))}", *numbers])
     total = total_days(mine)
-    overlap = sum(spend.days for spend in mine) - total
-    rows.append(["ours: overall", "–", f"overlap {overlap:.5f}", f"{total:.5f}" if mine else NOT_MEASURED])
-    dollars = f"{usd(total, usd_per_hour):.2f}" if mine else NOT_MEASURED
-    rows.append(["ours: overall, USD", "–", f"at {usd_per_hour:g} an hour", dollars])
-    printed = usd(float(overall["total"].value), overall["usd_per_hour"].number)
+    shared = sum(sum(row.days.values()) for row in mine) - total
+    cells = [f"{total:.5f}", f"{total * 24 * usd_per_hour:.2f}"] if mine else [NOT_MEASURED] * 2
+    rows.append(["ours: overall", "–", f"overlap {shared:.5f}", cells[0]])
+    rows.append(["ours: overall, USD", "–", f"at {usd_per_hour:g} an hour", cells[1]])
     return markdown(["experiment", "device-days a run", "runs", "device-days"], rows) + (
-        f"\n\nRule: pre-training counts a run's own clock (`elapsed_seconds`, evaluations and saving included) times "
-        f"its devices; in experiment 4.2 up to the update its sizes are compared at. Fine-tuning counts "
-        f"`train_seconds` and `evaluate_seconds`, a run being one protocol with all its tasks and seeds. What both "
-        f"experiments use is counted once in the total. Days on different devices are added as they are. "
-        f"Mercier's rows add up to {cost.sum_of_rows:.1f}; without the overlap "
-        f"({cost.overlap:.2f}: the 25 % generator up to 250,000 updates) that is {cost.total:.2f} GPU-days = "
-        f"${cost.usd:.2f}, the dollars it prints; the {overall['total'].value} GPU-days it prints would be "
-        f"${printed:.2f}. Its text says 3.75 days a run, not 5."
+        f"\n\nPre-training counts a run's own clock (`elapsed_seconds`) times its devices; in experiment 4.2 up to the "
+        f"update its sizes are compared at. Fine-tuning counts `train_seconds` and `evaluate_seconds`; a run is one "
+        f"protocol with all its tasks and seeds. The total counts once what both experiments use. Mercier's rows add "
+        f"up to {sum_of_rows:.1f}; without the overlap ({overlap:.2f}: the 25 % generator up to 250,000 updates) that "
+        f"is {days:.2f} GPU-days = ${days * 24 * rate:.2f}, the printed dollars. The printed "
+        f"{overall['total'].value} GPU-days would be ${overall['total'].number * 24 * rate:.2f}. Mercier's text says "
+        f"3.75 days a run, not 5."
     )
 
 
-def hardware(run: PretrainRun) -> tuple[float | None, float | None]:
-    """Days of a run, and its petaflop/s-days by the hardware rule; None where unknown."""
-    days, tflops = run.elapsed_days(), device_tflops(run.device)
-    return days, None if days is None or tflops is None else hardware_pfs_days(days, run.num_devices, tflops)
-
-
-def _score(run: PretrainRun, name: str, inputs: Inputs) -> float | None:
-    """The mean of AVG or GLUE* at a run's last update under the recipe as it stands, as a fraction."""
+def _score(run: PretrainRun, average: str, inputs: Inputs) -> float | None:
+    """Mean of AVG or GLUE* at a run's last update under its recipe without overrides, as a fraction."""
     for protocol in inputs.protocols:
-        if protocol.run is run and protocol.step == run.last_step and not protocol.facts["overrides"]:
-            values = [*protocol.summary["averages"][name]["by_seed"].values()]
-            if values and not protocol.facts["from_scratch"]:
-                return summarize(values).mean
+        facts = protocol.facts
+        if protocol.run is run and protocol.step == run.last_step and not (facts["overrides"] or facts["from_scratch"]):
+            values = [*protocol.summary["averages"][average]["by_seed"].values()]
+            return summarize(values).mean if values else None
     return None
 
 
@@ -135,38 +119,39 @@ def _printed_row(name: str) -> list[str]:
 
 
 def _own_row(run: PretrainRun, inputs: Inputs) -> list[str]:
-    days, by_rule = hardware(run)
+    days, tflops, cost = run.elapsed_days(), device_tflops(run.device), None
     parameters = sum(parameter_blocks(run.shape, run.config.generator_size, run.config.objective).values())
-    cells = [f"{parameters:,}", NOT_MEASURED if days is None else f"{days:.4f} d on {run.num_devices} {run.device}"]
-    cells.append(f"no nominal speed of {run.device} known" if by_rule is None else f"{by_rule:.6f}")
+    cells = [f"ours: {run.name}, update {run.last_step:,}", f"{parameters:,}"]
+    cells.append(NOT_MEASURED if days is None else f"{days:.4f} d on {run.num_devices} {run.device}")
+    if days is None or tflops is None:
+        cells.append(f"no nominal speed of {run.device} known" if tflops is None else NOT_MEASURED)
+    else:
+        cost = hardware_pfs_days(days, run.num_devices, tflops)
+        cells.append(f"{cost:.6f}")
     cells += [f"{pfs_days(flops):.6f}" for flops in run.flops(run.last_step)]
     for average, unit in efficiency(MERCIER).per.items():
         score = _score(run, average, inputs)
-        cells += (
-            [f"{by_rule / score:.4f}", f"{by_rule / score / unit:.2f}"] if by_rule and score else [NOT_MEASURED] * 2
-        )
-    return [f"ours: {run.name}, update {run.last_step:,}", *cells]
+        cells += [f"{cost / score:.4f}", f"{cost / score / unit:.2f}"] if cost and score else [NOT_MEASURED] * 2
+    return cells
 
 
 def table_3(inputs: Inputs) -> str:
-    """Efficiency: parameters, hardware, petaflop/s-days by rule and by count, and over the scores."""
+    """Efficiency: parameters, hardware, petaflop/s-days by rule and by FLOPs, and over the scores."""
     header = ["model", "parameters", "time and hardware", "pfs-days, hardware rule", "pfs-days, the release's count"]
     header += ["pfs-days, matrix products", "per AVG", "times", "per GLUE*", "times"]
-    honest = 100 * efficiency(MERCIER).pfs_days / mean_of_eight(table("2")[MERCIER])
+    recomputed = 100 * efficiency(MERCIER).pfs_days / mean_of_eight(table("2")[MERCIER])
     printed_rows = [_printed_row(name) for name in table("3")]
     return printed_and_ours(header, printed_rows, [_own_row(run, inputs) for run in inputs.runs]) + (
-        f"\n\nHardware rule: days x devices x nominal 10^12 FLOP/s / 1000 x {UTILIZATION}; Mercier's speeds. One "
-        f"pfs-day is {PFS_DAY_FLOPS:.2e} FLOP. The release's count takes look-ups as dense products and a backward "
-        f"pass as dear as the forward; matrix products takes look-ups as free and the backward pass as two forward "
-        f'ones. The printed columns "per AVG %" are per unit of AVG (a score as a fraction). "times": over '
-        f"Mercier's own row. With AVG recomputed that row is {honest:.4f} per AVG. {DIFFERS}: rounding does "
-        f"not explain what was printed. No compute was printed for TinyBERT, and teachers are not counted."
+        f"\n\nHardware rule: days x devices x nominal 10^12 FLOP/s / 1000 x {UTILIZATION}. One pfs-day is "
+        f"{PFS_DAY_FLOPS:.2e} FLOP. The release counts look-ups as dense products and a backward pass as one forward; "
+        f"matrix products counts look-ups as free and a backward pass as two forwards. A score is a fraction; times is "
+        f"over Mercier's own row, which is {recomputed:.4f} per AVG with AVG recomputed. {DIFFERS}: rounding does not "
+        f"explain what was printed. No compute was printed for TinyBERT, and teachers are not counted."
     )
 
 
-def block_table(run: PretrainRun | None) -> str:
-    """Figure 1 in words: parameters by block of a run's model, or of the small size."""
-    config, shape = (run.config, run.shape) if run else (PretrainConfig(), EncoderConfig())
+def block_table(config: PretrainConfig, shape: EncoderConfig) -> str:
+    """Parameters of a model by block."""
     blocks = parameter_blocks(shape, config.generator_size, config.objective)
-    rows = [[block, f"{count:,}"] for block, count in blocks.items()]
-    return markdown(["block", "parameters"], [*rows, ["all, shared blocks once", f"{sum(blocks.values()):,}"]])
+    blocks["all, shared blocks once"] = sum(blocks.values())
+    return markdown(["block", "parameters"], [[block, f"{count:,}"] for block, count in blocks.items()])

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from electra.config import FinetuneConfig
+from electra.glue.tasks import TASKS
+from electra.report.runs import PretrainRun, Protocol
 from tests.conftest import ROOT
 
 FIXTURES = ROOT / "tests" / "fixtures" / "records"
@@ -31,6 +33,19 @@ def record(task: str, seed: int, failed: bool = False, files: str = "ab", **metr
     }
     run = {"run_id": f"{task}-{files}-{seed}", "task": task, "seed": seed, "data": data, "failed": failed}
     return {**facts, **run, "metrics": metrics, "main_metric": next(iter(metrics))}
+
+
+def protocol(
+    name: str, scores: dict[str, list[float]], run: PretrainRun | None = None, files: str = "ab", **settings: Any
+) -> Protocol:
+    """Records of one protocol, seeds from 0, each with the main metric of its task."""
+    changes = {"protocol_id": name, "overrides": settings, "settings": dataclasses.asdict(FinetuneConfig(**settings))}
+    records = [
+        {**record(task, seed, False, files, **{TASKS[task].main_metric: score}), **changes}
+        for task, values in scores.items()
+        for seed, score in enumerate(values)
+    ]
+    return Protocol(records, run)
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pickle
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,18 +17,10 @@ from torch import Tensor, nn
 from electra.config import EncoderConfig, PretrainConfig
 from electra.files import FormatError, read_json
 from electra.hub import folders as hub
-from electra.hub.names import empty_module, to_theirs
 from electra.model.networks import Electra, MaskedLM, SequenceClassifier
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer
-from electra.training.checkpoint import (
-    load_encoder_weights,
-    load_weights,
-    save_checkpoint,
-    torch_bytes,
-    verify,
-)
-from tests.conftest import ROOT
+from electra.training.checkpoint import load_encoder_weights, load_weights, torch_bytes, verify
 from tests.helpers.hub_files import (
     LABELS,
     SHAPE,
@@ -51,30 +41,26 @@ from tests.helpers.hub_files import (
 __all__ = ["classifier", "pair", "tokenizer_json"]
 
 
+def parts(folder: Path) -> list[Path]:
+    """The folders that an export made."""
+    return sorted(folder.iterdir())
+
+
 # --- round trips -------------------------------------------------------------------------------------------------
 
 
 def test_a_pre_training_checkpoint_comes_back_byte_for_byte(pair: Path, tmp_path: Path):
     hub.main_export(["--checkpoint", str(pair), "--out", str(tmp_path / "out")])
-    hub.main_import([str(tmp_path / "out"), "--out", str(tmp_path / "back")])
+    hub.main_import([*map(str, parts(tmp_path / "out")), "--out", str(tmp_path / "back")])
     verify(tmp_path / "back")
     assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
     settings = read_json(tmp_path / "back" / "config.json")
     assert settings == {"encoder": dataclasses.asdict(SHAPE), "pretrain": {"generator_size": 0.5},
                         "tokenizer": TOKENIZER.fingerprint}  # fmt: skip
     assert (tmp_path / "back" / "tokenizer.json").read_bytes() == (pair / "tokenizer.json").read_bytes()
-
-
-def test_an_imported_pair_loads_into_the_model_and_stays_tied(pair: Path, tmp_path: Path):
-    hub.export(pair, tmp_path / "out")
-    hub.import_folders([tmp_path / "out" / "generator", tmp_path / "out" / "discriminator"], tmp_path / "back")
-    ours, again = Electra(SHAPE, 0.5), Electra(SHAPE, 0.5)
-    load_weights(pair, ours)
-    load_weights(tmp_path / "back", again)
-    again.generator.encoder.embeddings.word.weight.data[0, 0] = 5.0
-    assert again.discriminator.encoder.embeddings.word.weight[0, 0] == 5.0
-    for (name, expected), tensor in zip(ours.named_parameters(), again.parameters(), strict=True):
-        assert name.endswith("word.weight") or torch.equal(expected, tensor)
+    load_weights(tmp_path / "back", Electra(SHAPE, 0.5))
+    for tensor in tensors(tmp_path / "out" / "discriminator" / "pytorch_model.bin").values():
+        assert tensor.untyped_storage().nbytes() == 4 * tensor.numel()  # no piece drags the fused tensor along
 
 
 def test_a_classifier_comes_back_byte_for_byte_with_its_labels(classifier: Path, tmp_path: Path):
@@ -93,7 +79,7 @@ def test_a_regression_comes_back_without_labels(tmp_path: Path, tokenizer_json: 
     hub.export(classifier_checkpoint(tmp_path / "score", tokenizer_json, []), tmp_path / "out")
     config = read_json(tmp_path / "out" / "classifier" / "config.json")
     assert (config["id2label"], config["problem_type"]) == ({"0": "score"}, "regression")
-    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    hub.import_folders(parts(tmp_path / "out"), tmp_path / "back")
     settings = read_json(tmp_path / "back" / "config.json")
     assert (settings["labels"], settings["score_range"]) == ([], [0.0, 5.0])
 
@@ -116,7 +102,7 @@ def test_the_masked_lm_control_is_a_generator_of_full_size_both_ways(tmp_path: P
     control = write_checkpoint(tmp_path / "mlm", randomize(MaskedLM(SHAPE)), tokenizer_json, pretrain=pretrain)
     hub.export(control, tmp_path / "out")
     assert read_json(tmp_path / "out" / "generator" / "config.json")["hidden_size"] == SHAPE.hidden_size
-    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    hub.import_folders(parts(tmp_path / "out"), tmp_path / "back")
     assert_same_bytes(tensors(control / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
     assert read_json(tmp_path / "back" / "config.json")["pretrain"] == {"objective": "mlm"}
     load_weights(tmp_path / "back", MaskedLM(SHAPE))
@@ -129,9 +115,9 @@ def test_a_classifier_that_has_no_name_there_leaves_its_encoder_and_says_why(
     checkpoint = classifier_checkpoint(tmp_path / "ours", tokenizer_json, LABELS, pooling, head)
     hub.main_export(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
-    assert f"pooling {pooling} and head {head} cannot be expressed" in printed
+    assert f"no classifier with pooling {pooling} and head {head}, only first and mlp" in printed
     assert "ElectraModel" in printed
-    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    hub.import_folders(parts(tmp_path / "out"), tmp_path / "back")
     model = SequenceClassifier(SHAPE, 2, pooling="mean", head="mlp")
     load_encoder_weights(tmp_path / "back", model.encoder)
     for name, tensor in model.encoder.state_dict().items():
@@ -140,72 +126,10 @@ def test_a_classifier_that_has_no_name_there_leaves_its_encoder_and_says_why(
     assert [*folders] == ["encoder"]
 
 
-def test_the_commands_run_and_end_in_one_line_on_a_mistake(pair: Path, tmp_path: Path):
-    def electra(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "electra", *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    done = electra("export", "--checkpoint", pair, "--out", tmp_path / "out")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("exported: ") == 2
-    done = electra("import", tmp_path / "out" / "nothing", "--out", tmp_path / "back")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith("error: ")
-    assert "expected a config.json" in done.stderr
-
-
 # --- the layout --------------------------------------------------------------------------------------------------
 
-ENCODER = """
-embeddings.word_embeddings.weight embeddings.position_embeddings.weight embeddings.token_type_embeddings.weight
-embeddings.LayerNorm.weight embeddings.LayerNorm.bias embeddings_project.weight embeddings_project.bias
-""".split()
-LAYER = """
-attention.self.query.weight attention.self.query.bias attention.self.key.weight attention.self.key.bias
-attention.self.value.weight attention.self.value.bias attention.output.dense.weight attention.output.dense.bias
-attention.output.LayerNorm.weight attention.output.LayerNorm.bias intermediate.dense.weight intermediate.dense.bias
-output.dense.weight output.dense.bias output.LayerNorm.weight output.LayerNorm.bias
-""".split()
-HEADS = {
-    "discriminator": "discriminator_predictions.dense.weight discriminator_predictions.dense.bias "
-    "discriminator_predictions.dense_prediction.weight discriminator_predictions.dense_prediction.bias",
-    "generator": "generator_predictions.LayerNorm.weight generator_predictions.LayerNorm.bias "
-    "generator_predictions.dense.weight generator_predictions.dense.bias generator_lm_head.weight "
-    "generator_lm_head.bias",
-    "classifier": "classifier.dense.weight classifier.dense.bias classifier.out_proj.weight classifier.out_proj.bias",
-}
 
-
-def their_names(part: str) -> set[str]:
-    layers = [f"encoder.layer.{number}.{name}" for number in range(SHAPE.num_layers) for name in LAYER]
-    return {*HEADS[part].split(), *(f"electra.{name}" for name in [*ENCODER, *layers])}
-
-
-def test_the_files_hold_the_librarys_names(pair: Path, classifier: Path, tmp_path: Path):
-    hub.export(pair, tmp_path / "out")
-    hub.export(classifier, tmp_path / "out")
-    for part in HEADS:
-        assert set(tensors(tmp_path / "out" / part / "pytorch_model.bin")) == their_names(part)
-
-
-def test_fused_queries_keys_and_values_are_three_tensors_in_that_order(pair: Path, tmp_path: Path):
-    hub.export(pair, tmp_path / "out")
-    ours = tensors(pair / "model.pt")["discriminator.encoder.layers.1.attention.qkv.weight"]
-    theirs = tensors(tmp_path / "out" / "discriminator" / "pytorch_model.bin")
-    for number, piece in enumerate(("query", "key", "value")):
-        part = theirs[f"electra.encoder.layer.1.attention.self.{piece}.weight"]
-        assert torch.equal(part, ours[26 * number : 26 * (number + 1)])
-        assert part.untyped_storage().nbytes() == 4 * 26 * 26  # and does not drag the fused one along
-
-
-def test_the_generators_softmax_is_the_word_table_and_stored_once(pair: Path, tmp_path: Path):
-    hub.export(pair, tmp_path / "out")
-    theirs = tensors(tmp_path / "out" / "generator" / "pytorch_model.bin")
-    softmax, words = theirs["generator_lm_head.weight"], theirs["electra.embeddings.word_embeddings.weight"]
-    assert softmax.data_ptr() == words.data_ptr()
-
-
-def test_the_configs_say_what_the_models_are(pair: Path, classifier: Path, tmp_path: Path):
+def test_config_json_states_sizes_and_labels(pair: Path, classifier: Path, tmp_path: Path):
     hub.export(pair, tmp_path / "out")
     hub.export(classifier, tmp_path / "out")
     common = {"model_type": "electra", "hidden_act": "gelu", "layer_norm_eps": 1e-12, "vocab_size": 331,
@@ -217,22 +141,12 @@ def test_the_configs_say_what_the_models_are(pair: Path, classifier: Path, tmp_p
     names = {"id2label": {"0": LABELS[0], "1": LABELS[1], "2": LABELS[2]}, "finetuning_task": "mnli",
              "label2id": {LABELS[0]: 0, LABELS[1]: 1, LABELS[2]: 2}, "score_range": [0.0, 5.0],
              "problem_type": "single_label_classification"}  # fmt: skip
-    found = {part: read_json(tmp_path / "out" / part / "config.json") for part in HEADS}
+    found = {folder.name: read_json(folder / "config.json") for folder in parts(tmp_path / "out")}
     assert found == {
         "discriminator": {"architectures": ["ElectraForPreTraining"], **common, **sizes},
         "generator": {"architectures": ["ElectraForMaskedLM"], **common, **halves},
         "classifier": {"architectures": ["ElectraForSequenceClassification"], **common, **sizes, **names},
     }
-
-
-def test_the_tokenizers_config_names_a_class_that_needs_no_unknown_token_and_the_token_types(
-    pair: Path, tmp_path: Path
-):
-    hub.export(pair, tmp_path / "out")
-    config = read_json(tmp_path / "out" / "generator" / "tokenizer_config.json")
-    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
-    assert "token_type_ids" in config["model_input_names"]
-    assert (config["pad_token"], config["mask_token"], config["model_max_length"]) == ("[PAD]", "[MASK]", 31)
 
 
 # --- folders as others have them ---------------------------------------------------------------------------------
@@ -254,7 +168,7 @@ def test_old_files_half_precision_position_buffers_and_a_missing_tied_copy_are_r
         weights.pop("generator_lm_head.weight", None)
         weights = {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}
         torch.save(weights, exported / part / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    hub.import_folders([exported], tmp_path / "back")
+    hub.import_folders(parts(exported), tmp_path / "back")
     expected = {name: tensor.half().float() for name, tensor in tensors(pair / "model.pt").items()}
     assert_same_bytes(expected, tensors(tmp_path / "back" / "model.pt"))
 
@@ -264,7 +178,7 @@ def test_a_wordpiece_model_keeps_its_vocabulary_both_ways(exported: Path, tmp_pa
     for part in ("discriminator", "generator"):
         WordPieceTokenizer(words).save(exported / part)
         (exported / part / "tokenizer.json").unlink()
-    hub.import_folders([exported], tmp_path / "back")
+    hub.import_folders(parts(exported), tmp_path / "back")
     assert sorted(file.name for file in (tmp_path / "back").iterdir()) == [
         "config.json", "manifest.json", "model.pt", "vocab.txt"]  # fmt: skip
     hub.export(tmp_path / "back", tmp_path / "again")
@@ -278,19 +192,10 @@ def test_unnamed_labels_are_the_librarys_own(classifier: Path, tmp_path: Path, t
     hub.export(classifier_checkpoint(tmp_path / "two", tokenizer_json, ["no", "yes"]), tmp_path / "out")
     changes = dict.fromkeys(("id2label", "label2id", "finetuning_task", "score_range"), ...)
     rewrite_config(tmp_path / "out" / "classifier", **changes)
-    hub.import_folders([tmp_path / "out"], tmp_path / "back")
+    hub.import_folders(parts(tmp_path / "out"), tmp_path / "back")
     settings = read_json(tmp_path / "back" / "config.json")
     assert (settings["labels"], settings["task"]) == (["LABEL_0", "LABEL_1"], "")
     assert settings["score_range"] == [0.0, 1.0]  # outputs as they are
-
-
-def test_labels_are_in_the_order_of_their_numbers(tmp_path: Path, tokenizer_json: bytes):
-    labels = [f"class {number}" for number in range(11)]
-    hub.export(classifier_checkpoint(tmp_path / "eleven", tokenizer_json, labels), tmp_path / "out")
-    names = {str(number): labels[number] for number in reversed(range(11))}
-    rewrite_config(tmp_path / "out" / "classifier", id2label=names)
-    hub.import_folders([tmp_path / "out"], tmp_path / "back")
-    assert read_json(tmp_path / "back" / "config.json")["labels"] == labels
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
@@ -315,7 +220,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named_the_first_five_of_th
         weights["z"] = torch.zeros(1)
 
     rewrite(exported / "discriminator", damage)
-    message = refused(exported, tmp_path / "back")
+    message = refused(parts(exported), tmp_path / "back")
     assert "pytorch_model.bin" in message
     for part in (
         "no discriminator_predictions.dense.weight; and 1 more; ",
@@ -331,7 +236,9 @@ def test_a_softmax_that_is_not_the_word_table_is_refused(exported: Path, tmp_pat
         weights["generator_lm_head.weight"] = weights["generator_lm_head.weight"] + 1
 
     rewrite(exported / "generator", untie)
-    assert "generator_lm_head.weight unlike electra.embeddings.word_embeddings" in refused(exported, tmp_path / "back")
+    assert "generator_lm_head.weight unlike electra.embeddings.word_embeddings" in refused(
+        parts(exported), tmp_path / "back"
+    )
 
 
 @pytest.mark.parametrize(
@@ -346,34 +253,15 @@ def test_a_softmax_that_is_not_the_word_table_is_refused(exported: Path, tmp_pat
         ({"architectures": ["BertForMaskedLM"]}, "found BertForMaskedLM"),
         ({"architectures": None}, "found none"),
         ({"architectures": "ElectraForPreTraining"}, "expected list[str] | None as 'architectures'"),
-        ({"position_embedding_type": "relative_key"}, "position_embedding_type relative_key"),
-        ({"is_decoder": True}, "is_decoder True"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config {'bits': 4}"),
+        ({"num_attention_heads": 3}, "--num-heads: expected a divisor"),
+        ({"vocab_size": 331.0}, "--vocab-size: expected int"),
+        ({"hidden_size": 28}, "embeddings_project.bias of shape [26] instead of [28]"),
+        ({"num_hidden_layers": 3}, "no electra.encoder.layer.2."),
     ],
 )
 def test_another_model_is_refused(exported: Path, tmp_path: Path, changes: dict[str, Any], words: str):
     rewrite_config(exported / "discriminator", **changes)
     assert words in refused(exported / "discriminator", tmp_path / "back")
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"num_attention_heads": 3}, "--num-heads: expected a divisor"),
-        ({"vocab_size": 331.0}, "--vocab-size: expected int"),
-        ({"num_hidden_layers": 100_000}, "num_hidden_layers 100000 there and 2 in the tensors"),
-        ({"hidden_size": 4_000_000}, "hidden_size 4000000 there and 26 in the tensors"),
-        ({"intermediate_size": 10**30}, f"--intermediate-size: expected int >= 1, found {10**30}"),
-    ],
-)
-def test_impossible_sizes_are_refused_before_a_model_is_built(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
-):
-    monkeypatch.setattr("electra.hub.names.empty_module", None)
-    rewrite_config(exported / "discriminator", **changes)
-    message = refused(exported / "discriminator", tmp_path / "back")
-    assert message.startswith(str(exported / "discriminator"))
-    assert words in message
 
 
 @pytest.mark.parametrize(
@@ -392,7 +280,7 @@ def test_outputs_that_are_not_one_label_or_one_score_are_refused(
 ):
     hub.export(classifier, tmp_path / "out")
     rewrite_config(tmp_path / "out" / "classifier", **changes)
-    assert re.search(words, refused(tmp_path / "out", tmp_path / "back"))
+    assert re.search(words, refused(tmp_path / "out" / "classifier", tmp_path / "back"))
 
 
 def test_a_vocabulary_of_another_size_is_refused(exported: Path, tmp_path: Path):
@@ -408,7 +296,7 @@ def test_parts_that_do_not_belong_together_are_refused(exported: Path, tmp_path:
     rewrite(exported / "generator", move)
     Tokenizer.train([*TEXTS, "xyxyxyxyxyxy" * 9], 331).save(exported / "generator")
     rewrite_config(exported / "generator", attention_probs_dropout_prob=0.2)
-    message = refused(exported, tmp_path / "back")
+    message = refused(parts(exported), tmp_path / "back")
     for part in ("embeddings.norm.bias differs", "embeddings.token_type.weight differs", "the tokenizer differs",
                  "attention_dropout_prob is 0.2"):  # fmt: skip
         assert part in message
@@ -419,7 +307,7 @@ def test_two_folders_of_one_kind_and_a_classifier_beside_another_part_are_refuse
     exported: Path, classifier: Path, tmp_path: Path
 ):
     hub.export(classifier, tmp_path / "out")
-    assert "found classifier, discriminator, generator" in refused(exported, tmp_path / "back")
+    assert "found classifier, discriminator, generator" in refused(parts(exported), tmp_path / "back")
     twice = [exported / "discriminator", exported / "discriminator"]
     assert "found discriminator, discriminator" in refused(twice, tmp_path / "back")
 
@@ -434,51 +322,30 @@ class Malicious:
         return Path.touch, (self.target,)
 
 
-@pytest.mark.parametrize("new_format", [True, False])
-def test_code_in_a_weights_file_is_refused_and_not_run(exported: Path, tmp_path: Path, new_format: bool):
-    weights = {**tensors(exported / "generator" / "pytorch_model.bin"), "code": Malicious(tmp_path / "ran")}
+@pytest.mark.parametrize("kind", ["zip", "old", "pickle"])
+def test_code_in_a_weights_file_is_refused_and_not_run(exported: Path, tmp_path: Path, kind: str):
     file = exported / "generator" / "pytorch_model.bin"
-    torch.save(weights, file, _use_new_zipfile_serialization=new_format)
-    assert "pytorch_model.bin: expected tensors, found code that it would run" in refused(exported, tmp_path / "back")
+    code = Malicious(tmp_path / "ran")
+    if kind == "pickle":
+        file.write_bytes(pickle.dumps(code))
+    else:
+        torch.save({**tensors(file), "code": code}, file, _use_new_zipfile_serialization=kind == "zip")
+    assert "pytorch_model.bin: expected tensors, found" in refused(parts(exported), tmp_path / "back")
     assert not (tmp_path / "ran").exists()
+    pickle.loads(pickle.dumps(code))
+    assert (tmp_path / "ran").exists()  # a careless reader runs the code
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
-def test_a_plain_pickle_is_refused_and_not_run(exported: Path, tmp_path: Path, protocol: int):
-    content = pickle.dumps(Malicious(tmp_path / "ran"), protocol)
-    (exported / "generator" / "pytorch_model.bin").write_bytes(content)
-    assert "pytorch_model.bin: expected tensors, found" in refused(exported, tmp_path / "back")
-    assert not (tmp_path / "ran").exists()
-    pickle.loads(content)
-    assert (tmp_path / "ran").exists()  # as it would have, read the careless way
-
-
-def test_code_in_a_checkpoint_is_refused_and_not_run(pair: Path, tmp_path: Path):
-    contents = {name: (pair / name).read_bytes() for name in ("config.json", "tokenizer.json")}
-    save_checkpoint(tmp_path / "evil", {**contents, "model.pt": torch_bytes(Malicious(tmp_path / "ran"))}, {"step": 7})
-    with pytest.raises(FormatError, match="found code that it would run"):
-        hub.export(tmp_path / "evil", tmp_path / "out")
-    with pytest.raises(FormatError, match="found code that it would run"):
-        load_weights(tmp_path / "evil", Electra(SHAPE, 0.5))
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "text", "list"])
-def test_a_damaged_weights_file_is_refused(exported: Path, tmp_path: Path, damage: str):
-    file = exported / "discriminator" / "pytorch_model.bin"
-    whole = file.read_bytes()
-    changed = bytearray(whole)
-    changed[64:4096] = bytes(range(256)) * 16
-    contents = {"empty": b"", "cut": whole[: len(whole) // 2], "noise": bytes(changed[:4160]), "text": b"<html>",
-                "list": torch_bytes([torch.zeros(2)])}  # fmt: skip
-    file.write_bytes(contents[damage])
-    assert "pytorch_model.bin: expected" in refused(exported, tmp_path / "back")
+@pytest.mark.parametrize("content", [b"", b"<html>", torch_bytes([torch.zeros(2)]), torch_bytes({})[:-99]])
+def test_a_damaged_weights_file_is_refused(exported: Path, tmp_path: Path, content: bytes):
+    (exported / "discriminator" / "pytorch_model.bin").write_bytes(content)
+    assert "pytorch_model.bin: expected" in refused(parts(exported), tmp_path / "back")
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("config.json", r"expected a config\.json, or folders"),
+        ("config.json", r"config\.json"),
         ("pytorch_model.bin", r"expected .*pytorch_model\.bin.*, found none; get one of them"),
         ("tokenizer.json", r"tokenizer\.json: expected a tokenizer, found nothing"),
     ],
@@ -490,73 +357,12 @@ def test_a_folder_without_one_of_its_files_is_refused(exported: Path, tmp_path: 
     assert not (tmp_path / "back").exists()
 
 
-def test_nothing_that_exists_is_overwritten(pair: Path, exported: Path, tmp_path: Path):
-    (exported / "generator" / "README.md").write_text("my own")
-    with pytest.raises(FormatError, match=r"generator: exists already and .* \(README.md differs\); name another"):
+def test_a_folder_that_exists_is_never_overwritten(pair: Path, exported: Path, tmp_path: Path):
+    with pytest.raises(FormatError, match=r"discriminator: exists already; name another --out"):
         hub.export(pair, exported)
     (tmp_path / "back").mkdir()
     with pytest.raises(FormatError, match=r"back: exists already; name another --out"):
-        hub.import_folders([exported], tmp_path / "back")
-
-
-def test_an_export_that_was_killed_between_its_folders_goes_on(pair: Path, exported: Path):
-    (exported / "generator").rename(exported / ".generator.0123.partial")
-    written = (exported / "discriminator" / "config.json").stat().st_mtime_ns
-    hub.export(pair, exported)
-    assert set(tensors(exported / "generator" / "pytorch_model.bin")) == their_names("generator")
-    assert (exported / "discriminator" / "config.json").stat().st_mtime_ns == written
-    hub.import_folders([exported], exported.parent / "back")  # the leftover is passed over
-
-
-# --- the files of weights ----------------------------------------------------------------------------------------
-
-
-def split(folder: Path) -> None:
-    """Weights in two shards and an index, as `save_pretrained(max_shard_size=...)` leaves them."""
-    weights = tensors(folder / "pytorch_model.bin")
-    homes = {name: f"pytorch_model-{number % 2 + 1:05d}-of-00002.bin" for number, name in enumerate(weights)}
-    for file in set(homes.values()):
-        torch.save({name: tensor for name, tensor in weights.items() if homes[name] == file}, folder / file)
-    (folder / "pytorch_model.bin").unlink()
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": homes}))
-
-
-def test_weights_in_shards_are_read_and_a_missing_or_foreign_shard_is_named(pair: Path, exported: Path, tmp_path: Path):
-    for part in ("discriminator", "generator"):
-        split(exported / part)
-    hub.import_folders([exported], tmp_path / "back")
-    assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
-    second = exported / "discriminator" / "pytorch_model-00002-of-00002.bin"
-    torch.save({"other": torch.zeros(1)}, second)
-    assert "index.json: expected it to list the tensors of its shards" in refused(exported, tmp_path / "again")
-    second.unlink()
-    assert f"its shard {second.name} beside it" in refused(exported, tmp_path / "again", FileNotFoundError)
-
-
-def test_the_file_that_transformers_reads_wins_and_the_other_is_named(
-    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    folder = exported / "discriminator"
-    expected = tensors(folder / "pytorch_model.bin")
-    split(folder)
-    torch.save(expected, folder / "pytorch_model.bin")
-    rewrite(folder, lambda weights: weights["discriminator_predictions.dense.bias"].fill_(7.0))
-    hub.main_import([str(folder), "--out", str(tmp_path / "back")])
-    note = (
-        f"note: {folder}/pytorch_model.bin was read, as transformers does; pytorch_model.bin.index.json beside it was"
-    )
-    assert note in capsys.readouterr().out
-    assert tensors(tmp_path / "back" / "model.pt")["discriminator.dense.bias"].unique().tolist() == [7.0]
-
-
-def test_names_with_and_without_the_encoders_prefix_are_the_same(pair: Path, exported: Path, tmp_path: Path):
-    def shorten(weights: dict[str, Tensor]) -> None:
-        for name in [*weights]:
-            weights[name.removeprefix("electra.")] = weights.pop(name)
-
-    rewrite(exported / "discriminator", shorten)
-    hub.import_folders([exported], tmp_path / "back")
-    assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
+        hub.import_folders(parts(exported), tmp_path / "back")
 
 
 def test_safetensors_are_named_where_the_package_is_missing(
@@ -564,7 +370,7 @@ def test_safetensors_are_named_where_the_package_is_missing(
 ):
     (exported / "discriminator" / "model.safetensors").write_bytes(b"newer than pytorch_model.bin")
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    assert "pip install safetensors" in refused(exported, tmp_path / "back")
+    assert "pip install safetensors" in refused(parts(exported), tmp_path / "back")
 
 
 # --- against the library -----------------------------------------------------------------------------------------
@@ -578,10 +384,10 @@ def test_safetensors_are_read_where_the_package_is_installed(pair: Path, exporte
         weights.pop("generator_lm_head.weight", None)
         library.save_file(weights, exported / part / "model.safetensors")
         (exported / part / "pytorch_model.bin").unlink()
-    hub.import_folders([exported], tmp_path / "back")
+    hub.import_folders(parts(exported), tmp_path / "back")
     assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
     (exported / "generator" / "model.safetensors").write_bytes(b"noise")
-    assert "found a damaged file" in refused(exported, tmp_path / "again")
+    assert "found a damaged file" in refused(parts(exported), tmp_path / "again")
 
 
 @pytest.fixture
@@ -703,14 +509,3 @@ def test_what_the_library_saves_is_imported_and_gives_its_logits(tmp_path: Path,
     mask = torch.ones_like(ids).bool()
     types = (ids > 30).long()
     torch.testing.assert_close(ours(ids, mask, types), model(ids, token_type_ids=types).logits, rtol=0, atol=1e-5)
-
-
-@pytest.mark.oracle
-def test_the_names_of_every_part_are_the_librarys(library: Any):
-    kinds = {"discriminator": "ElectraForPreTraining", "generator": "ElectraForMaskedLM",
-             "classifier": "ElectraForSequenceClassification", "encoder": "ElectraModel"}  # fmt: skip
-    for part, kind in kinds.items():
-        with torch.device("meta"):
-            theirs = getattr(library, kind)(library.ElectraConfig(num_labels=3)).state_dict()
-        ours = to_theirs(part, empty_module(part, EncoderConfig(), 3).state_dict())
-        assert {name: t.shape for name, t in ours.items()} == {name: t.shape for name, t in theirs.items()}

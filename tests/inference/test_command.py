@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from electra import cli
 from electra.config import FinetuneConfig
 from electra.glue.finetune import build_classifier, open_start, save_classifier
 from electra.glue.tasks import TASKS, Task
-from electra.inference.command import main_detect, main_predict, prediction_line
+from electra.inference.command import main_detect, main_predict
 from electra.inference.predict import detect, open_classifier, open_detector, predict
 from tests.helpers.glue_files import checkpoint
 
@@ -46,31 +45,24 @@ def test_detect_shows_each_token_over_its_probability_plain_in_a_pipe(
 
 
 def test_a_terminal_gets_color(
-    checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(cli, "is_colored", lambda: True)
     main_detect(["the film was bad, dull and cold", "--checkpoint", str(checkpoint)])
-    out = capsys.readouterr().out
     (found,) = detect(["the film was bad, dull and cold"], open_detector(checkpoint))
     num_called = sum(prob > 0.5 for prob in found.replaced_probs)
     assert 0 < num_called < len(found.tokens)
-    assert out.count("\033[1;31m") == out.count("!\033[0m") * 2 == num_called * 2  # the token and its verdict
-    main_predict(["the film", "--checkpoint", str(folder / "cola")])
-    assert capsys.readouterr().out.startswith("\033[1m")
+    assert capsys.readouterr().out.count("\033[1;31m") == num_called * 2  # the token and its probability
 
 
 def test_programs_get_one_json_object_a_text(
     checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main_detect(["the film", "naïve", "--checkpoint", str(checkpoint), "--json"])
-    lines = capsys.readouterr().out.splitlines()
-    assert [json.loads(line) for line in lines] == [
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
         {"text": found.text, "tokens": found.tokens, "replaced_probs": found.replaced_probs}
         for found in detect(["the film", "naïve"], open_detector(checkpoint))
     ]
-    assert "naïve" in lines[1]
     main_predict(["the film", "a book", "--checkpoint", str(folder / "cola"), "--json"])
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first.keys() == second.keys() == {"text", "label", "probs"}
@@ -91,7 +83,6 @@ def test_predict_names_labels_from_the_likeliest_with_probabilities(
     main_predict(["a", "--text-pair", "b", "--checkpoint", str(folder / "stsb")])
     (found,) = predict(["a"], ["b"], open_classifier(folder / "stsb"))
     assert capsys.readouterr().out == f"{found.score:.3f}\ta\tb\n"
-    assert prediction_line(found) == f"{found.score:.3f}\ta\tb"
 
 
 def test_control_characters_never_reach_a_terminal(
@@ -104,30 +95,21 @@ def test_control_characters_never_reach_a_terminal(
         main([text, "--checkpoint", str(places), "--json"])
         out = capsys.readouterr().out
         assert json.loads(out)["text"] == text
-        assert re.fullmatch("[ -~\ufffd]*\n", out)
+        assert re.fullmatch("[ -~]*\n", out)
 
 
-@pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl"])
 def test_a_file_is_read_by_the_columns_of_training_or_by_others(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def write(name: str, first: str, second: str) -> Path:
-        file = tmp_path / f"{name}.{suffix}"
-        separator = "\t" if suffix == "tsv" else ","
-        rows = [("1", "a book", "a day"), ("2", "the film", "that song")]
-        names = ("id", first, second)
-        lines = [json.dumps(dict(zip(names, row, strict=True))) for row in rows]
-        if suffix != "jsonl":
-            lines = [separator.join(row) for row in (names, *rows)]
-        file.write_text("".join(line + "\n" for line in lines))
-        return file
-
+    rows = "\na book,a day\nthe film,that song\n"
+    (tmp_path / "same.csv").write_text(f"sentence1,sentence2{rows}")
+    (tmp_path / "other.csv").write_text(f"left,right{rows}")
     places = ["--checkpoint", str(folder / "rte")]
-    main_predict(["--file", str(write("same", "sentence1", "sentence2")), *places])
+    main_predict(["--file", str(tmp_path / "same.csv"), *places])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[1:] for line in lines] == [["a book", "a day"], ["the film", "that song"]]
-    others = ["--text-column", "left", "--text-pair-column", "right"]
-    main_predict(["--file", str(write("other", "left", "right")), *others, *places])
+    columns = ["--text-column", "left", "--text-pair-column", "right"]
+    main_predict(["--file", str(tmp_path / "other.csv"), *columns, *places])
     assert capsys.readouterr().out.splitlines() == lines
 
 
@@ -146,11 +128,7 @@ def test_a_mistake_is_one_line(
     file = ["--file", str(tmp_path / "new.tsv")]
     for main, argv, message in (
         (main_detect, [], 'TEXT: expected a text, found none; python -m electra detect "'),
-        (
-            main_detect,
-            ["x", "--checkpoint", "nowhere"],
-            "nowhere: expected a checkpoint or a run folder, found",
-        ),
+        (main_detect, ["x", "--checkpoint", "nowhere"], "nowhere: expected a checkpoint or a run folder, found"),
         (main_predict, cola, "TEXT: expected texts or --file, found neither; give one"),
         (main_predict, ["x", *file, *cola], "TEXT: expected texts or --file, found both; give one"),
         (main_predict, ["x", "--checkpoint", str(checkpoint)], "expected a fine-tuned model, found a pre-trained one"),

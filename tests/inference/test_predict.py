@@ -17,7 +17,8 @@ from electra.glue.finetune import build_classifier, open_start, save_classifier
 from electra.glue.results import read_results
 from electra.glue.tasks import TASKS
 from electra.hub import folders as hub
-from electra.inference.predict import Opened, detect, embed, open_classifier, open_detector, open_encoder, predict
+from electra.inference import detect, embed, open_classifier, open_detector, open_encoder, predict
+from electra.inference.predict import Opened
 from electra.model.networks import Electra, MaskedLM
 from electra.training.checkpoint import json_bytes, load_weights, save_checkpoint, torch_bytes
 from tests.helpers.glue_files import checkpoint, glue_data, reviews
@@ -79,18 +80,15 @@ def test_a_text_longer_than_a_row_is_read_in_rows_of_the_length_that_was_trained
         assert np.abs(np.array(found.replaced_probs) - expected_probs).max() < 1e-6
 
 
-def test_embeddings_are_the_last_layers_vectors_and_their_mean(checkpoint: Path) -> None:
+def test_embeddings_are_the_last_layers_vectors_and_their_mean(checkpoint: Path, models: Path) -> None:
     tokenizer, encoder = open_start(checkpoint).tokenizer, pair(checkpoint).discriminator.encoder
     for text, found in zip(TEXTS, embed(TEXTS, open_encoder(checkpoint)), strict=True):
         expected = by_hand(encoder, tokenizer.encode(text))
         assert found.vectors.shape == (len(found.tokens), 24)
         assert np.abs(found.vectors - expected).max() < 1e-5
         assert np.abs(found.mean - expected.sum(axis=0) / len(expected)).max() < 1e-5
-
-
-def test_a_fine_tuned_models_encoder_embeds_too(models: Path, checkpoint: Path) -> None:
-    tuned = embed(TEXTS, open_encoder(model_of(models, "cola").start.folder))[0].vectors
-    assert np.abs(tuned - embed(TEXTS, open_encoder(checkpoint))[0].vectors).max() > 1e-4
+    tuned = embed(TEXTS[-1:], open_encoder(model_of(models, "cola").start.folder))[0].vectors
+    assert np.abs(tuned - found.vectors).max() > 1e-4
 
 
 def recorded(models: Path, task: str, split: str) -> list[list[str]]:
@@ -139,7 +137,7 @@ def test_a_model_that_went_to_the_hub_and_back_says_the_same(checkpoint: Path, t
     start, config = open_start(checkpoint), FinetuneConfig(pooling="first", precision="fp32")
     save_classifier(tmp_path / "mine", build_classifier(start, 2, config, 3), start, config, TASKS["cola"], 11)
     hub.export(tmp_path / "mine", tmp_path / "theirs")
-    hub.import_folders([tmp_path / "theirs"], tmp_path / "back")
+    hub.import_folders([tmp_path / "theirs" / "classifier"], tmp_path / "back")
     mine, back = (predict(TEXTS, None, open_classifier(tmp_path / name)) for name in ("mine", "back"))
     for before, after in zip(mine, back, strict=True):
         assert before.label == after.label
@@ -197,8 +195,7 @@ def test_without_a_model_the_only_one_in_runs_is_taken_and_none_or_several_are_n
     model = build_classifier(start, 2, config, 3)
     save_classifier(Path("runs/glue/models/cola-1"), model, start, config, TASKS["cola"], 11)
     assert predict(TEXTS)[0].label in TASKS["cola"].labels
-    for leftover in ("damaged-cola-1-0", ".cola-1.0123abcd.partial"):
-        shutil.copytree("runs/glue/models/cola-1", f"runs/glue/models/{leftover}")
+    shutil.copytree("runs/glue/models/cola-1", "runs/glue/models/.cola-1.0123abcd.partial")
     assert predict(TEXTS)[0].label in TASKS["cola"].labels
     save_classifier(Path("runs/glue/models/cola-2"), model, start, config, TASKS["cola"], 11)
     with pytest.raises(FormatError, match="runs/glue/models: expected one model, found cola-1, cola-2; name one"):
