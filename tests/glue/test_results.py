@@ -26,7 +26,6 @@ from electra.glue.results import (
     read_results,
     result_line,
     results_table,
-    scores_by_seed,
     summarize_results,
 )
 from electra.scores.metrics import AVERAGES
@@ -39,9 +38,7 @@ __all__ = ["checkpoint"]
 
 def rows(sha256: str) -> Rows:
     labels = np.array([0, 1])
-    return Rows(
-        path=Path("d.tsv"), first=["a", "b"], second=None, labels=labels, sha256=sha256, num_damaged=3, num_empty=1
-    )
+    return Rows(path=Path("d.tsv"), first=["a", "b"], second=None, labels=labels, sha256=sha256, num_damaged=3)
 
 
 @pytest.fixture
@@ -60,6 +57,7 @@ def test_records_come_back_in_order_and_a_repeated_run_counts_once(tmp_path: Pat
     for seed, value in ((0, 0.5), (1, 0.6), (0, 0.7)):
         append_result(folder, record("rte", seed, accuracy=value))
     assert [(r["seed"], r["metrics"]["accuracy"]) for r in read_results(folder)] == [(0, 0.7), (1, 0.6)]
+    assert read_results(tmp_path) == []
 
 
 def test_a_record_is_on_disk_before_the_next_run_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,10 +71,6 @@ def test_a_record_of_a_recipe_under_its_former_name_is_read_under_todays(tmp_pat
     today = record("rte", 0, accuracy=0.5)
     append_result(tmp_path, {**today, "recipe": "report", "settings": {**today["settings"], "recipe": "report"}})
     assert read_results(tmp_path) == [today]
-
-
-def test_a_folder_without_records_has_none(tmp_path: Path) -> None:
-    assert read_results(tmp_path) == []
 
 
 def test_a_line_cut_by_a_kill_is_dropped_and_never_glued_to_the_next(tmp_path: Path) -> None:
@@ -165,7 +159,7 @@ def test_your_own_files_read_by_other_columns_are_another_run_and_official_files
 
 def test_the_identity_records_digests_and_what_was_left_out_of_each_file(start: Start) -> None:
     data = identify(protocol(start), "cola", 0, {"train": rows("t")})["data"]
-    assert data == {"train": {"path": "d.tsv", "sha256": "t", "num_rows": 2, "num_damaged": 3, "num_empty": 1}}
+    assert data == {"train": {"path": "d.tsv", "sha256": "t", "num_rows": 2, "num_damaged": 3}}
 
 
 def test_a_run_is_finished_when_every_split_asked_for_was_predicted(start: Start, tmp_path: Path) -> None:
@@ -196,23 +190,14 @@ def test_the_line_of_a_run_warns_of_failure_and_skipped_updates() -> None:
     assert "WARNING: 7 of 60 updates skipped" in result_line(skipped)
 
 
-def test_failed_runs_are_counted_and_reported_with_and_without() -> None:
+def test_failed_runs_are_counted_and_said_in_the_table() -> None:
     runs = [record("rte", 0, accuracy=0.5, failed=True), record("rte", 1, accuracy=0.6), record("rte", 2, accuracy=0.7)]
     result = summarize_results(runs)["tasks"]["rte"]
     assert result["failed_seeds"] == [0]
     assert (result["metrics"]["accuracy"]["n"], result["metrics"]["accuracy"]["mean"]) == (3, pytest.approx(0.6))
-    without = result["metrics_without_failed"]["accuracy"]
-    assert (without["n"], without["mean"]) == (2, pytest.approx(0.65))
     table = results_table(summarize_results(runs))
     assert "rte accuracy*                 3   60.00   10.00   60.00   70.00" in table
-    assert "  without failed runs         2   65.00    7.07   65.00   70.00" in table
-    assert "]  0.2 min\n" in table  # (12.3 + 1.2) / 60
-
-
-def test_a_task_whose_runs_all_failed_has_no_score_without_them() -> None:
-    result = summarize_results([record("rte", 0, accuracy=0.5, failed=True)])
-    assert result["tasks"]["rte"]["metrics_without_failed"] is None
-    assert "without failed" not in results_table(result)
+    assert "]  0.2 min, 1 failed\n" in table  # (12.3 + 1.2) / 60
 
 
 def test_runs_on_other_files_are_rows_of_their_own_and_never_seeds_of_one_score() -> None:
@@ -226,21 +211,11 @@ def test_runs_on_other_files_are_rows_of_their_own_and_never_seeds_of_one_score(
     assert [line.split("  on ")[1] for line in table.splitlines() if line.startswith("own acc")] == [
         "train.csv aaaaaaaa, dev.csv bbbbbbbb", "train.csv xxxxxxxx, dev.csv bbbbbbbb",
         "train.csv aaaaaaaa, dev.csv yyyyyyyy"]  # fmt: skip
-    assert "  on " not in results_table(summarize_results(own[:1]))
-
-
-def test_a_task_on_two_data_sets_is_in_no_average_and_the_table_says_why() -> None:
-    summary = summarize_results([*eight_tasks(0, 0.0), record("rte", 1, files="xb", accuracy=0.9)])
-    assert summary["averages"]["AVG"]["by_seed"] == {}
-    assert "AVG                         not measured: no rte on one data set" in results_table(summary)
-
-
-def test_a_metric_that_some_runs_lack_is_summed_up_over_those_that_have_it() -> None:
-    metrics = summarize_results([record("own", 0, accuracy=0.5), record("own", 1, accuracy=0.6, f1=0.7)])
-    assert {name: spread["n"] for name, spread in metrics["tasks"]["own"]["metrics"].items()} == {
-        "accuracy": 2,
-        "f1": 1,
-    }
+    one = results_table(summarize_results(own[:1]))
+    assert "  on " not in one
+    assert "not measured" not in one  # no average has a task of one's own
+    two_sets = summarize_results([*eight_tasks(0, 0.0), record("rte", 1, files="xb", accuracy=0.9)])
+    assert two_sets["averages"]["AVG"]["by_seed"] == {}  # RTE has no one score
 
 
 def eight_tasks(seed: int, shift: float) -> list[dict[str, Any]]:
@@ -271,15 +246,3 @@ def test_a_seed_that_lacks_a_task_is_in_no_average() -> None:
     table = results_table(summarize_results(runs))
     assert "GLUE                        not measured: no wnli" in table
     assert "AVG = mean of 8" in table
-
-
-def test_averages_are_not_spoken_of_where_none_of_their_tasks_was_run() -> None:
-    own = results_table(summarize_results([record("moods", 0, f1=0.5)]))
-    assert "AVG" not in own
-    assert "not measured" not in own
-    wnli = results_table(summarize_results([record("wnli", 0, accuracy=0.5)]))
-    assert [line.split()[0] for line in wnli.splitlines() if "not measured" in line] == ["GLUE"]
-
-
-def test_scores_are_named_by_task_and_metric() -> None:
-    assert scores_by_seed([record("cola", 4, matthews=0.5)]) == {4: {"cola.matthews": 0.5}}
