@@ -27,8 +27,10 @@ from electra import cli
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
 from electra.glue import finetune, results
 from electra.glue.batches import collate, training_batches
+from electra.glue.finetune import Start
 from electra.glue.inputs import Data, add_flags, find_start, find_tasks, parse_seeds, read_data
 from electra.glue.predictions import write_predictions
+from electra.glue.results import Record
 from electra.model.networks import SequenceClassifier
 from electra.scores.metrics import is_failed
 from electra.training import devices
@@ -43,9 +45,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfi
     add_flags(parser)
     cli.add_settings(parser, FinetuneConfig, "the protocol (Mercier's table 6)")
     asked = parser.parse_args(argv)
-    given = {
-        field.name: getattr(asked, field.name) for field in dataclasses.fields(FinetuneConfig) if field.name in asked
-    }
+    given = {f.name: getattr(asked, f.name) for f in dataclasses.fields(FinetuneConfig) if f.name in asked}
     preset = FINETUNE_RECIPES[cli.build(FinetuneConfig, given).recipe]
     config = cli.build(FinetuneConfig, preset, given)
     for change in cli.differences(cli.build(FinetuneConfig, preset, {"recipe": config.recipe}), config):
@@ -53,10 +53,12 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfi
     return asked, config
 
 
-def train(
-    model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: int, device: torch.device
-) -> finetune.Trained:
-    """Make every update of every epoch; `model` then has the weights of the last update."""
+def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: int, device: torch.device) -> Record:
+    """Make every update of every epoch; `model` then has the weights of the last update.
+
+    Returns:
+        num_updates; num_skipped, updates without a finite gradient; train_loss, the mean over rows of the last epoch.
+    """
     features, targets = data.features["train"], torch.from_numpy(data.task.targets(data.rows["train"].labels))
     num_epochs = config.num_epochs or data.task.num_epochs
     num_updates = num_epochs * -(-len(features) // config.batch_size)
@@ -92,17 +94,13 @@ def train(
             step += 1
             bar.update()
     bar.close()
-    return finetune.Trained(step, int(num_skipped), loss_of_epoch.item() / len(features))
+    train_loss = loss_of_epoch.item() / len(features)
+    return {"num_updates": step, "num_skipped": int(num_skipped), "train_loss": train_loss}
 
 
 def run(
-    data: Data,
-    asked: argparse.Namespace,
-    config: FinetuneConfig,
-    start: finetune.Start,
-    identity: results.Record,
-    device: torch.device,
-) -> results.Record:
+    data: Data, asked: argparse.Namespace, config: FinetuneConfig, start: Start, identity: Record, device: torch.device
+) -> Record:
     """Build, train, predict and score one (checkpoint, task, seed); return its record."""
     task, seed, began = data.task, identity["seed"], time.monotonic()
     model = finetune.build_classifier(start, task.num_outputs, config, seed, from_scratch=asked.from_scratch).to(device)
@@ -120,16 +118,15 @@ def run(
             failed |= is_failed(values, labels, is_regression=task.is_regression)
     saved = f"models/{name}" if asked.save_models else None
     if saved:
-        finetune.save_classifier(asked.out / saved, model, start, config, task, trained.num_updates)
+        finetune.save_classifier(asked.out / saved, model, start, config, task, trained["num_updates"])
     return {
         **identity,
         "metrics": metrics,
         "main_metric": task.main_metric,
-        "labels": task.labels,
         "failed": failed,
         "predictions": files,
         "model": saved,
-        **trained._asdict(),
+        **trained,
         "train_seconds": train_seconds,
         "evaluate_seconds": time.monotonic() - began - train_seconds,
         "provenance": provenance(sys.argv, device),
@@ -145,9 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if ranks.world_size > 1:
             raise ValueError(f"torchrun: expected one process, found {ranks.world_size}; give each device its tasks")
         precision = devices.choose_precision(config.precision, ranks.device)
-        protocol = results.describe_protocol(
-            start, config, precision=precision, from_scratch=asked.from_scratch, mnli=mnli
-        )
+        protocol = results.describe_protocol(start, config, precision, mnli, from_scratch=asked.from_scratch)
         print(f"{results.describe(protocol)}\n{finetune.rate_table(start.shape.num_layers, config)}")
         for task in tasks:
             start_of_task = mnli if mnli and task.name in results.FROM_MNLI else start

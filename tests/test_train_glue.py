@@ -334,8 +334,8 @@ def test_without_a_checkpoint_the_two_ways_to_one_are_named(
     monkeypatch.chdir(tmp_path)
     assert exit_code(["--task", "cola"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: runs/pretrain: expected a pre-trained model, found nothing; train one with python ")
-    assert error.endswith("(without --data it goes to runs/demo), or name one with --checkpoint DIR\n")
+    assert error.startswith("error: runs/pretrain: expected a pre-trained model, found nothing; python train_pretrain")
+    assert error.endswith(".py trains one (without --data in runs/demo), --checkpoint DIR names one\n")
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("1", [0]), ("5", [0, 1, 2, 3, 4]), ("0,1,2", [0, 1, 2]), ("7,", [7])])
@@ -435,7 +435,7 @@ def test_the_number_of_updates_is_the_epochs_times_the_batches_of_one(
         data = read_task(start, glue_data, config, name)
         model = build_classifier(start, data.task.num_outputs, config, 0)
         num_updates = epochs * 8  # ceil(61 / 8)
-        assert train_glue.train(model, data, config, 0, CPU).num_updates == num_updates
+        assert train_glue.train(model, data, config, 0, CPU)["num_updates"] == num_updates
         assert rates[-1] == pytest.approx(1 / (num_updates / 2))  # half of them warm up; rate 0 comes after the last
 
 
@@ -445,12 +445,12 @@ def test_the_recorded_loss_is_the_mean_over_the_rows_of_the_last_epoch(checkpoin
     model = build_classifier(start, 2, config, 0)
     outputs = torch.from_numpy(predict_rows(model, data.features["train"], config, CPU))
     expected = torch.nn.functional.cross_entropy(outputs, torch.from_numpy(data.rows["train"].labels)).item()
-    assert train_glue.train(model, data, config, 0, CPU).train_loss == pytest.approx(expected, rel=1e-5)
+    assert train_glue.train(model, data, config, 0, CPU)["train_loss"] == pytest.approx(expected, rel=1e-5)
     # Nothing was learned at rate 0, so only dropout can make another loss, the same one for the same seed.
     losses = []
     for seed in (0, 0, 1):
         noisy = build_classifier(start, 2, exact(dropout=0.5), 0)
-        losses.append(train_glue.train(noisy, data, exact(dropout=0.5, learning_rate=0.0), seed, CPU).train_loss)
+        losses.append(train_glue.train(noisy, data, exact(dropout=0.5, learning_rate=0.0), seed, CPU)["train_loss"])
     assert losses[0] == losses[1] != losses[2]
     assert abs(losses[0] - expected) > 1e-4
 
@@ -462,7 +462,7 @@ def test_updates_without_a_finite_gradient_are_skipped_and_counted(checkpoint: P
     model.output.bias.data[0] = torch.inf
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     facts = train_glue.train(model, data, exact(), 0, CPU)
-    assert facts.num_skipped == facts.num_updates == 16
+    assert facts["num_skipped"] == facts["num_updates"] == 16
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,8 @@ from electra.scores.metrics import Array
 from electra.seeding import generator
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer
+
+AnyTokenizer = Tokenizer | WordPieceTokenizer
 
 PAD_MULTIPLE = 8
 """Rows are padded to a multiple of this: 16-bit matrix units are fast there, and there are fewer shapes."""
@@ -41,8 +42,9 @@ class Features:
 
 
 def truncated_lengths(num_first: int, num_second: int, limit: int) -> tuple[int, int]:
-    """Return how many tokens both texts of a pair keep: one at a time is cut from the longer text, of two equal from
-    the second. Source: release classification_tasks.py:296-310.
+    """Return the lengths of a pair cut to `limit` tokens: one at a time from the longer text, on a tie the second.
+
+    Source: release classification_tasks.py:296-310.
     """
     while num_first + num_second > limit:
         if num_first > num_second:
@@ -52,16 +54,13 @@ def truncated_lengths(num_first: int, num_second: int, limit: int) -> tuple[int,
     return num_first, num_second
 
 
-def encode(
-    first: list[str], second: list[str] | None, tokenizer: Tokenizer | WordPieceTokenizer, max_seq_length: int
-) -> Features:
+def encode(first: list[str], second: list[str] | None, tokenizer: AnyTokenizer, max_seq_length: int) -> Features:
     """Encode texts, or pairs of texts, and cut each row to `max_seq_length` tokens, special tokens included.
 
     A pair whose second text is empty is a single text. Source: release classification_tasks.py:65-150.
     """
     cls, sep = tokenizer.special_ids.cls, tokenizer.special_ids.sep
-    rows: list[list[int]] = []
-    second_starts = []
+    rows, second_starts = [], []
     for number, text in enumerate(first):
         a, b = tokenizer.encode(text), tokenizer.encode(second[number]) if second else []
         num_a, num_b = truncated_lengths(len(a), len(b), max_seq_length - (3 if b else 2))
@@ -70,12 +69,7 @@ def encode(
     return pack(rows, second_starts, tokenizer, max_seq_length)
 
 
-def pack(
-    rows: Sequence[Sequence[int]],
-    second_starts: Sequence[int],
-    tokenizer: Tokenizer | WordPieceTokenizer,
-    max_seq_length: int,
-) -> Features:
+def pack(rows: list[list[int]], second_starts: list[int], tokenizer: AnyTokenizer, max_seq_length: int) -> Features:
     """Return rows of ids, special tokens included, as `Features`."""
     return Features(
         ids=np.concatenate([np.array(row, np.int32) for row in rows]),

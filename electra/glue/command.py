@@ -1,4 +1,4 @@
-"""The command `python -m electra glue`: download, verify, submission."""
+"""The command `python -m electra glue`: download, submission."""
 
 from __future__ import annotations
 
@@ -16,37 +16,29 @@ from electra.glue.tasks import TASKS, find_task
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m electra glue download | verify | submission`."""
+    """Run `python -m electra glue download | submission`."""
     parser = cli.Parser("python -m electra glue", description="The GLUE benchmark's files.")
     commands = parser.add_subparsers(dest="command", required=True)
     download = commands.add_parser("download", help="fetch the official files")
     download.add_argument("--task", default="all", help="a task, or several with commas (default all)")
     download.add_argument("--data-dir", type=Path, default=Path("glue_data"), help="folder (default glue_data)")
     download.add_argument("--base-url", default=BASE_URL, help=f"a mirror of {BASE_URL}")
-    verify = commands.add_parser("verify", help="check the files of a folder")
-    verify.add_argument("data_dir", metavar="FOLDER", type=Path)
     submission = commands.add_parser("submission", help="make the zip for the GLUE server")
     submission.add_argument("--results", type=Path, default=Path("runs/glue"), help="folder of train_glue.py")
     submission.add_argument("--seed", type=int, default=0, help="which runs' predictions (default 0)")
     submission.add_argument("--out", type=Path, default=Path("submission.zip"), help="default submission.zip")
     asked = parser.parse_args(argv)
-    return _submission(asked) if asked.command == "submission" else _check_files(asked)
+    return _submission(asked) if asked.command == "submission" else _download(asked)
 
 
-def _check_files(asked: argparse.Namespace) -> int:
-    """Fetch tasks if asked to, then print a line for each file; a task with an error does not stop the others."""
+def _download(asked: argparse.Namespace) -> int:
+    """Fetch tasks and print a line for each file; a task with an error does not stop the others."""
     num_failed = 0
-    names = "all" if asked.command == "verify" else asked.task
-    for task in TASKS.values() if names == "all" else map(find_task, names.split(",")):
+    for task in TASKS.values() if asked.task == "all" else map(find_task, asked.task.split(",")):
         try:
-            if asked.command == "download":
-                fetch_task(task, asked.data_dir, asked.base_url)
-            for split, file in task.splits.items():
-                if not (asked.data_dir / file.path).is_file():
-                    print(f"{file.path}: not there")
-                    continue
-                rows = read_split(task, asked.data_dir, split)
-                print(f"{describe_rows(task, rows)}, sha256 {rows.sha256}")
+            fetch_task(task, asked.data_dir, asked.base_url)
+            for split in task.splits:
+                print(describe_rows(task, read_split(task, asked.data_dir, split)))
         except (OSError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             num_failed += 1

@@ -64,8 +64,7 @@ def fetch_file(url: str, path: Path, sha256: str) -> Path:
 def fetch_task(task: Task, data_dir: Path, base_url: str = BASE_URL) -> None:
     """Fetch all files of a task, check them, and put them into `data_dir`.
 
-    Raises:
-        ConnectionError, FormatError: as `fetch_file`; the message names the files that a person can put there by hand.
+    Errors are those of `fetch_file`; the message names the files that a person can put there by hand.
     """
     wanted = [file.path for file in task.splits.values()]
     data_dir.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ class Rows:
 
 
 class _Wrong(Exception):
-    """A file is not as expected; the message names the line, if `line` is not 0."""
+    """A file is not as expected. The message names the line; 0 means the whole file."""
 
     def __init__(self, line: int, expected: str, found: object) -> None:
         super().__init__(f"{f', line {line}' if line else ''}: expected {expected}, found {found}")
@@ -57,8 +57,8 @@ def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: boo
     """
     file, has_labels = task.splits[split], split not in task.test_splits
     path = data_dir / file.path
-    official = f"fetch it with python -m electra glue download --task {task.name}"
-    remedy = official if file.num_rows else "correct the file"
+    command = f"python -m electra glue download --task {task.name}"
+    remedy = f"fetch it with {command}" if file.num_rows else "correct the file"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file of rows, found none; {remedy}")
     wanted = (*task.text_columns, task.label_column) if has_labels else task.text_columns
@@ -70,11 +70,11 @@ def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: boo
     if file.num_rows and len(lines) not in file.num_rows and not allow_other_sizes:
         expected = " or ".join(f"{number:,}" for number in file.num_rows)
         raise FormatError(f"{path}: expected {expected} rows, found {len(lines):,}; {remedy}, or --allow-other-sizes")
-    first, *second = [[text.strip(" ") for text in column] for column in columns[: len(task.text_columns)]]
+    first, *more = [[text.strip(" ") for text in column] for column in columns[: len(task.text_columns)]]
     return Rows(
         path=path,
         first=first,
-        second=second[0] if second else None,
+        second=more[0] if more else None,
         labels=labels,
         sha256=sha256_file(path),
         num_damaged=num_damaged,
@@ -84,18 +84,17 @@ def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: boo
 def describe_rows(task: Task, rows: Rows) -> str:
     """Return one line about a file, so that a person sees a wrong one: rows, odd texts, classes with their counts."""
     texts = rows.first + (rows.second or [])
-    damaged = f", {rows.num_damaged:,} damaged rows left out" if rows.num_damaged else ""
-    facts = [f"{rows.path}: {len(rows):,} rows{damaged}"]
-    if num_empty := texts.count(""):
-        facts.append(f"{num_empty:,} empty texts")
-    if num_long := sum("\n" in text for text in texts):
-        facts.append(f"{num_long:,} texts of several lines")
+    facts = [f"{rows.path}: {len(rows):,} rows"]
+    facts += [f"{rows.num_damaged:,} damaged rows left out"] if rows.num_damaged else []
+    num_empty, num_long = texts.count(""), sum("\n" in text for text in texts)
+    facts += [f"{num_empty:,} empty texts"] if num_empty else []
+    facts += [f"{num_long:,} texts of several lines"] if num_long else []
     if len(rows.labels) and task.is_regression:
         facts.append(f"{task.label_column} from {rows.labels.min():g} to {rows.labels.max():g}")
     elif len(rows.labels):
         counts = np.bincount(rows.labels, minlength=len(task.labels))
-        shown = [f"{word} {count:,}" for word, count in zip(task.labels, counts, strict=True)]
-        facts += [*shown[:20], f"and {len(shown) - 20:,} more classes"] if len(shown) > 20 else shown
+        facts += [f"{word} {count:,}" for word, count in zip(task.labels[:20], counts, strict=False)]
+        facts += [f"and {len(counts) - 20:,} more classes"] if len(counts) > 20 else []
     return ", ".join(facts)
 
 
@@ -104,10 +103,8 @@ def with_swapped_pairs(rows: Rows) -> Rows:
 
     Source: release classification_tasks.py:355-361, 430-439.
     """
-    if rows.second is None:
-        raise ValueError(f"{rows.path}: expected pairs to swap, found single texts; drop --pair-swap")
-    labels = np.concatenate([rows.labels, rows.labels])
-    return replace(rows, first=rows.first + rows.second, second=rows.second + rows.first, labels=labels)
+    second, labels = rows.second or [], np.concatenate([rows.labels, rows.labels])
+    return replace(rows, first=rows.first + second, second=second + rows.first, labels=labels)
 
 
 def class_name(label: str) -> str:

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from electra.config import EncoderConfig, FinetuneConfig
 from electra.files import FormatError, json_bytes
-from electra.glue.batches import Features, collate, evaluation_batches
+from electra.glue.batches import AnyTokenizer, Features, collate, evaluation_batches
 from electra.glue.tasks import Task
 from electra.model.networks import SequenceClassifier, initialize_weights, wide
 from electra.scores.metrics import Array
 from electra.seeding import generator
-from electra.tokenizer.byte_level import Tokenizer
-from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
+from electra.tokenizer.wordpiece import load_tokenizer, tokenizer_file
 from electra.training import checkpoint
 from electra.training.devices import autocast, resolve_precision
 from electra.training.optimizer import layerwise_rates
@@ -34,20 +33,16 @@ class Start(NamedTuple):
 
     folder: Path
     shape: EncoderConfig
-    tokenizer: Tokenizer | WordPieceTokenizer
+    tokenizer: AnyTokenizer
     step: int
     sha256: str  # of the weights
 
 
 def open_start(path: Path, *, task: str = "") -> Start:
-    """Open a checkpoint, or the newest checkpoint of a run folder.
+    """Open a checkpoint, or the newest checkpoint of a run folder; a FormatError if it is damaged.
 
     Args:
         task: the task that the model must have been fine-tuned on; empty if any model will do.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        FormatError: the checkpoint is damaged, of another task, or has another tokenizer than in its training.
     """
     folder = checkpoint.resolve_checkpoint(path)
     manifest, config = checkpoint.verify(folder), checkpoint.read_settings(folder)
@@ -113,14 +108,6 @@ def loss_sum(outputs: Tensor, targets: Tensor) -> Tensor:
     if targets.is_floating_point():
         return F.mse_loss(wide(outputs).squeeze(1), targets.to(wide(outputs).dtype), reduction="sum")
     return F.cross_entropy(wide(outputs), targets, reduction="sum")
-
-
-class Trained(NamedTuple):
-    """The facts of a training run."""
-
-    num_updates: int
-    num_skipped: int  # updates skipped because a gradient was not finite
-    train_loss: float  # mean over the rows of the last epoch
 
 
 @torch.no_grad()

@@ -84,10 +84,6 @@ def own_task(asked: argparse.Namespace) -> Task:
 
     The classes are the labels of the training file in sorted order, so F1 is that of the second class. If the metric
     is a correlation, the task is a regression, and its score range is that of the scores in both files.
-
-    Raises:
-        FormatError: a file is not as described.
-        ValueError: a flag is missing, or the metric is unknown or does not fit the labels.
     """
     needed = ("train_file", "dev_file", "text_column", "label_column", "metric")
     if missing := [cli.flag_name(name) for name in needed if not getattr(asked, name)]:
@@ -124,8 +120,7 @@ def find_start(asked: argparse.Namespace) -> tuple[Start, Start | None]:
         raise ValueError("--init-from-mnli: expected a start from a checkpoint, found --from-scratch; drop one of them")
     checkpoint = asked.checkpoint or default_checkpoint(Path("runs/pretrain"))
     if not asked.checkpoint and not checkpoint.exists():
-        ways = f"train one with python train_pretrain.py (without --data it goes to {DEMO['run_dir']})"
-        ways += ", or name one with --checkpoint DIR"
+        ways = f"python train_pretrain.py trains one (without --data in {DEMO['run_dir']}), --checkpoint DIR names one"
         raise FileNotFoundError(f"{checkpoint}: expected a pre-trained model, found nothing; {ways}")
     mnli = open_start(asked.init_from_mnli, task="mnli") if asked.init_from_mnli else None
     return open_start(checkpoint), mnli

@@ -19,8 +19,6 @@ SUBMISSION_FILES: Mapping[str, tuple[str, str]] = {
 }
 """The eleven files of a submission: the task whose model predicts, and the split."""
 
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # a constant, so that the same predictions make the same bytes
-
 
 def write_predictions(path: Path, task: Task, values: Array, labels: Array, outputs: Array) -> None:
     """Write a TSV of index, prediction, label (if there are labels) and outputs, in the order of the task's file.
@@ -44,11 +42,10 @@ def write_predictions(path: Path, task: Task, values: Array, labels: Array, outp
 def write_submission(out: Path, sources: Mapping[str, Path]) -> None:
     """Zip the eleven files of a submission; the answer to every WNLI row is "not_entailment", as usual.
 
+    A FormatError says if predictions are missing, damaged, or not of every row of the official test file.
+
     Args:
         sources: the prediction file for each other file of the submission.
-
-    Raises:
-        FormatError: predictions are missing, damaged, or not of every row of the official test file.
     """
     files = {}
     for name, (task_name, split) in SUBMISSION_FILES.items():
@@ -67,7 +64,8 @@ def write_submission(out: Path, sources: Mapping[str, Path]) -> None:
         files[name] = ["index\tprediction", *(f"{index}\t{answer}" for index, answer in enumerate(answers))]
     with atomic_write(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, lines in files.items():
-            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), "\n".join(lines) + "\n", zipfile.ZIP_DEFLATED)
+            member = zipfile.ZipInfo(name)  # of a constant date: the same predictions make the same bytes
+            archive.writestr(member, "\n".join(lines) + "\n", zipfile.ZIP_DEFLATED)
 
 
 def _read_answers(path: Path, task: Task) -> list[str]:

@@ -18,7 +18,7 @@ from electra.files import FormatError, read_records
 from electra.glue.files import Rows
 from electra.glue.finetune import Start
 from electra.glue.tasks import TASKS
-from electra.scores.metrics import AVERAGES, SCORE_METRICS
+from electra.scores.metrics import AVERAGES, SCORE_METRICS, WNLI_MAJORITY
 from electra.scores.statistics import summarize
 
 FILE_NAME = "results.jsonl"
@@ -27,8 +27,7 @@ FROM_MNLI = ("mrpc", "stsb", "rte")
 
 Record = dict[str, Any]
 RECORD_FIELDS: Mapping[str, Any] = {
-    **dict.fromkeys(("run_id", "task", "main_metric", "protocol_id", "checkpoint", "checkpoint_sha256"), str),
-    **dict.fromkeys(("recipe", "precision"), str),
+    **dict.fromkeys("run_id task main_metric protocol_id checkpoint checkpoint_sha256 recipe precision".split(), str),
     **dict.fromkeys(("model", "init_from_mnli"), str | None),
     **dict.fromkeys(("seed", "checkpoint_step"), int),
     **dict.fromkeys(("train_seconds", "evaluate_seconds"), float),
@@ -45,7 +44,7 @@ def digest(value: object) -> str:
 
 
 def describe_protocol(
-    start: Start, config: FinetuneConfig, *, precision: str, from_scratch: bool, mnli: Start | None
+    start: Start, config: FinetuneConfig, precision: str, mnli: Start | None, *, from_scratch: bool
 ) -> dict[str, Any]:
     """Return a protocol: everything that affects a score, except task, data and seed.
 
@@ -98,11 +97,10 @@ def identify(protocol: Mapping[str, Any], task: str, seed: int, rows: Mapping[st
     because other columns of the same file are other data: `rows_sha256` is their digest.
     """
     data: dict[str, dict[str, Any]] = {}
-    for split, part in rows.items():
-        data[split] = {"path": str(part.path), "sha256": part.sha256, "num_rows": len(part)}
-        data[split]["num_damaged"] = part.num_damaged
-        if task not in TASKS and len(part.labels):
-            data[split]["rows_sha256"] = digest([part.first, part.second, part.labels.tolist()])
+    for split, r in rows.items():
+        facts = {"path": str(r.path), "sha256": r.sha256, "num_rows": len(r), "num_damaged": r.num_damaged}
+        is_own = task not in TASKS and len(r.labels)
+        data[split] = facts | ({"rows_sha256": digest([r.first, r.second, r.labels.tolist()])} if is_own else {})
     run_id = digest([protocol["protocol_id"], task, seed, [sha256 for _, sha256 in scored_files(data)]])
     return {"run_id": run_id, "task": task, "seed": seed, **protocol, "data": data}
 
@@ -148,8 +146,7 @@ def result_line(record: Record) -> str:
 def read_results(folder: Path) -> list[Record]:
     """Return the records of a results folder, the last one of each run; none if there is no file yet.
 
-    Raises:
-        FormatError: a line is damaged, or `train_glue.py` cannot have written a record; the message names it.
+    A FormatError names a line that is damaged, or a record that `train_glue.py` cannot have written.
     """
     path = folder / FILE_NAME
     records = read_records(path, **RECORD_FIELDS) if path.exists() else []
@@ -174,14 +171,11 @@ def find_problem(record: Record) -> str:
         "true or false as the setting pair_swap": isinstance(record["settings"].get("pair_swap"), bool),
         "seed, step and seconds of 0 or more": min(numbers) >= 0,
     }
-    for what, is_so in expected.items():
-        if not is_so:
-            return f"expected {what}"
     try:
         with_current_names(record)
     except ValueError as error:
         return str(error)
-    return ""
+    return next((f"expected {what}" for what, is_so in expected.items() if not is_so), "")
 
 
 def with_current_names(record: Record) -> Record:
@@ -197,10 +191,9 @@ def append_result(folder: Path, record: Mapping[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / FILE_NAME, "ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         file.seek(0)
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
+        file.truncate(file.read().rfind(b"\n") + 1)
         file.write(json.dumps(record).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -217,23 +210,20 @@ def summarize_results(records: Sequence[Record]) -> dict[str, Any]:
     tasks: dict[str, Any] = {}
     for (task, *_), runs in groups.items():
         data = data_name(runs[0]) if num_sets[task] > 1 else ""
-        spread = {
-            metric: summarize([run["metrics"][metric] for run in runs if metric in run["metrics"]])._asdict()
-            for metric in {metric: None for run in runs for metric in run["metrics"]}
-        }
+        names = max((run["metrics"] for run in runs), key=len)
+        scores_of = {name: [run["metrics"][name] for run in runs if name in run["metrics"]] for name in names}
         tasks[f"{task} on {data}" if data else task] = {
             "task": task,
             "data": data,
             "main_metric": runs[0]["main_metric"],
             "failed_seeds": [run["seed"] for run in runs if run["failed"]],
             "minutes_a_run": sum(run["train_seconds"] + run["evaluate_seconds"] for run in runs) / len(runs) / 60,
-            "metrics": spread,
+            "metrics": {name: summarize(values)._asdict() for name, values in scores_of.items()},
         }
     scores: dict[int, dict[str, float]] = {}  # seed k of one task is paired with seed k of the others
-    for record in records:
-        if num_sets[record["task"]] == 1:
-            named = {f"{record['task']}.{metric}": value for metric, value in record["metrics"].items()}
-            scores.setdefault(record["seed"], {}).update(named)
+    for record in (record for record in records if num_sets[record["task"]] == 1):
+        row = scores.setdefault(record["seed"], {"wnli.majority": WNLI_MAJORITY})
+        row |= {f"{record['task']}.{metric}": value for metric, value in record["metrics"].items()}
     averages = {}
     for name, average in AVERAGES.items():
         values = {seed: average.of(row) for seed, row in sorted(scores.items()) if not average.missing(row)}

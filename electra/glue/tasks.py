@@ -83,11 +83,10 @@ class Task:
         return {metric + suffix: METRICS[metric](predictions, labels) for metric in self.metrics}
 
 
-def _splits(title: str, train: int, dev: int, test: int, unheaded: tuple[str, ...] = ()) -> dict[str, SplitFile]:
+def _splits(title: str, unheaded: tuple[str, ...] = (), **num_rows: int) -> dict[str, SplitFile]:
     return {
-        "train": SplitFile(f"{title}/train.tsv", (train,), unheaded),
-        "dev": SplitFile(f"{title}/dev.tsv", (dev,), unheaded),
-        "test": SplitFile(f"{title}/test.tsv", (test,)),
+        split: SplitFile(f"{title}/{split}.tsv", (number,), () if split == "test" else unheaded)
+        for split, number in num_rows.items()
     }
 
 
@@ -99,66 +98,55 @@ TASKS: Mapping[str, Task] = {task.name: task for task in (
     Task(
         name="cola", title="CoLA", text_columns=("sentence",), label_column="label",
         labels=("unacceptable", "acceptable"), codes=_BINARY, metrics=("matthews", "accuracy"),
-        splits=_splits("CoLA", 8_551, 1_043, 1_063, unheaded=("source", "label", "mark", "sentence")),
+        splits=_splits("CoLA", train=8_551, dev=1_043, test=1_063, unheaded=("source", "label", "mark", "sentence")),
     ),
     Task(
         name="sst2", title="SST-2", text_columns=("sentence",), label_column="label",
         labels=("negative", "positive"), codes=_BINARY, metrics=("accuracy",),
-        splits=_splits("SST-2", 67_349, 872, 1_821),
+        splits=_splits("SST-2", train=67_349, dev=872, test=1_821),
     ),
     Task(
         name="mrpc", title="MRPC", text_columns=("#1 String", "#2 String"), label_column="Quality",
         labels=("not_equivalent", "equivalent"), codes=_BINARY, metrics=("accuracy", "f1"), pair_swap=True,
-        splits=_splits("MRPC", 3_668, 408, 1_725),
+        splits=_splits("MRPC", train=3_668, dev=408, test=1_725),
     ),
     Task(
         name="stsb", title="STS-B", text_columns=_SENTENCES, label_column="score", score_range=(0.0, 5.0),
         metrics=("spearman", "pearson"), num_epochs=10, pair_swap=True,
-        splits=_splits("STS-B", 5_749, 1_500, 1_379),
+        splits=_splits("STS-B", train=5_749, dev=1_500, test=1_379),
     ),
     Task(
         name="qqp", title="QQP", text_columns=("question1", "question2"), label_column="is_duplicate",
         labels=("not_duplicate", "duplicate"), codes=_BINARY, metrics=("accuracy", "f1"),
-        splits={
-            **_splits("QQP", 363_846, 40_430, 390_965),
-            # The first archive broke some rows in two and has three usable ones more than the cleaned one.
-            "train": SplitFile("QQP/train.tsv", (363_846, 363_849), may_be_damaged=True),
-        },
+        # The first archive broke some rows in two and has three usable rows more than the cleaned one.
+        splits=_splits("QQP", train=363_846, dev=40_430, test=390_965)
+        | {"train": SplitFile("QQP/train.tsv", (363_846, 363_849), may_be_damaged=True)},
     ),
     Task(
         name="mnli", title="MNLI", text_columns=_SENTENCES, label_column="gold_label",
         labels=("entailment", "neutral", "contradiction"), metrics=("accuracy",),
         main_metric="accuracy_matched",
-        splits={
-            "train": SplitFile("MNLI/train.tsv", (392_702,)),
-            "dev_matched": SplitFile("MNLI/dev_matched.tsv", (9_815,)),
-            "dev_mismatched": SplitFile("MNLI/dev_mismatched.tsv", (9_832,)),
-            "test_matched": SplitFile("MNLI/test_matched.tsv", (9_796,)),
-            "test_mismatched": SplitFile("MNLI/test_mismatched.tsv", (9_847,)),
-            "diagnostic": SplitFile("AX/AX.tsv", (1_104,)),
-        },
+        splits=_splits("MNLI", train=392_702, dev_matched=9_815, dev_mismatched=9_832, test_matched=9_796,
+                       test_mismatched=9_847) | {"diagnostic": SplitFile("AX/AX.tsv", (1_104,))},
     ),
     Task(
         name="qnli", title="QNLI", text_columns=("question", "sentence"), label_column="label",
-        labels=_ENTAILMENT, metrics=("accuracy",), splits=_splits("QNLI", 104_743, 5_463, 5_463),
+        labels=_ENTAILMENT, metrics=("accuracy",), splits=_splits("QNLI", train=104_743, dev=5_463, test=5_463),
     ),
     Task(
         name="rte", title="RTE", text_columns=_SENTENCES, label_column="label", labels=_ENTAILMENT,
-        metrics=("accuracy",), num_epochs=10, splits=_splits("RTE", 2_490, 277, 3_000),
+        metrics=("accuracy",), num_epochs=10, splits=_splits("RTE", train=2_490, dev=277, test=3_000),
     ),
     Task(
         name="wnli", title="WNLI", text_columns=_SENTENCES, label_column="label",
-        labels=_ENTAILMENT[::-1], codes=_BINARY, metrics=("accuracy",), splits=_splits("WNLI", 635, 71, 146),
+        labels=_ENTAILMENT[::-1], codes=_BINARY, metrics=("accuracy",),
+        splits=_splits("WNLI", train=635, dev=71, test=146),
     ),
 )}  # fmt: skip
 
 
 def find_task(name: str) -> Task:
-    """Return the task of a name in any spelling: `stsb`, `STS-B`, `sts-b`.
-
-    Raises:
-        ValueError: there is no such task; the message suggests the nearest name.
-    """
+    """Return the task of a name in any spelling (`stsb`, `STS-B`, `sts-b`); a ValueError suggests the nearest name."""
     plain = name.strip().lower().replace("-", "")
     if plain in TASKS:
         return TASKS[plain]

@@ -220,26 +220,6 @@ def test_download_prints_a_line_for_each_file_and_goes_on_after_a_task_that_fail
     assert glue_command.main([*argv[:2], "cola", *argv[3:]]) == 0
 
 
-def test_verify_says_what_is_there_what_is_not_and_what_is_wrong(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "CoLA").mkdir()
-    (tmp_path / "CoLA/train.tsv").write_bytes(COLA["CoLA/train.tsv"])
-    (tmp_path / "CoLA/test.tsv").write_bytes(COLA["CoLA/test.tsv"][:-9])
-    assert glue_command.main(["verify", str(tmp_path)]) == 2
-    captured = capsys.readouterr()
-    digest = hashlib.sha256(COLA["CoLA/train.tsv"]).hexdigest()
-    assert f"CoLA/train.tsv: 8,551 rows, unacceptable 1, acceptable 8,550, sha256 {digest}\n" in captured.out
-    assert "CoLA/dev.tsv: not there\n" in captured.out
-    (error,) = captured.err.splitlines()
-    assert error.startswith(f"error: {tmp_path}/CoLA/test.tsv: expected 1,063 rows, found 1,062; fetch it with python ")
-
-
-def test_the_data_here_is_whole(real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert glue_command.main(["verify", str(real_data / "glue_data")]) == 0
-    assert capsys.readouterr().out.count(", sha256 ") == 16
-
-
 def records_of(sources: Mapping[str, Path], seed: int) -> list[dict[str, Any]]:
     """One run a task with all its predictions, and one of a task of one's own, which must not matter."""
     runs: dict[str, dict[str, str]] = {"own": {"test": "other.tsv"}}

@@ -221,7 +221,7 @@ def test_runs_on_other_files_are_rows_of_their_own_and_never_seeds_of_one_score(
 def eight_tasks(seed: int, shift: float) -> list[dict[str, Any]]:
     """Runs of the eight tasks of AVG; every metric is 0.5 + shift."""
     names: dict[str, list[str]] = {}
-    for term in AVERAGES["GLUE*"].terms:
+    for term in AVERAGES["GLUE*"].terms[:-1]:
         for entry in term:
             names.setdefault(entry.split(".")[0], []).append(entry.split(".")[1])
     return [record(task, seed, False, "ab", **dict.fromkeys(metrics, 0.5 + shift)) for task, metrics in names.items()]
