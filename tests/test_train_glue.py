@@ -373,11 +373,6 @@ def test_a_flag_overrides_the_recipe_and_is_printed(capsys: pytest.CaptureFixtur
 # --- the loop ---------------------------------------------------------------------------------------------
 
 
-def read_task(start: Start, folder: Path, config: FinetuneConfig, name: str) -> Data:
-    asked = argparse.Namespace(data_dir=folder, predict_test=False, allow_other_sizes=True)
-    return read_data(TASKS[name], asked, config, start)
-
-
 def few_rows(data: Data, num_rows: int) -> Data:
     """The task with only the first rows to learn from."""
     rows, features = data.rows["train"], data.features["train"]
@@ -386,6 +381,19 @@ def few_rows(data: Data, num_rows: int) -> Data:
     return data._replace(
         rows={"train": rows}, features={"train": dataclasses.replace(features, starts=starts, second_starts=seconds)}
     )
+
+
+@pytest.fixture
+def opened(checkpoint: Path, glue_data: Path) -> Callable[..., tuple[Start, Data, SequenceClassifier]]:
+    """The start, the data and the model at update 0 of a configuration; CoLA if no task is named."""
+
+    def build(config: FinetuneConfig, name: str = "cola") -> tuple[Start, Data, SequenceClassifier]:
+        start = open_start(checkpoint)
+        asked = argparse.Namespace(data_dir=glue_data, predict_test=False, allow_other_sizes=True)
+        data = read_data(TASKS[name], asked, config, start)
+        return start, data, build_classifier(start, data.task.num_outputs, config, 0)
+
+    return build
 
 
 def exact(**changes: Any) -> FinetuneConfig:
@@ -405,16 +413,12 @@ def trained(start: Start, data: Data, config: FinetuneConfig, scale: float = 1.0
 @pytest.mark.parametrize("loss_reduction", ["mean", "sum"])
 @pytest.mark.parametrize("name", ["cola", "stsb"])
 def test_micro_batches_of_any_size_make_the_same_updates(
-    checkpoint: Path, glue_data: Path, name: str, loss_reduction: str
+    opened: Callable[..., Any], name: str, loss_reduction: str
 ) -> None:
-    start = open_start(checkpoint)
     config = exact(loss_reduction=loss_reduction)
-    data = (
-        few_rows(read_task(start, glue_data, config, name), 21)
-        if name == "cola"
-        else read_task(start, glue_data, config, name)
-    )
-    initial = build_classifier(start, data.task.num_outputs, config, 0).double().state_dict()
+    start, data, model = opened(config, name)
+    data = few_rows(data, 21) if name == "cola" else data
+    initial = model.double().state_dict()
     weights = [
         trained(start, data, dataclasses.replace(config, micro_batch_size=size)).state_dict() for size in (0, 3, 1)
     ]
@@ -425,40 +429,32 @@ def test_micro_batches_of_any_size_make_the_same_updates(
 
 
 def test_the_number_of_updates_is_the_epochs_times_the_batches_of_one(
-    checkpoint: Path, glue_data: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[float] = []
     monkeypatch.setattr(train_glue, "set_update", lambda optimizer, rate, *_: rates.append(rate))
-    start = open_start(checkpoint)
     config = exact(num_epochs=0, learning_rate=1.0)
     for name, epochs in (("cola", 3), ("stsb", 10)):
-        data = read_task(start, glue_data, config, name)
-        model = build_classifier(start, data.task.num_outputs, config, 0)
+        _, data, model = opened(config, name)
         num_updates = epochs * 8  # ceil(61 / 8)
         assert train_glue.train(model, data, config, 0, CPU)["num_updates"] == num_updates
         assert rates[-1] == pytest.approx(1 / (num_updates / 2))  # half of them warm up; rate 0 comes after the last
 
 
-def test_the_recorded_loss_is_the_mean_over_the_rows_of_the_last_epoch(checkpoint: Path, glue_data: Path) -> None:
-    start, config = open_start(checkpoint), exact(learning_rate=0.0)
-    data = read_task(start, glue_data, config, "cola")
-    model = build_classifier(start, 2, config, 0)
+def test_the_recorded_loss_is_the_mean_over_the_rows_of_the_last_epoch(opened: Callable[..., Any]) -> None:
+    config, noisy = exact(learning_rate=0.0), exact(learning_rate=0.0, dropout=0.5)
+    _, data, model = opened(config)
     outputs = torch.from_numpy(predict_rows(model, data.features["train"], config, CPU))
     expected = torch.nn.functional.cross_entropy(outputs, torch.from_numpy(data.rows["train"].labels)).item()
     assert train_glue.train(model, data, config, 0, CPU)["train_loss"] == pytest.approx(expected, rel=1e-5)
     # Nothing was learned at rate 0, so only dropout can make another loss, the same one for the same seed.
-    losses = []
-    for seed in (0, 0, 1):
-        noisy = build_classifier(start, 2, exact(dropout=0.5), 0)
-        losses.append(train_glue.train(noisy, data, exact(dropout=0.5, learning_rate=0.0), seed, CPU)["train_loss"])
+    losses = [train_glue.train(opened(noisy)[2], data, noisy, seed, CPU)["train_loss"] for seed in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
     assert abs(losses[0] - expected) > 1e-4
 
 
-def test_updates_without_a_finite_gradient_are_skipped_and_counted(checkpoint: Path, glue_data: Path) -> None:
-    start = open_start(checkpoint)
-    data = read_task(start, glue_data, exact(), "cola")
-    model = build_classifier(start, 2, exact(), 0)
+def test_updates_without_a_finite_gradient_are_skipped_and_counted(opened: Callable[..., Any]) -> None:
+    _, data, model = opened(exact())
     model.output.bias.data[0] = torch.inf
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     facts = train_glue.train(model, data, exact(), 0, CPU)
@@ -475,28 +471,24 @@ def test_updates_without_a_finite_gradient_are_skipped_and_counted(checkpoint: P
     ],
 )
 def test_the_warm_up_is_rounded_down_but_for_the_releases_schedule(
-    checkpoint: Path, glue_data: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, rates: list[float]
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, schedule: str, rates: list[float]
 ) -> None:
     found: list[float] = []
     monkeypatch.setattr(train_glue, "set_update", lambda optimizer, rate, *_: found.append(rate))
-    start, config = (
-        open_start(checkpoint),
-        exact(num_epochs=1, warmup_fraction=0.3, schedule=schedule, learning_rate=1.0),
-    )
-    data = read_task(start, glue_data, config, "cola")
-    train_glue.train(build_classifier(start, 2, config, 0), data, config, 0, CPU)
+    config = exact(num_epochs=1, warmup_fraction=0.3, schedule=schedule, learning_rate=1.0)
+    _, data, model = opened(config)
+    train_glue.train(model, data, config, 0, CPU)
     assert found == pytest.approx(rates, abs=1e-12)
 
 
-def test_gradients_of_sixteen_bit_training_are_clipped_at_their_true_size(checkpoint: Path, glue_data: Path) -> None:
-    start, changes = open_start(checkpoint), {}
+def test_gradients_of_sixteen_bit_training_are_clipped_at_their_true_size(opened: Callable[..., Any]) -> None:
+    changes = {}
     for precision in ("fp32", "fp16"):
         # With a large epsilon an update is as large as its gradient; here no true norm reaches the clip.
         config = exact(precision=precision, adam_epsilon=1.0, max_grad_norm=100.0, num_epochs=1)
-        data = few_rows(read_task(start, glue_data, config, "cola"), 16)
-        model = build_classifier(start, 2, config, 0)
+        _, data, model = opened(config)
         before = model.output.weight.detach().clone()
-        train_glue.train(model, data, config, 0, CPU)
+        train_glue.train(model, few_rows(data, 16), config, 0, CPU)
         changes[precision] = (model.output.weight - before).norm().item()
     assert changes["fp16"] == pytest.approx(changes["fp32"], rel=0.02)
 
@@ -526,14 +518,14 @@ def reference_rates(names: list[str], num_layers: int, top_exponent: int) -> dic
 
 
 @pytest.mark.oracle
-def test_three_updates_past_warm_up_equal_transformers_with_adamw(checkpoint: Path, glue_data: Path) -> None:
+def test_three_updates_past_warm_up_equal_transformers_with_adamw(opened: Callable[..., Any]) -> None:
     transformers = pytest.importorskip("transformers")
     from electra.hub.names import their_config, to_theirs
 
-    start = open_start(checkpoint)
     config = exact(pooling="first", head="mlp")
-    data = few_rows(read_task(start, glue_data, config, "cola"), 24)
-    initial = to_theirs("classifier", build_classifier(start, 2, config, 0).double().state_dict())
+    start, data, model = opened(config)
+    data = few_rows(data, 24)
+    initial = to_theirs("classifier", model.double().state_dict())
 
     shape = dataclasses.replace(start.shape, hidden_dropout_prob=0.0, attention_dropout_prob=0.0)
     theirs = transformers.ElectraForSequenceClassification(

@@ -108,12 +108,7 @@ def test_qqps_damaged_rows_are_left_out_and_counted_and_empty_questions_kept(tmp
 @pytest.mark.parametrize(
     ("task", "line", "message"),
     [
-        (
-            "rte",
-            "0\tA.\tB.\tmaybe",
-            r"line 3: expected one of entailment, not_entailment as label, found 'maybe'",
-        ),
-        ("sst2", "good\t2", r"line 3: expected one of 0, 1 as label, found '2'"),
+        ("rte", "0\tA.\tB.\tmaybe", "line 3: expected one of entailment, not_entailment as label, found 'maybe'"),
         ("sst2", "good\tpositive", r"line 3: expected one of 0, 1 as label, found 'positive'"),
         ("rte", "0\tA.\tentailment", r"line 3: expected 4 columns, found 3"),
         ("rte", "0\tA.\tB.\tC.\tentailment", r"line 3: expected 4 columns, found 5"),
@@ -209,31 +204,24 @@ def test_known_rows_of_the_official_files(real_data: Path) -> None:
     assert (len(diagnostic), len(diagnostic.labels)) == (1_104, 0)
 
 
-@pytest.mark.parametrize(
-    ("name", "split", "num_rows", "labels"),
-    [
-        ("mnli", "train", 3, ["neutral", "entailment", "entailment"]),
-        ("mnli", "dev_matched", 2, ["neutral", "contradiction"]),
-        ("mnli", "dev_mismatched", 2, ["contradiction", "contradiction"]),
-        ("mnli", "test_matched", 1, None),
-        ("mnli", "test_mismatched", 1, None),
-        ("qqp", "train", 3, ["not_duplicate", "duplicate", "not_duplicate"]),
-        ("qqp", "dev", 2, ["not_duplicate", "not_duplicate"]),
-        ("qqp", "test", 1, None),
-        ("qnli", "train", 3, ["not_entailment", "not_entailment", "entailment"]),
-        ("qnli", "dev", 2, ["entailment", "not_entailment"]),
-        ("qnli", "test", 1, None),
-        ("sst2", "train", 3, ["negative", "negative", "positive"]),
-        ("sst2", "dev", 2, ["positive", "negative"]),
-        ("sst2", "test", 1, None),
-    ],
-)
-def test_true_headers_of_the_large_tasks_are_read(
-    real_data: Path, name: str, split: str, num_rows: int, labels: list[str] | None
-) -> None:
-    rows = read_split(TASKS[name], real_data / "glue_format_examples", split, allow_other_sizes=True)
-    assert len(rows) == num_rows
-    assert [TASKS[name].labels[label] for label in rows.labels.astype(int)] == (labels or [])
+def test_true_headers_of_the_large_tasks_are_read(real_data: Path) -> None:
+    found = {}
+    for name in ("mnli", "qqp", "qnli", "sst2"):
+        for split in TASKS[name].splits.keys() - {"diagnostic"}:
+            rows = read_split(TASKS[name], real_data / "glue_format_examples", split, allow_other_sizes=True)
+            assert len(rows) == {"train": 3, "dev": 2, "test": 1}[split.split("_")[0]]
+            found[name, split] = [TASKS[name].labels[label] for label in rows.labels.astype(int)]
+    assert {key: labels for key, labels in found.items() if labels} == {
+        ("mnli", "train"): ["neutral", "entailment", "entailment"],
+        ("mnli", "dev_matched"): ["neutral", "contradiction"],
+        ("mnli", "dev_mismatched"): ["contradiction", "contradiction"],
+        ("qqp", "train"): ["not_duplicate", "duplicate", "not_duplicate"],
+        ("qqp", "dev"): ["not_duplicate", "not_duplicate"],
+        ("qnli", "train"): ["not_entailment", "not_entailment", "entailment"],
+        ("qnli", "dev"): ["entailment", "not_entailment"],
+        ("sst2", "train"): ["negative", "negative", "positive"],
+        ("sst2", "dev"): ["positive", "negative"],
+    }
 
 
 # --- a person's own files ---------------------------------------------------------------------------------

@@ -30,12 +30,6 @@ def test_f1_is_zero_when_nothing_is_positive() -> None:
     assert metrics.f1(nothing, np.array([0, 1, 0, 1, 0])) == 0.0
 
 
-def test_matthews_for_two_classes_is_the_product_formula() -> None:
-    by_hand = (3 * 2 - 1 * 1) / math.sqrt((3 + 1) * (3 + 1) * (2 + 1) * (2 + 1))
-    assert metrics.matthews(PREDICTIONS, LABELS) == pytest.approx(by_hand, abs=1e-15)
-    assert metrics.matthews(1 - LABELS, LABELS) == pytest.approx(-1, abs=1e-15)
-
-
 def test_matthews_equals_its_definition_for_two_and_three_classes() -> None:
     random = np.random.default_rng(5)
     for num_classes in (2, 3):
