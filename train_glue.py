@@ -94,8 +94,7 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
             step += 1
             bar.update()
     bar.close()
-    train_loss = loss_of_epoch.item() / len(features)
-    return {"num_updates": step, "num_skipped": int(num_skipped), "train_loss": train_loss}
+    return {"num_updates": step, "num_skipped": int(num_skipped), "train_loss": loss_of_epoch.item() / len(features)}
 
 
 def run(

@@ -212,7 +212,7 @@ def test_all_runs_the_tasks_whose_files_are_there_and_names_the_others(
     out = capsys.readouterr().out
     for title in ("SST-2", "MRPC", "QQP", "QNLI", "RTE", "WNLI"):
         name = title.lower().replace("-", "")
-        assert f"{name}: not run, {glue_data}/{title}/train.tsv is not there; python -m electra glue download" in out
+        assert f"{name}: not run, no {glue_data}/{title}/train.tsv; run python -m electra glue download" in out
     assert exit_code(["--task", "all", "--checkpoint", str(checkpoint), "--data-dir", str(tmp_path)]) == 2
     assert "expected the files of some task, found none; fetch them with" in capsys.readouterr().err
 
@@ -274,6 +274,9 @@ def test_an_own_task_needs_no_code(glue: Callable[..., int], tmp_path: Path) -> 
     assert record["metrics"].keys() == {"accuracy", "f1", "matthews"}
     assert record["metrics"]["f1"] >= 0.9
     assert [*predicted(tmp_path, record, "dev")[0]] == ["index", "prediction", "label", "glad", "sad"]
+    (tmp_path / "dev.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match=r"dev.jsonl: expected a file of rows, found none; correct the file"):
+        glue("--task", "moods", *files, *columns)
 
 
 # --- what it refuses --------------------------------------------------------------------------------------
@@ -362,9 +365,6 @@ def test_the_official_recipe_is_the_releases_fine_tuning(capsys: pytest.CaptureF
         "pair_swap": (False, True),
     }
     assert capsys.readouterr().out == ""  # nothing differs from the recipe
-
-
-def test_a_flag_overrides_the_recipe_and_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     _, config = train_glue.parse(["--recipe", "official", "--no-pair-swap"])
     assert (config.pair_swap, config.pooling) == (False, "first")
     assert capsys.readouterr().out == "not as in recipe official: pair_swap is True, asked for False\n"

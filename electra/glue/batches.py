@@ -113,13 +113,13 @@ def training_batches(
     Args:
         lengths: (N,) tokens of each row.
     """
-    random = generator(seed, "finetune-order", epoch)
-    order = random.permutation(len(lengths))
+    rng = generator(seed, "finetune-order", epoch)
+    order = rng.permutation(len(lengths))
     if not length_buckets:
         return _cut(order, batch_size)
     pools = _cut(order, POOL_BATCHES * batch_size)
     batches = [batch for pool in pools for batch in _cut(pool[np.argsort(lengths[pool], kind="stable")], batch_size)]
-    return [batches[place] for place in random.permutation(len(batches))]
+    return [batches[place] for place in rng.permutation(len(batches))]
 
 
 def evaluation_batches(lengths: Array, batch_size: int) -> list[Array]:

@@ -82,7 +82,7 @@ def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: boo
 
 
 def describe_rows(task: Task, rows: Rows) -> str:
-    """Return one line about a file, so that a person sees a wrong one: rows, odd texts, classes with their counts."""
+    """Return one line about a file for a person to check: rows, odd texts, range of scores or count of each class."""
     texts = rows.first + (rows.second or [])
     facts = [f"{rows.path}: {len(rows):,} rows"]
     facts += [f"{rows.num_damaged:,} damaged rows left out"] if rows.num_damaged else []
@@ -99,7 +99,7 @@ def describe_rows(task: Task, rows: Rows) -> str:
 
 
 def with_swapped_pairs(rows: Rows) -> Rows:
-    """Return the labelled pairs of `rows`, then each pair again with its texts exchanged: for training only.
+    """Return the pairs of `rows`, then each pair again with its texts exchanged and the same label: for training only.
 
     Source: release classification_tasks.py:355-361, 430-439.
     """
@@ -108,9 +108,9 @@ def with_swapped_pairs(rows: Rows) -> Rows:
 
 
 def class_name(label: str) -> str:
-    """Return the name of the class that a label means: spaces at the ends dropped, 1.0 as 1; "" if there is none.
+    """Return the class name of a label: without spaces at its ends, 1.0 as 1; "" if missing or not printable.
 
-    Tables with gaps write 1.0 for 1, and `nan` for a gap. A line break in a label comes from a stray quote sign.
+    Tables with gaps have 1.0 for 1, and `nan` for a gap. A line break in a label comes from a stray quote sign.
     """
     name = re.sub(r"^([+-]?[0-9]+)\.0+$", r"\1", label.strip())
     return name if printable(name) == name and name.lower() != "nan" else ""

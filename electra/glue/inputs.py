@@ -69,8 +69,7 @@ def find_tasks(asked: argparse.Namespace) -> list[Task]:
     found = []
     for task in TASKS.values():
         if missing := missing_files(task, asked.data_dir):
-            command = f"python -m electra glue download --task {task.name}"
-            print(f"{task.name}: not run, {missing[0]} is not there; {command}")
+            print(f"{task.name}: not run, no {missing[0]}; run python -m electra glue download --task {task.name}")
         else:
             found.append(task)
     if not found:
@@ -115,7 +114,7 @@ def own_task(asked: argparse.Namespace) -> Task:
 
 
 def find_start(asked: argparse.Namespace) -> tuple[Start, Start | None]:
-    """Return the checkpoint to start from, and the MNLI model that `FROM_MNLI` start from, if one is named."""
+    """Return the checkpoint to start from, and the model of MNLI for the tasks of `FROM_MNLI`, or None."""
     if asked.init_from_mnli and asked.from_scratch:
         raise ValueError("--init-from-mnli: expected a start from a checkpoint, found --from-scratch; drop one of them")
     checkpoint = asked.checkpoint or default_checkpoint(Path("runs/pretrain"))
@@ -127,7 +126,7 @@ def find_start(asked: argparse.Namespace) -> tuple[Start, Start | None]:
 
 
 class Data(NamedTuple):
-    """A task with its files, read and encoded once for all seeds."""
+    """A task with its rows, read and encoded once for all seeds."""
 
     task: Task
     rows: Mapping[str, Rows]  # by split
@@ -136,7 +135,7 @@ class Data(NamedTuple):
 
 def read_data(task: Task, asked: argparse.Namespace, config: FinetuneConfig, start: Start) -> Data:
     """Read and encode the splits of a task; fetch missing files first, and print what was read."""
-    if missing_files(task, asked.data_dir):
+    if task.name in TASKS and missing_files(task, asked.data_dir):
         print(f"{task.name}: fetching {task.title} into {asked.data_dir}/")
         fetch_task(task, asked.data_dir)
     splits = ("train", *task.dev_splits, *(task.test_splits if asked.predict_test else ()))

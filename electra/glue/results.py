@@ -76,7 +76,7 @@ def describe_protocol(
 
 
 def describe(protocol: Mapping[str, Any]) -> str:
-    """Return a protocol as one line, for every number to carry."""
+    """Return a protocol in one line of text, which stands above its table."""
     start = f"{protocol['checkpoint']} (update {protocol['checkpoint_step']:,}, {protocol['checkpoint_sha256'][:12]})"
     overrides = ", ".join(f"{name} {value}" for name, value in protocol["overrides"].items())
     return "; ".join([
@@ -91,7 +91,7 @@ def describe(protocol: Mapping[str, Any]) -> str:
 
 
 def identify(protocol: Mapping[str, Any], task: str, seed: int, rows: Mapping[str, Rows]) -> Record:
-    """Return the part of a record that is known before the run; `run_id` is a digest of protocol, task, seed and data.
+    """Return the part of a record that is known before its run; `run_id` is a digest of protocol, task, seed, data.
 
     The data of an official task is its files. The data of a person's own task is the texts and labels that were read,
     because other columns of the same file are other data: `rows_sha256` is their digest.
@@ -126,11 +126,11 @@ def data_name(record: Record) -> str:
 
 
 def is_finished(folder: Path, identity: Record, *, with_model: bool = False) -> bool:
-    """Whether there is a record of this run with predictions of every split asked for (and a model `with_model`)."""
+    """Whether a run is recorded with predictions of every split asked for, and its model is kept if `with_model`."""
     for record in read_results(folder):
         if record["run_id"] == identity["run_id"]:
-            is_model_there = bool(record["model"]) and (folder / record["model"]).is_dir()
-            return identity["data"].keys() <= {"train", *record["predictions"]} and (is_model_there or not with_model)
+            has_model = (folder / (record.get("model") or "no model")).is_dir()
+            return identity["data"].keys() <= {"train", *record["predictions"]} and (has_model or not with_model)
     return False
 
 

@@ -88,7 +88,6 @@ def detection(logits: Array, is_replaced: Array) -> dict[str, float]:
 
     Precision is the share of replaced tokens among the detected ones, recall the share of detected tokens among the
     replaced ones. Both are 0 where there is nothing to divide by.
-
     Source: release run_pretraining.py:131-161, with an exact area instead of 200 thresholds.
     """
     is_replaced, is_detected = is_replaced.astype(bool), logits > 0
@@ -109,11 +108,7 @@ METRICS: Mapping[str, Metric] = {**CLASS_METRICS, **SCORE_METRICS}
 
 
 def is_failed(predictions: Array, labels: Array, *, is_regression: bool) -> bool:
-    """Whether a model ignores its input: it predicts one class for all rows, or scores that hardly differ or are NaN.
-
-    Args:
-        predictions, labels: (N,) classes, or scores if `is_regression`.
-    """
+    """Whether a model ignores its input: one class for all N rows, or N scores that hardly differ or are not finite."""
     if is_regression:
         return not np.std(predictions) >= FAILED_SPREAD * np.std(labels)
     return bool(np.ptp(predictions) == 0)

@@ -36,8 +36,8 @@ def bootstrap_interval(
         statistic: maps the (num_units,) int64 indices of one resample, drawn with replacement, to a value.
             Documents and runs are independent units; the tokens of one document are not.
     """
-    random = generator(seed, "bootstrap")
-    values = [statistic(random.integers(0, num_units, num_units)) for _ in range(num_resamples)]
+    rng = generator(seed, "bootstrap")
+    values = [statistic(rng.integers(0, num_units, num_units)) for _ in range(num_resamples)]
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 

@@ -80,16 +80,13 @@ def test_an_imported_checkpoint_that_names_no_tokenizer_must_at_least_fit_in_siz
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, checkpoint: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a checkpoint or a run folder, found nothing"):
         open_start(tmp_path / "none")
+    with pytest.raises(FormatError, match="expected a model fine-tuned on mnli, found none; make one with train_glue"):
+        open_start(checkpoint, task="mnli")
     shutil.copytree(checkpoint, tmp_path / "run")
     with open(tmp_path / "run" / "step-0000007" / "model.pt", "ab") as file:
         file.write(b"x")
     with pytest.raises(FormatError, match=r"model.pt: expected sha256 "):
         open_start(tmp_path / "run")
-
-
-def test_a_model_of_another_task_is_refused_where_one_is_asked_for(checkpoint: Path) -> None:
-    with pytest.raises(FormatError, match="expected a model fine-tuned on mnli, found none; make one with train_glue"):
-        open_start(checkpoint, task="mnli")
 
 
 def test_the_classifier_starts_with_the_checkpoints_encoder_under_a_new_head(start: Start) -> None:
@@ -150,13 +147,11 @@ def test_the_table_of_rates_is_the_published_one(top_exponent: int, layers: list
     assert float(lines[-1].split()[2]) == pytest.approx(embeddings, abs=1e-4)
 
 
-def test_the_loss_of_classes_is_the_cross_entropy_summed_over_rows() -> None:
+def test_the_loss_is_the_cross_entropy_or_the_squared_error_summed_over_rows() -> None:
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, 0.0, 0.0]])
     by_hand = -(2.0 - math.log(math.e + math.e**2 + math.e**0.5)) + math.log(3)
     assert loss_sum(logits, torch.tensor([1, 2])).item() == pytest.approx(by_hand, abs=1e-6)
 
-
-def test_the_loss_of_scores_is_the_squared_error_summed_over_rows() -> None:
     assert loss_sum(torch.tensor([[0.5], [1.25]]), torch.tensor([0.0, 1.0])).item() == 0.25 + 0.0625
 
 

@@ -19,12 +19,9 @@ def test_accuracy_is_the_share_of_equal_rows() -> None:
     assert metrics.accuracy(PREDICTIONS, LABELS) == 5 / 7
 
 
-def test_f1_is_that_of_class_one() -> None:
+def test_f1_is_that_of_class_one_and_zero_when_nothing_is_positive() -> None:
     assert metrics.f1(PREDICTIONS, LABELS) == 2 * 3 / (2 * 3 + 1 + 1)
     assert metrics.f1(1 - PREDICTIONS, 1 - LABELS) == 2 * 2 / (2 * 2 + 1 + 1)  # of class 0: another number
-
-
-def test_f1_is_zero_when_nothing_is_positive() -> None:
     nothing = np.zeros(5, int)
     assert metrics.f1(nothing, nothing) == 0.0
     assert metrics.f1(nothing, np.array([0, 1, 0, 1, 0])) == 0.0
@@ -38,10 +35,8 @@ def test_matthews_equals_its_definition_for_two_and_three_classes() -> None:
         assert metrics.matthews(predictions, labels) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("constant", [0, 1])
-def test_matthews_of_a_constant_is_zero(constant: int) -> None:
-    assert metrics.matthews(np.full(7, constant), LABELS) == 0.0
-    assert metrics.matthews(LABELS, np.full(7, constant)) == 0.0
+def test_matthews_of_a_constant_is_zero() -> None:
+    assert metrics.matthews(np.zeros(7, int), LABELS) == metrics.matthews(LABELS, np.ones(7, int)) == 0.0
 
 
 def test_pearson_and_spearman_by_hand() -> None:
@@ -96,12 +91,10 @@ def test_detection_without_calls_or_replaced_tokens_is_zero_not_nan() -> None:
     assert (scores["disc_precision"], scores["disc_recall"], scores["disc_accuracy"]) == (0.0, 0.0, 1.0)
 
 
-def test_one_class_for_every_row_is_a_failed_run() -> None:
+def test_one_class_for_every_row_or_outputs_that_hardly_differ_are_a_failed_run() -> None:
     assert metrics.is_failed(np.ones(7, int), LABELS, is_regression=False)
     assert not metrics.is_failed(PREDICTIONS, LABELS, is_regression=False)
 
-
-def test_outputs_that_hardly_differ_are_a_failed_regression() -> None:
     gold = np.linspace(0, 1, 101)
     assert metrics.is_failed(0.5 + 0.009 * gold, gold, is_regression=True)
     assert not metrics.is_failed(0.5 + 0.011 * gold, gold, is_regression=True)
