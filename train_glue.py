@@ -4,8 +4,8 @@
     python train_glue.py --task all --checkpoint runs/pretrain    # every task whose files are there
     python train_glue.py --train-file a.csv --dev-file b.csv --text-column text --label-column mood --metric accuracy
 
-The model of the last update is scored, once. A finished run is not run again; the last lines are the table of all
-runs of this checkpoint and these settings. Exit codes: 0 finished, 2 a mistake in what was asked.
+Each run scores the model of its last update. A finished run is not repeated. The last lines are the table of all runs
+of this checkpoint with these settings. Exit codes: 0 finished, 2 a mistake in the command or its files.
 """
 
 from __future__ import annotations
@@ -25,49 +25,27 @@ from tqdm import tqdm
 
 from electra import cli
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
-from electra.files import write_json
+from electra.glue import finetune, results
 from electra.glue.batches import collate, training_batches
-from electra.glue.finetune import (
-    Start,
-    Trained,
-    build_classifier,
-    learning_rates,
-    loss_sum,
-    predict_rows,
-    rate_table,
-    save_classifier,
-)
+from electra.glue.finetune import Start
 from electra.glue.inputs import Data, add_flags, find_start, find_tasks, parse_seeds, read_data
-from electra.glue.predictions import Predictions, write_predictions
-from electra.glue.results import (
-    FROM_MNLI,
-    Record,
-    append_result,
-    describe,
-    describe_protocol,
-    identify,
-    is_finished,
-    read_results,
-    result_line,
-    results_table,
-    summarize_results,
-)
+from electra.glue.predictions import write_predictions
+from electra.glue.results import Record
 from electra.model.networks import SequenceClassifier
-from electra.training.devices import autocast, choose_precision, micro_batches, resolve_precision, seed_dropout
+from electra.scores.metrics import is_failed
+from electra.training import devices
 from electra.training.log import provenance
 from electra.training.optimizer import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
 from electra.training.ranks import started
 
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfig]:
-    """What to run, and flags over recipe over defaults; prints what is not as in the recipe."""
+    """Return the flags, and the settings (flags over recipe over defaults); print what differs from the recipe."""
     parser = cli.Parser("train_glue.py", description=__doc__.split("\n")[0])
     add_flags(parser)
     cli.add_settings(parser, FinetuneConfig, "the protocol (Mercier's table 6)")
     asked = parser.parse_args(argv)
-    given = {
-        field.name: getattr(asked, field.name) for field in dataclasses.fields(FinetuneConfig) if field.name in asked
-    }
+    given = {f.name: getattr(asked, f.name) for f in dataclasses.fields(FinetuneConfig) if f.name in asked}
     preset = FINETUNE_RECIPES[cli.build(FinetuneConfig, given).recipe]
     config = cli.build(FinetuneConfig, preset, given)
     for change in cli.differences(cli.build(FinetuneConfig, preset, {"recipe": config.recipe}), config):
@@ -75,18 +53,22 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfi
     return asked, config
 
 
-def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: int, device: torch.device) -> Trained:
-    """The loop: every update of every epoch, the model of the last one is the result."""
-    features, targets = data.features["train"], torch.from_numpy(data.task.targets(data.rows["train"].gold))
+def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: int, device: torch.device) -> Record:
+    """Make every update of every epoch; `model` then has the weights of the last update.
+
+    Returns:
+        num_updates; num_skipped, updates without a finite gradient; train_loss, the mean over rows of the last epoch.
+    """
+    features, targets = data.features["train"], torch.from_numpy(data.task.targets(data.rows["train"].labels))
     num_epochs = config.num_epochs or data.task.num_epochs
     num_updates = num_epochs * -(-len(features) // config.batch_size)
     num_warmup_steps = config.warmup_fraction * num_updates
-    if config.schedule == "warmup_then_linear":  # the other is the release's, which does not round
+    if config.schedule == "warmup_then_linear":  # the other schedule is the release's, which does not round
         num_warmup_steps = int(num_warmup_steps)
-    dtype = resolve_precision(config.precision, device)
-    groups = parameter_groups(model.named_parameters(), config.weight_decay, learning_rates(model, config))
+    dtype = devices.resolve_precision(config.precision, device)
+    groups = parameter_groups(model.named_parameters(), config.weight_decay, finetune.learning_rates(model, config))
     optimizer = make_optimizer(groups, config.adam_beta1, config.adam_beta2, config.adam_epsilon)
-    scaler = torch.amp.GradScaler(device.type, init_scale=2.0**14, enabled=dtype == torch.float16)
+    scaler = torch.amp.GradScaler(device.type, init_scale=devices.FINETUNE_FP16_SCALE, enabled=dtype == torch.float16)
     num_skipped, loss_of_epoch = torch.zeros((), device=device), torch.zeros((), device=device)
     bar = tqdm(total=num_updates, desc=f"{data.task.name} seed {seed}", unit="update", disable=None, leave=False)
     model.train()
@@ -98,12 +80,12 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
         ):
             factor = schedule_factor(config.schedule, step, num_updates, num_warmup_steps)
             set_update(optimizer, config.learning_rate * factor, config.bias_correction)
-            for index, (first, last) in enumerate(micro_batches(0, len(rows), config.micro_batch_size)):
-                seed_dropout(seed, step, 0, index)
+            for index, (first, last) in enumerate(devices.micro_batches(0, len(rows), config.micro_batch_size)):
+                devices.seed_dropout(seed, step, 0, index)
                 batch = collate(features, rows[first:last], token_types=config.token_types)
-                with autocast(device, dtype):
+                with devices.autocast(device, dtype):
                     outputs = model(**{name: tensor.to(device) for name, tensor in batch.items()})
-                loss = loss_sum(outputs, targets[rows[first:last]].to(device))
+                loss = finetune.loss_sum(outputs, targets[rows[first:last]].to(device))
                 loss_of_epoch += loss.detach()
                 scaler.scale(loss / (len(rows) if config.loss_reduction == "mean" else 1)).backward()
             scaler.unscale_(optimizer)
@@ -112,39 +94,38 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
             step += 1
             bar.update()
     bar.close()
-    return Trained(step, int(num_skipped), loss_of_epoch.item() / len(features))
+    return {"num_updates": step, "num_skipped": int(num_skipped), "train_loss": loss_of_epoch.item() / len(features)}
 
 
 def run(
     data: Data, asked: argparse.Namespace, config: FinetuneConfig, start: Start, identity: Record, device: torch.device
 ) -> Record:
-    """One (checkpoint, task, seed): build, train, predict, score; returns its record."""
+    """Build, train, predict and score one (checkpoint, task, seed); return its record."""
     task, seed, began = data.task, identity["seed"], time.monotonic()
-    model = build_classifier(start, task.num_outputs, config, seed, from_scratch=asked.from_scratch).to(device)
+    model = finetune.build_classifier(start, task.num_outputs, config, seed, from_scratch=asked.from_scratch).to(device)
     trained = train(model, data, config, seed, device)
     train_seconds = time.monotonic() - began
     metrics: dict[str, float] = {}
-    files, is_failed = {}, False
+    files, failed, name = {}, False, f"{task.name}-seed{seed}-{identity['run_id']}"
     for split in (split for split in data.rows if split != "train"):
-        outputs = predict_rows(model, data.features[split], config, device)
+        outputs = finetune.predict_rows(model, data.features[split], config, device)
         values, labels = task.predictions(outputs), data.rows[split].labels
-        files[split] = f"predictions/{task.name}-seed{seed}-{identity['run_id']}-{split}.tsv"
-        write_predictions(asked.out / files[split], task, Predictions(values, labels), outputs)
-        if labels is not None:
+        files[split] = f"predictions/{name}-{split}.tsv"
+        write_predictions(asked.out / files[split], task, values, labels, outputs)
+        if len(labels):
             metrics |= task.scores(split, values, labels)
-            is_failed |= task.is_failed(values, labels)
-    saved = f"models/{task.name}-seed{seed}-{identity['run_id']}" if asked.save_models else None
+            failed |= is_failed(values, labels, is_regression=task.is_regression)
+    saved = f"models/{name}" if asked.save_models else None
     if saved:
-        save_classifier(asked.out / saved, model, start, config, task, trained.num_updates)
+        finetune.save_classifier(asked.out / saved, model, start, config, task, trained["num_updates"])
     return {
         **identity,
         "metrics": metrics,
         "main_metric": task.main_metric,
-        "labels": task.labels,
-        "failed": is_failed,
+        "failed": failed,
         "predictions": files,
         "model": saved,
-        **trained._asdict(),
+        **trained,
         "train_seconds": train_seconds,
         "evaluate_seconds": time.monotonic() - began - train_seconds,
         "provenance": provenance(sys.argv, device),
@@ -152,33 +133,31 @@ def run(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; `argv` defaults to the command line's."""
+    """Run the command; `argv` defaults to the command line's."""
     asked, config = parse(argv)
     seeds, tasks = parse_seeds(asked.seeds), find_tasks(asked)
     start, mnli = find_start(asked)
     with started(config.device) as ranks:
         if ranks.world_size > 1:
             raise ValueError(f"torchrun: expected one process, found {ranks.world_size}; give each device its tasks")
-        precision = choose_precision(config.precision, ranks.device)
-        protocol = describe_protocol(start, config, precision=precision, from_scratch=asked.from_scratch, mnli=mnli)
-        print(f"{describe(protocol)}\n{rate_table(start.shape.num_layers, config)}")
+        precision = devices.choose_precision(config.precision, ranks.device)
+        protocol = results.describe_protocol(start, config, precision, mnli, from_scratch=asked.from_scratch)
+        print(f"{results.describe(protocol)}\n{finetune.rate_table(start.shape.num_layers, config)}")
         for task in tasks:
-            start_of_task = mnli if mnli and task.name in FROM_MNLI else start
+            start_of_task = mnli if mnli and task.name in results.FROM_MNLI else start
             data = read_data(task, asked, config, start_of_task)
             for seed in seeds:
-                identity = identify(protocol, task.name, seed, data.rows)
-                if is_finished(asked.out, identity, with_model=asked.save_models):
+                identity = results.identify(protocol, task.name, seed, data.rows)
+                if results.is_finished(asked.out, identity, with_model=asked.save_models):
                     print(f"{task.name} seed {seed}: finished before")
                     continue
                 record = run(data, asked, config, start_of_task, identity, ranks.device)
-                append_result(asked.out, record)
-                print(result_line(record))
+                results.append_result(asked.out, record)
+                print(results.result_line(record))
                 if record["model"]:
                     print(f'  python -m electra predict --checkpoint {asked.out / record["model"]} "..."')
-    records = [record for record in read_results(asked.out) if record["protocol_id"] == protocol["protocol_id"]]
-    summary = summarize_results(records)
-    write_json(asked.out / f"summary-{protocol['protocol_id']}.json", {**protocol, **summary})
-    print(f"{describe(protocol)}\n{results_table(summary)}")
+    records = [record for record in results.read_results(asked.out) if record["protocol_id"] == protocol["protocol_id"]]
+    print(f"{results.describe(protocol)}\n{results.results_table(results.summarize_results(records))}")
     return 0
 
 

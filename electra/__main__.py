@@ -14,7 +14,7 @@ from electra import cli
 
 COMMANDS = {
     "prepare": ("data.prepare", "main", "text -> tokenizer and token shards"),
-    "glue": ("glue.command", "main", "download, verify and submit GLUE"),
+    "glue": ("glue.command", "main", "download GLUE, make a submission"),
     "detect": ("inference.command", "main_detect", "which tokens of a text look replaced"),
     "predict": ("inference.command", "main_predict", "a fine-tuned model on new text"),
     "cost": ("report.cost", "main", "parameters, FLOPs, pfs-days, hours and memory of a run"),

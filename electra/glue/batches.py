@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from electra.scores.metrics import Array
 from electra.seeding import generator
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer
 
-Array = npt.NDArray[Any]
+AnyTokenizer = Tokenizer | WordPieceTokenizer
 
 PAD_MULTIPLE = 8
-"""Rows are padded to a multiple of this: what 16-bit matrix units like, and few distinct shapes."""
+"""Rows are padded to a multiple of this: 16-bit matrix units are fast there, and there are fewer shapes."""
 
 POOL_BATCHES = 32
-"""Rows of this many batches are sorted by length together; the batches of an epoch are then shuffled."""
+"""Rows are sorted by length within pools of this many batches; then the batches of an epoch are shuffled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """N encoded rows end to end: [CLS] first [SEP], then second [SEP] for a pair."""
+    """N encoded rows in one array: [CLS] first [SEP], then second [SEP] for a pair."""
 
     ids: Array  # (total,) int32
     starts: Array  # (N + 1,) int64: row i is ids[starts[i] : starts[i + 1]]
-    second_starts: Array  # (N,) int64: where in row i the second segment begins; its length if there is none
+    second_starts: Array  # (N,) int64: where in row i the second text begins; the row's length if there is none
     max_seq_length: int
     pad_id: int
 
@@ -39,12 +37,12 @@ class Features:
 
     @property
     def lengths(self) -> Array:
-        """(N,) int64: tokens of each row, special ones included."""
+        """(N,) int64: tokens of each row, special tokens included."""
         return np.diff(self.starts)
 
 
 def truncated_lengths(num_first: int, num_second: int, limit: int) -> tuple[int, int]:
-    """How many tokens a pair keeps: one at a time leaves the longer text, the second on a tie.
+    """Return the lengths of a pair cut to `limit` tokens: one at a time from the longer text, on a tie the second.
 
     Source: release classification_tasks.py:296-310.
     """
@@ -56,17 +54,13 @@ def truncated_lengths(num_first: int, num_second: int, limit: int) -> tuple[int,
     return num_first, num_second
 
 
-def encode(
-    first: list[str], second: list[str] | None, tokenizer: Tokenizer | WordPieceTokenizer, max_seq_length: int
-) -> Features:
-    """Encode texts, or pairs of texts, and cut them to `max_seq_length` tokens with the special ones.
+def encode(first: list[str], second: list[str] | None, tokenizer: AnyTokenizer, max_seq_length: int) -> Features:
+    """Encode texts, or pairs of texts, and cut each row to `max_seq_length` tokens, special tokens included.
 
-    A pair keeps max_seq_length - 3 tokens by `truncated_lengths`, a single text its first max_seq_length - 2.
     A pair whose second text is empty is a single text. Source: release classification_tasks.py:65-150.
     """
     cls, sep = tokenizer.special_ids.cls, tokenizer.special_ids.sep
-    rows: list[list[int]] = []
-    second_starts = []
+    rows, second_starts = [], []
     for number, text in enumerate(first):
         a, b = tokenizer.encode(text), tokenizer.encode(second[number]) if second else []
         num_a, num_b = truncated_lengths(len(a), len(b), max_seq_length - (3 if b else 2))
@@ -75,13 +69,8 @@ def encode(
     return pack(rows, second_starts, tokenizer, max_seq_length)
 
 
-def pack(
-    rows: Sequence[Sequence[int]],
-    second_starts: Sequence[int],
-    tokenizer: Tokenizer | WordPieceTokenizer,
-    max_seq_length: int,
-) -> Features:
-    """Rows of ids, special ones included, as `Features`."""
+def pack(rows: list[list[int]], second_starts: list[int], tokenizer: AnyTokenizer, max_seq_length: int) -> Features:
+    """Return rows of ids, special tokens included, as `Features`."""
     return Features(
         ids=np.concatenate([np.array(row, np.int32) for row in rows]),
         starts=np.cumsum([0, *map(len, rows)]),
@@ -92,11 +81,11 @@ def pack(
 
 
 def collate(features: Features, rows: Array, *, token_types: bool = True) -> dict[str, Tensor]:
-    """The inputs of some rows, padded to the longest and to `PAD_MULTIPLE`, never beyond the maximum.
+    """Return the inputs of some rows, padded to a common multiple of `PAD_MULTIPLE`, at most the maximum length.
 
     Args:
         rows: (B,) indices.
-        token_types: give the second segment type 1; otherwise all tokens have type 0.
+        token_types: give the second text type 1; otherwise all tokens have type 0.
 
     Returns:
         input_ids (B, L) int64, attention_mask (B, L) bool, token_type_ids (B, L) int64.
@@ -117,28 +106,25 @@ def collate(features: Features, rows: Array, *, token_types: bool = True) -> dic
 def training_batches(
     lengths: Array, batch_size: int, seed: int, epoch: int, *, length_buckets: bool = True
 ) -> list[Array]:
-    """The rows of each update of one epoch: every row once, the last batch of the shuffled order short.
+    """Return the rows of each update of one epoch, in an order of `seed` and `epoch`: every row once.
 
-    With length buckets, each `POOL_BATCHES` batches of the shuffled order are sorted by length before they
-    are cut, and the batches are shuffled again: the rows of a batch then have about one length.
+    With length buckets, the rows of a batch have about one length: see `POOL_BATCHES`.
 
     Args:
         lengths: (N,) tokens of each row.
-        seed, epoch: which order; the same for every recipe and model.
     """
-    random = generator(seed, "finetune-order", epoch)
-    order = random.permutation(len(lengths))
+    rng = generator(seed, "finetune-order", epoch)
+    order = rng.permutation(len(lengths))
     if not length_buckets:
         return _cut(order, batch_size)
     pools = _cut(order, POOL_BATCHES * batch_size)
     batches = [batch for pool in pools for batch in _cut(pool[np.argsort(lengths[pool], kind="stable")], batch_size)]
-    return [batches[place] for place in random.permutation(len(batches))]
+    return [batches[place] for place in rng.permutation(len(batches))]
 
 
-def evaluation_batches(lengths: Array, batch_size: int, *, length_buckets: bool = True) -> list[Array]:
-    """Every row once, by length or in file order."""
-    order = np.argsort(lengths, kind="stable") if length_buckets else np.arange(len(lengths))
-    return _cut(order, batch_size)
+def evaluation_batches(lengths: Array, batch_size: int) -> list[Array]:
+    """Return batches with every row once, in order of length."""
+    return _cut(np.argsort(lengths, kind="stable"), batch_size)
 
 
 def _cut(order: Array, size: int) -> list[Array]:

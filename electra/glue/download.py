@@ -1,133 +1,113 @@
-"""Fetch the official GLUE files: progress, going on after a break, sizes, digests, and MRPC's dev rule."""
+"""The official GLUE files: where they come from, which of them a folder lacks, and how to fetch them."""
 
 from __future__ import annotations
 
-import http
 import http.client
 import shutil
+import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from electra.files import FormatError, atomic_write, sha256_file
+from electra.files import FormatError, sha256_file
 from electra.glue.files import read_split
-from electra.glue.release import BASE_URL, DOWNLOADS, Download
 from electra.glue.tasks import Task
 
+BASE_URL = "https://dl.fbaipublicfiles.com/"
 
-def fetch_file(url: str, path: Path, download: Download, remedy: str) -> None:
-    """Fetch one file, going on where an earlier call stopped; `path` appears complete or not at all.
+
+DOWNLOADS = [line.split() for line in """
+cola glue/data/CoLA.zip f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff
+sst2 glue/data/SST-2.zip d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa
+mrpc senteval/senteval_data/msr_paraphrase_train.txt 60a9b09084528f0673eedee2b69cb941920f0b8cd0eeccefc464a98768457f89
+mrpc senteval/senteval_data/msr_paraphrase_test.txt a04e271090879aaba6423d65b94950c089298587d9c084bf9cd7439bd785f784
+mrpc glue/data/mrpc_dev_ids.tsv 971d7767d81b997fd9060ade0ec23c4fc31cbb226a55d1bd4a1bac474eb81dc7
+stsb glue/data/STS-B.zip e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85
+qqp glue/data/QQP-clean.zip 40e7c862c04eb26ee04b67fd900e76c45c6ba8e6d8fab4f8f1f8072a1a3fbae0
+mnli glue/data/AX.tsv 0e13510b1bb14436ff7e2ee82338f0efb0133ecf2e73507a697dc210db3f05fd
+mnli glue/data/MNLI.zip e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633
+qnli glue/data/QNLIv2.zip e634e78627a29adaecd4f955359b22bf5e70f2cbd93b493f2d624138a0c0e5f5
+rte glue/data/RTE.zip 6bf86de103ecd335f3441bd43574d23fef87ecc695977a63b82d5efb206556ee
+wnli glue/data/WNLI.zip ae0e8e4d16f4d46d4a0a566ec7ecceccfd3fbfaa4a7a4b4e02848c0f2561ac46
+""".strip().splitlines()]  # fmt: skip
+"""Task, path under `BASE_URL`, SHA-256. Source: GLUE-baselines download_glue_data.py; huggingface/datasets."""
+
+
+def missing_files(task: Task, data_dir: Path) -> list[Path]:
+    """Return the files that training and scoring a task need and `data_dir` does not have."""
+    needed = [data_dir / task.splits[name].path for name in ("train", *task.dev_splits)]
+    return [path for path in needed if not path.is_file()]
+
+
+def fetch_file(url: str, path: Path, sha256: str) -> Path:
+    """Fetch one file, check its digest, and return `path`.
 
     Raises:
-        ConnectionError: it cannot be reached, or the connection ended early.
-        FormatError: it is not the released file.
+        ConnectionError: the file cannot be fetched, or not be written.
+        FormatError: the bytes are others; the connection may have ended early.
     """
-    partial = path.with_name(path.name + ".partial")
-    num_there = partial.stat().st_size if partial.exists() else 0
-    if num_there < download.num_bytes:
-        try:
-            _receive(url, partial, num_there, download.num_bytes, remedy)
-        except (OSError, http.client.HTTPException) as error:  # of the network or of the disk
-            found = getattr(error, "reason", error)
-            raise ConnectionError(f"{url}: expected {path.name}, found {found}; {remedy}") from None
-    num_there = partial.stat().st_size
-    if num_there < download.num_bytes:
-        raise ConnectionError(
-            f"{url}: expected {download.num_bytes:,} bytes, found the connection closed after {num_there:,}; "
-            "the same command goes on from there"
-        )
-    found = sha256_file(partial)
-    if num_there > download.num_bytes or found != download.sha256:
-        partial.unlink()
-        raise FormatError(f"{url}: expected {download.num_bytes:,} bytes of sha256 {download.sha256[:12]}…, "
-                          f"found {num_there:,} of {found[:12]}…; {remedy}")  # fmt: skip
-    partial.rename(path)
-
-
-def _receive(url: str, partial: Path, start: int, num_bytes: int, remedy: str) -> None:
-    """Add to `partial` what is missing of `num_bytes`; of a longer answer, only the block that shows it."""
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    with urllib.request.urlopen(request, timeout=60) as response:
-        start = start if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0  # else it sends all of it
-        promised = response.headers.get("Content-Length", "")
-        if promised.isdigit() and start + int(promised) != num_bytes:
-            raise FormatError(f"{url}: expected {num_bytes:,} bytes, found {start + int(promised):,}; {remedy}")
-        with (
-            open(partial, "ab" if start else "wb") as file,
-            tqdm(total=num_bytes, initial=start, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1]) as bar,
-        ):
-            while bar.n <= num_bytes and (block := response.read(1 << 16)):
-                file.write(block)
-                bar.update(len(block))
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as file:
+            options = {"total": response.length, "unit": "B", "unit_scale": True, "desc": path.name}
+            with tqdm.wrapattr(response, "read", **options) as reader:
+                shutil.copyfileobj(reader, file)
+    except (OSError, http.client.HTTPException) as error:  # of the network or of the disk
+        raise ConnectionError(f"{url}: expected {path.name}, found {getattr(error, 'reason', error)}") from None
+    if (found := sha256_file(path)) != sha256:
+        size = f"{path.stat().st_size:,} bytes of sha256 {found[:12]}…"
+        raise FormatError(f"{url}: expected the file of sha256 {sha256[:12]}…, found {size}")
+    return path
 
 
 def fetch_task(task: Task, data_dir: Path, base_url: str = BASE_URL) -> None:
-    """Fetch all files of a task into `data_dir` and check them.
+    """Fetch all files of a task, check them, and put them into `data_dir`.
 
-    Raises:
-        ConnectionError, FormatError: with the files that one has to put there by hand.
+    Errors are those of `fetch_file`; the message names the files that a person can put there by hand.
     """
-    archives = data_dir / ".downloads"
-    archives.mkdir(parents=True, exist_ok=True)
     wanted = [file.path for file in task.splits.values()]
-    remedy = f"try again, or put {', '.join(wanted)} into {data_dir}/"
-    fetched = []
-    for download in DOWNLOADS[task.name]:
-        fetched.append(archives / download.path.rsplit("/", 1)[-1])
-        if not fetched[-1].exists():
-            fetch_file(base_url + download.path, fetched[-1], download, remedy)
-    if task.name == "mrpc":
-        build_mrpc(data_dir / task.title, *fetched)
-    for path in fetched:
-        if path.suffix == ".zip":
-            _extract(path, data_dir, wanted, remedy)
-        elif path.name == "AX.tsv":
-            _place(path, data_dir / task.splits["diagnostic"].path)
-    for split in task.splits:
-        read_split(task, data_dir, split)
-    for path in fetched:
-        path.unlink()
-
-
-def _place(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(source, "rb") as content, atomic_write(target) as file:
-        shutil.copyfileobj(content, file)
-
-
-def _extract(path: Path, data_dir: Path, wanted: Sequence[str], remedy: str) -> None:
-    """The wanted members of a zip, whose CRCs are checked on the way."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in set(wanted) & set(archive.namelist()):
-                target = data_dir / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(name) as content, atomic_write(target) as file:
-                    shutil.copyfileobj(content, file)
-    except zipfile.BadZipFile as error:
-        path.unlink()
-        raise FormatError(f"{path}: expected a zip archive, found {error}; {remedy}") from None
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=data_dir) as name:
+        folder = Path(name)
+        try:
+            fetched = [
+                fetch_file(base_url + path, folder / path.rsplit("/", 1)[-1], sha256)
+                for task_name, path, sha256 in DOWNLOADS
+                if task_name == task.name
+            ]
+        except (ConnectionError, FormatError) as error:
+            raise type(error)(f"{error}; try again, or put {', '.join(wanted)} into {data_dir}/") from None
+        if task.name == "mrpc":
+            build_mrpc(folder / task.title, *fetched)
+        for path in fetched:
+            if path.suffix == ".zip":
+                with zipfile.ZipFile(path) as archive:
+                    archive.extractall(folder, {*wanted} & {*archive.namelist()})
+            elif path.name == "AX.tsv":
+                (folder / "AX").mkdir()
+                path.rename(folder / "AX" / "AX.tsv")
+        for split in task.splits:
+            read_split(task, folder, split)
+        for file_name in wanted:
+            (data_dir / file_name).parent.mkdir(exist_ok=True)
+            (folder / file_name).replace(data_dir / file_name)
 
 
 def build_mrpc(folder: Path, train_source: Path, test_source: Path, dev_ids: Path) -> None:
-    """MRPC's three files: a source row is a dev row if its pair of ids is in the list, else a training row.
+    """Write MRPC's three files: a source row is a dev row if its pair of ids is in `dev_ids`, else a training row.
 
-    The public test source has labels; the file made here has none. Byte-equal to the files others hand out.
+    The public test source has labels; the file made here has none. The files are byte-equal to those in circulation.
     Source: GLUE-baselines download_glue_data.py.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    is_dev = {tuple(line.split(b"\t")) for line in dev_ids.read_bytes().splitlines()}
+    folder.mkdir()
+    dev_pairs = {tuple(line.split(b"\t")) for line in dev_ids.read_bytes().splitlines()}
     header, *rows = train_source.read_bytes().strip().split(b"\n")
     splits: dict[str, list[bytes]] = {"train": [header], "dev": [header]}
     for row in rows:
-        splits["dev" if tuple(row.split(b"\t")[1:3]) in is_dev else "train"].append(row.rstrip())
+        splits["dev" if tuple(row.split(b"\t")[1:3]) in dev_pairs else "train"].append(row.rstrip())
     _, *rows = test_source.read_bytes().strip().split(b"\n")
     unlabelled = [b"%d\t%s" % (index, row.rstrip().split(b"\t", 1)[1]) for index, row in enumerate(rows)]
     splits["test"] = [b"index\t#1 ID\t#2 ID\t#1 String\t#2 String", *unlabelled]
     for name, lines in splits.items():
-        with atomic_write(folder / f"{name}.tsv") as file:
-            file.write(b"\n".join(lines) + b"\n")
-    _place(dev_ids, folder / "dev_ids.tsv")
+        (folder / f"{name}.tsv").write_bytes(b"\n".join(lines) + b"\n")

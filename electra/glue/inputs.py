@@ -1,28 +1,31 @@
-"""What fine-tuning is asked for: flags -> tasks, seeds, the model to start from, and each task's encoded rows."""
+"""Flags of `train_glue.py` -> tasks, seeds, the model to start from, and each task's encoded rows."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from electra import cli
 from electra.config import DEMO, FinetuneConfig
 from electra.glue.batches import Features, encode
-from electra.glue.download import fetch_task
-from electra.glue.files import Rows, describe_rows, own_task, read_split, with_swapped_pairs
+from electra.glue.download import fetch_task, missing_files
+from electra.glue.files import Rows, class_name, describe_rows, read_split, with_swapped_pairs
 from electra.glue.finetune import Start, open_start
-from electra.glue.release import missing_files
 from electra.glue.results import FROM_MNLI
-from electra.glue.tasks import TASKS, Task, find_task
-from electra.scores.metrics import CLASS_METRICS, SCORE_METRICS
+from electra.glue.tasks import TASKS, SplitFile, Task, find_task
+from electra.scores.metrics import CLASS_METRICS, METRICS, SCORE_METRICS
 from electra.training.checkpoint import default_checkpoint
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that say what to run; settings of the protocol come from `FinetuneConfig`."""
+    """Add the flags that say what to run; the flags of the protocol come from `FinetuneConfig`."""
     add = parser.add_argument
     add("--task", default="", help=f"all, or some of {', '.join(TASKS)}, with commas")
     add("--seeds", default="5", help="a count, or a list like 0,1,2 (default 5: 0 to 4)")
@@ -31,7 +34,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--init-from-mnli", type=Path, help=f"a model of MNLI to start {', '.join(FROM_MNLI)} from")
     add("--data-dir", type=Path, default=Path("glue_data"), help="the official files (default glue_data)")
     add("--out", type=Path, default=Path("runs/glue"), help="results folder (default runs/glue)")
-    add("--no-download", action="store_true", help="never fetch missing files")
     add("--allow-other-sizes", action="store_true", help="accept files with other row counts")
     add("--predict-test", action="store_true", help="also predict the test files, for a submission")
     add("--save-models", action="store_true", help="keep each fine-tuned model, for predict and export")
@@ -46,7 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`5` -> 0 to 4; `3,` or `0,1,2` -> those."""
+    """Return the seeds that a count (`5`: 0 to 4) or a list (`0,1,2`, or `3,` for one seed) names."""
     try:
         seeds = [int(part) for part in text.split(",") if part] if "," in text else [*range(int(text))]
     except ValueError:
@@ -57,60 +59,74 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def find_tasks(asked: argparse.Namespace) -> list[Task]:
-    """The tasks to run; `all` leaves out those whose files are not there, and says so."""
+    """Return the tasks to run; `all` leaves out tasks whose files are missing, and prints their names."""
     if asked.train_file or asked.dev_file:
-        return [_own_task(asked)]
+        return [own_task(asked)]
     if not asked.task:
         raise ValueError(f"--task: expected all, or some of {', '.join(TASKS)}, found none; name one")
     if asked.task != "all":
-        return [find_task(name.strip()) for name in asked.task.split(",")]
+        return [find_task(name) for name in asked.task.split(",")]
     found = []
     for task in TASKS.values():
         if missing := missing_files(task, asked.data_dir):
-            print(
-                f"{task.name}: not run, {missing[0]} is not there; python -m electra glue download --task {task.name}"
-            )
+            print(f"{task.name}: not run, no {missing[0]}; run python -m electra glue download --task {task.name}")
         else:
             found.append(task)
     if not found:
-        raise FileNotFoundError(
-            f"{asked.data_dir}: expected the files of some task, found none; "
-            "fetch them with python -m electra glue download"
-        )
+        expected = f"{asked.data_dir}: expected the files of some task, found none"
+        raise FileNotFoundError(f"{expected}; fetch them with python -m electra glue download")
     return found
 
 
-def _own_task(asked: argparse.Namespace) -> Task:
+def own_task(asked: argparse.Namespace) -> Task:
+    """Return the task of a person's own .tsv, .csv or .jsonl files; `read_split` reads it with any data folder.
+
+    The classes are the labels of the training file in sorted order, so F1 is that of the second class. If the metric
+    is a correlation, the task is a regression, and its score range is that of the scores in both files.
+    """
     needed = ("train_file", "dev_file", "text_column", "label_column", "metric")
     if missing := [cli.flag_name(name) for name in needed if not getattr(asked, name)]:
         raise ValueError(f"a task of your own: expected {', '.join(missing)} too, found none; add them")
-    name = asked.task or "own"
+    name, label_column, metric = asked.task or "own", asked.label_column, asked.metric
     if name.lower().replace("-", "") in (*TASKS, "all") or not re.fullmatch(r"\w[\w-]*", name):
-        raise ValueError(
-            f"--task: expected a name of your own for your own files, found {name!r}; "
-            "choose another, of letters, digits and '-'"
-        )
-    columns = {name: getattr(asked, name) for name in ("text_column", "text_pair_column", "label_column", "metric")}
-    return own_task(name, asked.train_file, asked.dev_file, **columns)
+        expected = f"expected a name of your own for your own files, found {name!r}"
+        raise ValueError(f"--task: {expected}; choose another, of letters, digits and '-'")
+    files = {"train": SplitFile(str(asked.train_file.resolve())), "dev": SplitFile(str(asked.dev_file.resolve()))}
+    texts = (asked.text_column, asked.text_pair_column) if asked.text_pair_column else (asked.text_column,)
+    facts: dict[str, Any] = {"name": name, "title": name, "text_columns": texts, "label_column": label_column}
+    facts |= {"splits": files, "main_metric": metric}
+    if metric in SCORE_METRICS:
+        task = Task(**facts, metrics=tuple(SCORE_METRICS), score_range=(-math.inf, math.inf))
+        scores = np.concatenate([read_split(task, Path(), split).labels for split in files])
+        low, high = float(scores.min()), float(scores.max())
+        if low == high:
+            expected = f"expected scores that differ, found {low:g} throughout"
+            raise ValueError(f"{asked.train_file}: {expected}; check {label_column}")
+        return dataclasses.replace(task, score_range=(low, high))
+    if metric not in CLASS_METRICS:
+        raise ValueError(f"--metric: expected one of {', '.join(METRICS)}, found {metric!r}; choose one of them")
+    labels = Task(**{**facts, "text_columns": (label_column,), "splits": {"labels": files["train"]}}, metrics=())
+    words = tuple(sorted({*map(class_name, read_split(labels, Path(), "labels").first)} - {""}))
+    if len(words) < 2 or (metric == "f1" and len(words) != 2):
+        expected = f"expected {'two' if metric == 'f1' else 'two or more'} classes under {label_column}"
+        raise ValueError(f"{asked.train_file}: {expected}, found {len(words)}; choose another column or metric")
+    return Task(**facts, labels=words, metrics=tuple(m for m in CLASS_METRICS if m != "f1" or len(words) == 2))
 
 
 def find_start(asked: argparse.Namespace) -> tuple[Start, Start | None]:
-    """The checkpoint to start from, and the MNLI model for `FROM_MNLI` if one is named."""
+    """Return the checkpoint to start from, and the model of MNLI for the tasks of `FROM_MNLI`, or None."""
     if asked.init_from_mnli and asked.from_scratch:
         raise ValueError("--init-from-mnli: expected a start from a checkpoint, found --from-scratch; drop one of them")
     checkpoint = asked.checkpoint or default_checkpoint(Path("runs/pretrain"))
     if not asked.checkpoint and not checkpoint.exists():
-        demo = DEMO["run_dir"]
-        raise FileNotFoundError(
-            f"{checkpoint}: expected a pre-trained model, found nothing; train one with python train_pretrain.py "
-            f"(the demo goes to {demo}: then add --checkpoint {demo}), or name one you have with --checkpoint DIR"
-        )
-    start = open_start(checkpoint)
-    return start, open_start(asked.init_from_mnli, task="mnli") if asked.init_from_mnli else None
+        ways = f"python train_pretrain.py trains one (without --data in {DEMO['run_dir']}), --checkpoint DIR names one"
+        raise FileNotFoundError(f"{checkpoint}: expected a pre-trained model, found nothing; {ways}")
+    mnli = open_start(asked.init_from_mnli, task="mnli") if asked.init_from_mnli else None
+    return open_start(checkpoint), mnli
 
 
 class Data(NamedTuple):
-    """A task's files, read and encoded once for all seeds."""
+    """A task with its rows, read and encoded once for all seeds."""
 
     task: Task
     rows: Mapping[str, Rows]  # by split
@@ -118,8 +134,8 @@ class Data(NamedTuple):
 
 
 def read_data(task: Task, asked: argparse.Namespace, config: FinetuneConfig, start: Start) -> Data:
-    """Read and encode the splits of a task, fetched first where they are missing; prints what was read."""
-    if missing_files(task, asked.data_dir) and not asked.no_download:
+    """Read and encode the splits of a task; fetch missing files first, and print what was read."""
+    if task.name in TASKS and missing_files(task, asked.data_dir):
         print(f"{task.name}: fetching {task.title} into {asked.data_dir}/")
         fetch_task(task, asked.data_dir)
     splits = ("train", *task.dev_splits, *(task.test_splits if asked.predict_test else ()))

@@ -18,17 +18,16 @@ from electra.files import FormatError, read_records
 from electra.glue.files import Rows
 from electra.glue.finetune import Start
 from electra.glue.tasks import TASKS
-from electra.scores.metrics import AVERAGES, SCORE_METRICS
+from electra.scores.metrics import AVERAGES, SCORE_METRICS, WNLI_MAJORITY
 from electra.scores.statistics import summarize
 
 FILE_NAME = "results.jsonl"
 FROM_MNLI = ("mrpc", "stsb", "rte")
-"""The tasks that many papers start from an MNLI model."""
+"""The tasks that many papers start from a model of MNLI."""
 
 Record = dict[str, Any]
 RECORD_FIELDS: Mapping[str, Any] = {
-    **dict.fromkeys(("run_id", "task", "main_metric", "protocol_id", "checkpoint", "checkpoint_sha256"), str),
-    **dict.fromkeys(("recipe", "precision"), str),
+    **dict.fromkeys("run_id task main_metric protocol_id checkpoint checkpoint_sha256 recipe precision".split(), str),
     **dict.fromkeys(("model", "init_from_mnli"), str | None),
     **dict.fromkeys(("seed", "checkpoint_step"), int),
     **dict.fromkeys(("train_seconds", "evaluate_seconds"), float),
@@ -36,31 +35,32 @@ RECORD_FIELDS: Mapping[str, Any] = {
     **dict.fromkeys(("settings", "overrides", "provenance"), dict),
     **{"metrics": dict[str, float], "predictions": dict[str, str], "data": dict[str, dict]},  # type: ignore[type-arg]
 }
-"""The type of each field of a record that a table or a later run relies on."""
+"""The type of each field of a record that a table or a later run reads."""
 
 
 def digest(value: object) -> str:
-    """Twelve hexadecimal digits that name a JSON value."""
+    """Return the first twelve hexadecimal digits of a JSON value's SHA-256."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def describe_protocol(
-    start: Start, config: FinetuneConfig, *, precision: str, from_scratch: bool, mnli: Start | None
+    start: Start, config: FinetuneConfig, precision: str, mnli: Start | None, *, from_scratch: bool
 ) -> dict[str, Any]:
-    """Everything that affects a score, except task, data and seed: a row of a table is runs of one protocol.
+    """Return a protocol: everything that affects a score, except task, data and seed.
 
     Args:
-        precision: what `config.precision` means on this machine.
+        precision: fp32, bf16 or fp16; what `config.precision` means on this machine.
         mnli: the fine-tuned model that the tasks of `FROM_MNLI` start from, if they do.
     """
-    names = [field.name for field in dataclasses.fields(config) if not field.metadata["free"]]
-    settings = {name: getattr(config, name) for name in names}
-    preset = {"recipe": config.recipe, **FINETUNE_RECIPES[config.recipe]}
-    defaults = dataclasses.asdict(build(FinetuneConfig, preset))
-    start_weights = "random" if from_scratch else start.sha256
-    shape = dataclasses.asdict(start.shape)
-    numeric = {**settings, "precision": precision}
-    decisive = [start_weights, shape, start.tokenizer.fingerprint, numeric, mnli.sha256 if mnli else ""]
+    settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata["free"]}
+    preset = build(FinetuneConfig, {"recipe": config.recipe, **FINETUNE_RECIPES[config.recipe]})
+    decisive = [
+        "random" if from_scratch else start.sha256,
+        dataclasses.asdict(start.shape),
+        start.tokenizer.fingerprint,
+        {**settings, "precision": precision},
+        mnli.sha256 if mnli else "",
+    ]
     return {
         "protocol_id": digest(decisive),
         "checkpoint": str(start.folder),
@@ -69,14 +69,14 @@ def describe_protocol(
         "from_scratch": from_scratch,
         "init_from_mnli": str(mnli.folder) if mnli else None,
         "recipe": config.recipe,
-        "overrides": {name: value for name, value in settings.items() if value != defaults[name]},
+        "overrides": {name: value for name, value in settings.items() if value != getattr(preset, name)},
         "settings": settings,
         "precision": precision,
     }
 
 
 def describe(protocol: Mapping[str, Any]) -> str:
-    """What must stand beside every number of a protocol, in one line."""
+    """Return a protocol in one line of text, which stands above its table."""
     start = f"{protocol['checkpoint']} (update {protocol['checkpoint_step']:,}, {protocol['checkpoint_sha256'][:12]})"
     overrides = ", ".join(f"{name} {value}" for name, value in protocol["overrides"].items())
     return "; ".join([
@@ -91,63 +91,51 @@ def describe(protocol: Mapping[str, Any]) -> str:
 
 
 def identify(protocol: Mapping[str, Any], task: str, seed: int, rows: Mapping[str, Rows]) -> Record:
-    """The part of a run's record that is known before it runs; `run_id` names protocol, task, seed and data.
+    """Return the part of a record that is known before its run; `run_id` is a digest of protocol, task, seed, data.
 
-    The data of an official task is its files. Of your own files it is also which columns were read: the digest
-    `rows_sha256` is of the texts and labels.
+    The data of an official task is its files. The data of a person's own task is the texts and labels that were read,
+    because other columns of the same file are other data: `rows_sha256` is their digest.
     """
-    data: dict[str, dict[str, Any]] = {
-        split: {"path": str(r.path), "sha256": r.sha256, "num_rows": len(r),
-                "num_damaged": r.num_damaged, "num_empty": r.num_empty}
-        for split, r in rows.items()
-    }  # fmt: skip
-    for split in () if task in TASKS else _scored_splits(data):
-        data[split]["rows_sha256"] = digest([rows[split].first, rows[split].second, rows[split].gold.tolist()])
-    run_id = digest([protocol["protocol_id"], task, seed, data_digests(data)])
+    data: dict[str, dict[str, Any]] = {}
+    for split, r in rows.items():
+        facts = {"path": str(r.path), "sha256": r.sha256, "num_rows": len(r), "num_damaged": r.num_damaged}
+        is_own = task not in TASKS and len(r.labels)
+        data[split] = facts | ({"rows_sha256": digest([r.first, r.second, r.labels.tolist()])} if is_own else {})
+    run_id = digest([protocol["protocol_id"], task, seed, [sha256 for _, sha256 in scored_files(data)]])
     return {"run_id": run_id, "task": task, "seed": seed, **protocol, "data": data}
 
 
-def _scored_splits(data: Mapping[str, Any]) -> list[str]:
-    return [split for split in data if split == "train" or split.startswith("dev")]
-
-
-def data_digests(data: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One digest for each file that a run learned from or was scored on, of a record's "data"."""
-    return [data[split].get("rows_sha256", data[split]["sha256"]) for split in _scored_splits(data)]
+def scored_files(data: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return name and digest of each file that a run learned from or was scored on; `data` is the record's."""
+    parts = [part for split, part in data.items() if split == "train" or split.startswith("dev")]
+    return [(Path(part["path"]).name, part.get("rows_sha256", part["sha256"])) for part in parts]
 
 
 def by_data(records: Iterable[Record]) -> dict[tuple[str, ...], list[Record]]:
-    """Records in groups of one task on one data set: only these are seeds of one score."""
+    """Group records by task and data set: only the records of one group are seeds of one score."""
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
-        groups.setdefault((record["task"], *data_digests(record["data"])), []).append(record)
+        digests = [sha256 for _, sha256 in scored_files(record["data"])]
+        groups.setdefault((record["task"], *digests), []).append(record)
     return groups
 
 
 def data_name(record: Record) -> str:
-    """The files of a record with their digests, in words: `train.csv 1a2b3c4d, dev.csv 5e6f7a8b`."""
-    data = record["data"]
-    names = [Path(data[split]["path"]).name for split in _scored_splits(data)]
-    return ", ".join(f"{name} {sha256[:8]}" for name, sha256 in zip(names, data_digests(data), strict=True))
+    """Return the files of a record with their digests: `train.csv 1a2b3c4d, dev.csv 5e6f7a8b`."""
+    return ", ".join(f"{name} {sha256[:8]}" for name, sha256 in scored_files(record["data"]))
 
 
 def is_finished(folder: Path, identity: Record, *, with_model: bool = False) -> bool:
-    """Whether a record of this run is there, with predictions of every split that is asked for.
-
-    Args:
-        with_model: its fine-tuned model must be there too.
-    """
-    asked = {split for split in identity["data"] if split != "train"}
-    return any(
-        record["run_id"] == identity["run_id"]
-        and asked <= set(record["predictions"])
-        and not (with_model and not (folder / (record.get("model") or "none")).is_dir())
-        for record in read_results(folder)
-    )
+    """Whether a run is recorded with predictions of every split asked for, and its model is kept if `with_model`."""
+    for record in read_results(folder):
+        if record["run_id"] == identity["run_id"]:
+            has_model = (folder / (record.get("model") or "no model")).is_dir()
+            return identity["data"].keys() <= {"train", *record["predictions"]} and (has_model or not with_model)
+    return False
 
 
 def result_line(record: Record) -> str:
-    """What a finished run prints."""
+    """Return what a finished run prints: its scores, and a warning of a failure or of skipped updates."""
     scores = ", ".join(f"{metric} {100 * value:.2f}" for metric, value in record["metrics"].items())
     line = f"{record['task']} seed {record['seed']}: {scores} ({record['train_seconds']:.0f} s)"
     if record["num_skipped"]:
@@ -156,10 +144,9 @@ def result_line(record: Record) -> str:
 
 
 def read_results(folder: Path) -> list[Record]:
-    """The records of a results folder, the last of each run; none if there is no file yet.
+    """Return the records of a results folder, the last one of each run; none if there is no file yet.
 
-    Raises:
-        FormatError: a line is damaged, or a record cannot be as `train_glue.py` wrote it; it is named.
+    A FormatError names a line that is damaged, or a record that `train_glue.py` cannot have written.
     """
     path = folder / FILE_NAME
     records = read_records(path, **RECORD_FIELDS) if path.exists() else []
@@ -170,100 +157,83 @@ def read_results(folder: Path) -> list[Record]:
 
 
 def find_problem(record: Record) -> str:
-    """What is wrong inside a record whose `RECORD_FIELDS` have their types; "" if nothing is."""
+    """Return what is wrong inside a record whose `RECORD_FIELDS` have their types; "" if nothing is."""
     scores, data, provenance = record["metrics"], record["data"], record["provenance"]
-    for name, score in scores.items():
-        low = -1 if name in ("matthews", *SCORE_METRICS) else 0
-        if not low <= score <= 1:
-            return f"expected {name} from {low} to 1, found {score}"
-    if record["main_metric"] not in scores:
-        return f"expected the score of its main metric {record['main_metric']}, found none"
-    if not any(split.startswith("dev") for split in data):
-        return "expected the digest of a dev file, found none"
-    facts = [(part, name) for part in data.values() for name in ("path", "sha256")]
-    facts += [(provenance, "device"), (provenance, "commit")]
-    if missing := [name for part, name in facts if not isinstance(part.get(name), str)]:
-        return f"expected text as {missing[0]!r}, found none"
-    if not isinstance(record["settings"].get("pair_swap"), bool):
-        return "expected true or false as the setting 'pair_swap', found neither"
+    lowest = {name: -1 if name in ("matthews", *SCORE_METRICS) else 0 for name in scores}
+    texts = [part.get(name) for part in data.values() for name in ("path", "sha256")]
+    texts += [provenance.get("device"), provenance.get("commit")]
+    numbers = [record[name] for name in ("seed", "checkpoint_step", "train_seconds", "evaluate_seconds")]
+    expected = {
+        "scores from 0 to 1, correlations from -1 to 1": all(lowest[n] <= score <= 1 for n, score in scores.items()),
+        "the score of its main metric": record["main_metric"] in scores,
+        "a dev file": any(split.startswith("dev") for split in data),
+        "path and sha256 of each file, device and commit as text": all(isinstance(text, str) for text in texts),
+        "true or false as the setting pair_swap": isinstance(record["settings"].get("pair_swap"), bool),
+        "seed, step and seconds of 0 or more": min(numbers) >= 0,
+    }
     try:
-        build(FinetuneConfig, {"recipe": record["recipe"]})
+        with_current_names(record)
     except ValueError as error:
         return str(error)
-    below_zero = [n for n in ("seed", "checkpoint_step", "train_seconds", "evaluate_seconds") if record[n] < 0]
-    return f"expected {below_zero[0]} of 0 or more, found {record[below_zero[0]]}" if below_zero else ""
+    return next((f"expected {what}" for what, is_so in expected.items() if not is_so), "")
 
 
 def with_current_names(record: Record) -> Record:
-    """A record, its recipe under the name it has today."""
+    """Return a record with its recipe under today's name."""
     recipe = build(FinetuneConfig, {"recipe": record["recipe"]}).recipe
     return {**record, "recipe": recipe, "settings": {**record["settings"], "recipe": recipe}}
 
 
 def append_result(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add one record, on disk before this returns; what a killed process left of a line is dropped first.
+    """Add one record and sync it to disk; an incomplete last line, left by a killed process, is removed first.
 
-    Processes that share a folder wait for one another here; a run that two of them made counts once.
+    Processes that share a folder wait for one another here.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / FILE_NAME, "ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         file.seek(0)
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
+        file.truncate(file.read().rfind(b"\n") + 1)
         file.write(json.dumps(record).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def scores_by_seed(records: Iterable[Record]) -> dict[int, dict[str, float]]:
-    """{seed: {"task.metric": fraction}}: seed k of one task is paired with seed k of the others."""
-    scores: dict[int, dict[str, float]] = {}
-    for record in records:
-        named = {f"{record['task']}.{metric}": value for metric, value in record["metrics"].items()}
-        scores.setdefault(record["seed"], {}).update(named)
-    return scores
-
-
 def summarize_results(records: Sequence[Record]) -> dict[str, Any]:
-    """Spread of every metric, with and without failed runs, and of the averages, as JSON values.
+    """Return the spread of every metric and of the averages over seeds, failed runs included.
 
     Runs of one task on different files are apart: "tasks" has an entry for each data set, and the averages leave
-    such a task out, since it has no one score.
+    such a task out, because it has several scores.
     """
     groups = by_data(records)
     num_sets = Counter(task for task, *_ in groups)
     tasks: dict[str, Any] = {}
     for (task, *_), runs in groups.items():
         data = data_name(runs[0]) if num_sets[task] > 1 else ""
-        good = [run for run in runs if not run["failed"]]
+        names = max((run["metrics"] for run in runs), key=len)
+        scores_of = {name: [run["metrics"][name] for run in runs if name in run["metrics"]] for name in names}
         tasks[f"{task} on {data}" if data else task] = {
             "task": task,
             "data": data,
             "main_metric": runs[0]["main_metric"],
             "failed_seeds": [run["seed"] for run in runs if run["failed"]],
             "minutes_a_run": sum(run["train_seconds"] + run["evaluate_seconds"] for run in runs) / len(runs) / 60,
-            "metrics": _spread(runs),
-            "metrics_without_failed": _spread(good) if good else None,
+            "metrics": {name: summarize(values)._asdict() for name, values in scores_of.items()},
         }
+    scores: dict[int, dict[str, float]] = {}  # seed k of one task is paired with seed k of the others
+    for record in (record for record in records if num_sets[record["task"]] == 1):
+        row = scores.setdefault(record["seed"], {"wnli.majority": WNLI_MAJORITY})
+        row |= {f"{record['task']}.{metric}": value for metric, value in record["metrics"].items()}
     averages = {}
-    scores = scores_by_seed(record for record in records if num_sets[record["task"]] == 1)
     for name, average in AVERAGES.items():
         values = {seed: average.of(row) for seed, row in sorted(scores.items()) if not average.missing(row)}
-        missing = min((average.missing(row) for row in scores.values() or [{}]), key=len)
         averages[name] = {
             "formula": average.formula,
-            "missing": [f"{task} on one data set" if num_sets[task] > 1 else task for task in missing],
+            "missing": min((average.missing(row) for row in scores.values() or [{}]), key=len),
             "by_seed": values,
             **(summarize([*values.values()])._asdict() if values else {}),
         }
     return {"tasks": tasks, "averages": averages}
-
-
-def _spread(runs: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    names = dict.fromkeys(name for run in runs for name in run["metrics"])
-    scores = {name: [run["metrics"][name] for run in runs if name in run["metrics"]] for name in names}
-    return {name: summarize(values)._asdict() for name, values in scores.items()}
 
 
 def _cells(spread: Mapping[str, Any]) -> str:
@@ -275,17 +245,15 @@ def _cells(spread: Mapping[str, Any]) -> str:
 
 
 def results_table(summary: Mapping[str, Any]) -> str:
-    """The closing table, in points: every metric of every task and data set, then the averages with their formulas."""
+    """Return the closing table, in points: each metric of each task and data set, then the averages with formulas."""
     lines = [f"{'':<28}  n    mean      sd  median     max  95 % of the mean (bootstrap over seeds); minutes a run"]
     for result in summary["tasks"].values():
         for metric, spread in result["metrics"].items():
             name, end = f"{result['task']} {metric}", f"  on {result['data']}" if result["data"] else ""
             if metric == result["main_metric"]:
-                name, end = f"{name}*", f"  {result['minutes_a_run']:.1f} min{end}"
+                failed = f", {len(result['failed_seeds'])} failed" if result["failed_seeds"] else ""
+                name, end = f"{name}*", f"  {result['minutes_a_run']:.1f} min{failed}{end}"
             lines.append(printable(f"{name:<28}{_cells(spread)}{end}"))
-            without_failed = (result["metrics_without_failed"] or {}).get(metric)
-            if result["failed_seeds"] and without_failed:
-                lines.append(f"{'  without failed runs':<28}{_cells(without_failed)}")
     for name, average in summary["averages"].items():
         if average["by_seed"]:
             lines.append(f"{name:<28}{_cells(average)}")

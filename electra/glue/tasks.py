@@ -1,21 +1,15 @@
-"""The GLUE tasks as a table: a new task is one row of `TASKS`.
-
-Source: columns, row counts and traps are those of the official archives (GLUE-baselines, nyu-mll).
-"""
+"""The GLUE tasks as a table; a new task is one row. Source: the official archives (GLUE-baselines, nyu-mll)."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from electra.scores.metrics import METRICS, is_failed
-
-Array = npt.NDArray[Any]
+from electra.scores.metrics import METRICS, Array
 
 
 class SplitFile(NamedTuple):
@@ -29,33 +23,20 @@ class SplitFile(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What to read, what to predict and how to score it.
+    """A task: its files, its labels and its metrics."""
 
-    Attributes:
-        name: as on the command line.
-        title: as in folder names, tables and submissions.
-        text_columns: one column, or two for a pair.
-        labels: the classes as words; a class is its place here. Empty for regression.
-        codes: how files write the classes, where not as `labels`.
-        score_range: lowest and highest score of a regression; models are trained on [0, 1].
-        metrics: all official ones, `main_metric` is Clark et al.'s; empty where nothing is scored.
-        num_epochs: of fine-tuning. Source: release configure_finetuning.py:134-146.
-        pair_swap: whether the release doubles the training pairs, its issue 98.
-        splits: "train", the dev splits and the test splits, by name.
-    """
-
-    name: str
-    title: str
-    text_columns: tuple[str, ...]
+    name: str  # as on the command line
+    title: str  # as in folder names, tables and submissions
+    text_columns: tuple[str, ...]  # one column, or two for a pair
     label_column: str
-    metrics: tuple[str, ...]
-    splits: Mapping[str, SplitFile]
-    labels: tuple[str, ...] = ()
-    codes: tuple[str, ...] = ()
-    score_range: tuple[float, float] = (0.0, 1.0)
-    num_epochs: int = 3
-    pair_swap: bool = False
-    main_metric: str = ""
+    metrics: tuple[str, ...]  # all official ones; empty where nothing is scored
+    splits: Mapping[str, SplitFile]  # "train", the dev splits and the test splits
+    labels: tuple[str, ...] = ()  # the classes as words, by number; empty for regression
+    codes: tuple[str, ...] = ()  # the classes as the files write them; empty: as `labels`
+    score_range: tuple[float, float] = (0.0, 1.0)  # of a regression; models are trained on scores scaled to [0, 1]
+    num_epochs: int = 3  # of fine-tuning. Source: release configure_finetuning.py:134-146
+    pair_swap: bool = False  # whether the release doubles the training pairs, its issue 98
+    main_metric: str = ""  # the one in the paper's average; empty: the first
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codes", self.codes or self.labels)
@@ -63,7 +44,7 @@ class Task:
 
     @property
     def is_regression(self) -> bool:
-        """Whether the target is a score."""
+        """Whether the label is a score."""
         return not self.labels
 
     @property
@@ -72,25 +53,19 @@ class Task:
         return len(self.labels) or 1
 
     @property
-    def allowed_labels(self) -> str:
-        """What its files may have as a label, for messages."""
-        low, high = self.score_range
-        return f"a score from {low:g} to {high:g}" if self.is_regression else f"one of {', '.join(self.codes)}"
-
-    @property
     def dev_splits(self) -> tuple[str, ...]:
-        """Names of the splits that a model is scored on; the first is the main one."""
+        """The names of the splits that a model is scored on."""
         return tuple(name for name in self.splits if name.startswith("dev"))
 
     @property
     def test_splits(self) -> tuple[str, ...]:
-        """Names of the splits without labels."""
+        """The names of the splits without labels."""
         return tuple(name for name in self.splits if name != "train" and not name.startswith("dev"))
 
     def predictions(self, outputs: Array) -> Array:
-        """What a model's (N, num_outputs) outputs say: (N,) classes, or scores in the files' own unit.
+        """Turn a model's (N, num_outputs) outputs into (N,) classes, or scores in the unit of the files.
 
-        Scores are not clipped: clipping would make ties that lower a rank correlation.
+        Scores are not clipped: clipping makes ties, and ties lower a rank correlation.
         """
         if not self.is_regression:
             return outputs.argmax(axis=1)
@@ -98,25 +73,20 @@ class Task:
         return low + (high - low) * outputs[:, 0].astype(np.float64)
 
     def targets(self, labels: Array) -> Array:
-        """What a model is trained on: (N,) int64 classes as they are, scores as float32 in [0, 1]."""
+        """Return what a model is trained on: (N,) int64 classes unchanged, or float32 scores in [0, 1]."""
         low, high = self.score_range
         return ((labels - low) / (high - low)).astype(np.float32) if self.is_regression else labels
 
     def scores(self, split: str, predictions: Array, labels: Array) -> dict[str, float]:
-        """All metrics of a dev split; on MNLI `accuracy_matched` and `accuracy_mismatched`."""
+        """Return all metrics of a dev split; for MNLI `accuracy_matched` or `accuracy_mismatched`."""
         suffix = split.removeprefix("dev")
         return {metric + suffix: METRICS[metric](predictions, labels) for metric in self.metrics}
 
-    def is_failed(self, predictions: Array, labels: Array) -> bool:
-        """Whether the predictions do not depend on the input."""
-        return is_failed(predictions, labels, is_regression=self.is_regression)
 
-
-def _splits(title: str, train: int, dev: int, test: int, unheaded: tuple[str, ...] = ()) -> dict[str, SplitFile]:
+def _splits(title: str, unheaded: tuple[str, ...] = (), **num_rows: int) -> dict[str, SplitFile]:
     return {
-        "train": SplitFile(f"{title}/train.tsv", (train,), unheaded),
-        "dev": SplitFile(f"{title}/dev.tsv", (dev,), unheaded),
-        "test": SplitFile(f"{title}/test.tsv", (test,)),
+        split: SplitFile(f"{title}/{split}.tsv", (number,), () if split == "test" else unheaded)
+        for split, number in num_rows.items()
     }
 
 
@@ -124,72 +94,60 @@ _SENTENCES = ("sentence1", "sentence2")
 _ENTAILMENT = ("entailment", "not_entailment")
 _BINARY = ("0", "1")
 
-_TABLE = (
+TASKS: Mapping[str, Task] = {task.name: task for task in (
     Task(
         name="cola", title="CoLA", text_columns=("sentence",), label_column="label",
         labels=("unacceptable", "acceptable"), codes=_BINARY, metrics=("matthews", "accuracy"),
-        splits=_splits("CoLA", 8_551, 1_043, 1_063, unheaded=("source", "label", "mark", "sentence")),
+        splits=_splits("CoLA", train=8_551, dev=1_043, test=1_063, unheaded=("source", "label", "mark", "sentence")),
     ),
     Task(
         name="sst2", title="SST-2", text_columns=("sentence",), label_column="label",
         labels=("negative", "positive"), codes=_BINARY, metrics=("accuracy",),
-        splits=_splits("SST-2", 67_349, 872, 1_821),
+        splits=_splits("SST-2", train=67_349, dev=872, test=1_821),
     ),
     Task(
         name="mrpc", title="MRPC", text_columns=("#1 String", "#2 String"), label_column="Quality",
         labels=("not_equivalent", "equivalent"), codes=_BINARY, metrics=("accuracy", "f1"), pair_swap=True,
-        splits=_splits("MRPC", 3_668, 408, 1_725),
+        splits=_splits("MRPC", train=3_668, dev=408, test=1_725),
     ),
     Task(
         name="stsb", title="STS-B", text_columns=_SENTENCES, label_column="score", score_range=(0.0, 5.0),
         metrics=("spearman", "pearson"), num_epochs=10, pair_swap=True,
-        splits=_splits("STS-B", 5_749, 1_500, 1_379),
+        splits=_splits("STS-B", train=5_749, dev=1_500, test=1_379),
     ),
     Task(
         name="qqp", title="QQP", text_columns=("question1", "question2"), label_column="is_duplicate",
         labels=("not_duplicate", "duplicate"), codes=_BINARY, metrics=("accuracy", "f1"),
-        splits={
-            **_splits("QQP", 363_846, 40_430, 390_965),
-            # The first archive broke some rows in two and has three usable ones more than the cleaned one.
-            "train": SplitFile("QQP/train.tsv", (363_846, 363_849), may_be_damaged=True),
-        },
+        # The first archive broke some rows in two and has three usable rows more than the cleaned one.
+        splits=_splits("QQP", train=363_846, dev=40_430, test=390_965)
+        | {"train": SplitFile("QQP/train.tsv", (363_846, 363_849), may_be_damaged=True)},
     ),
     Task(
         name="mnli", title="MNLI", text_columns=_SENTENCES, label_column="gold_label",
         labels=("entailment", "neutral", "contradiction"), metrics=("accuracy",),
         main_metric="accuracy_matched",
-        splits={
-            "train": SplitFile("MNLI/train.tsv", (392_702,)),
-            "dev_matched": SplitFile("MNLI/dev_matched.tsv", (9_815,)),
-            "dev_mismatched": SplitFile("MNLI/dev_mismatched.tsv", (9_832,)),
-            "test_matched": SplitFile("MNLI/test_matched.tsv", (9_796,)),
-            "test_mismatched": SplitFile("MNLI/test_mismatched.tsv", (9_847,)),
-            "diagnostic": SplitFile("AX/AX.tsv", (1_104,)),
-        },
+        splits=_splits("MNLI", train=392_702, dev_matched=9_815, dev_mismatched=9_832, test_matched=9_796,
+                       test_mismatched=9_847) | {"diagnostic": SplitFile("AX/AX.tsv", (1_104,))},
     ),
     Task(
         name="qnli", title="QNLI", text_columns=("question", "sentence"), label_column="label",
-        labels=_ENTAILMENT, metrics=("accuracy",), splits=_splits("QNLI", 104_743, 5_463, 5_463),
+        labels=_ENTAILMENT, metrics=("accuracy",), splits=_splits("QNLI", train=104_743, dev=5_463, test=5_463),
     ),
     Task(
         name="rte", title="RTE", text_columns=_SENTENCES, label_column="label", labels=_ENTAILMENT,
-        metrics=("accuracy",), num_epochs=10, splits=_splits("RTE", 2_490, 277, 3_000),
+        metrics=("accuracy",), num_epochs=10, splits=_splits("RTE", train=2_490, dev=277, test=3_000),
     ),
     Task(
         name="wnli", title="WNLI", text_columns=_SENTENCES, label_column="label",
-        labels=_ENTAILMENT[::-1], codes=_BINARY, metrics=("accuracy",), splits=_splits("WNLI", 635, 71, 146),
+        labels=_ENTAILMENT[::-1], codes=_BINARY, metrics=("accuracy",),
+        splits=_splits("WNLI", train=635, dev=71, test=146),
     ),
-)  # fmt: skip
-TASKS: Mapping[str, Task] = {task.name: task for task in _TABLE}
+)}  # fmt: skip
 
 
 def find_task(name: str) -> Task:
-    """The task of a name as people write it: `stsb`, `STS-B` and `sts-b` are one.
-
-    Raises:
-        ValueError: there is no such task; the nearest name is suggested.
-    """
-    plain = name.lower().replace("-", "")
+    """Return the task of a name in any spelling (`stsb`, `STS-B`, `sts-b`); a ValueError suggests the nearest name."""
+    plain = name.strip().lower().replace("-", "")
     if plain in TASKS:
         return TASKS[plain]
     near = difflib.get_close_matches(plain, TASKS, n=1, cutoff=0.3)

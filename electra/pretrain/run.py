@@ -26,14 +26,11 @@ from electra.seeding import generator
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
 from electra.training.checkpoint import check_same_tokenizer, load_networks, newest_good, resolve_checkpoint
-from electra.training.devices import ahead, resolve_precision
+from electra.training.devices import PRETRAIN_FP16_SCALE, ahead, resolve_precision
 from electra.training.log import evaluations, metrics_until, provenance
 from electra.training.optimizer import make_optimizer, parameter_groups
 from electra.training.ranks import Ranks
 from electra.training.state import TrainingState, check_same_run
-
-FP16_SCALE = 2.0**11
-"""The loss scale that fp16 training starts from. Source: R. Wang's electra_pytorch."""
 
 
 class Run(NamedTuple):
@@ -111,7 +108,7 @@ def new_state(
     groups = parameter_groups(model.named_parameters(), config.weight_decay)
     optimizer = make_optimizer(groups, config.adam_beta1, config.adam_beta2, config.adam_epsilon)
     is_fp16 = resolve_precision(config.precision, device) == torch.float16
-    scaler = torch.amp.GradScaler(device.type, init_scale=FP16_SCALE, enabled=is_fp16)
+    scaler = torch.amp.GradScaler(device.type, init_scale=PRETRAIN_FP16_SCALE, enabled=is_fp16)
     return TrainingState(settings, tokenizer_file(Path(config.data)), model, optimizer, scaler)
 
 

@@ -1,7 +1,4 @@
-"""The spread of scores over runs, and intervals of a mean.
-
-scipy is imported where it is used, because most commands need none of it.
-"""
+"""The spread of scores over runs, and intervals of a mean. SciPy is imported where used, as in `metrics`."""
 
 from __future__ import annotations
 
@@ -33,27 +30,23 @@ class Summary(NamedTuple):
 def bootstrap_interval(
     statistic: Callable[[Array], float], num_units: int, *, seed: int = 0, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval, at `CONFIDENCE`, of a statistic of `num_units` independent units.
+    """Return the percentile bootstrap interval, at `CONFIDENCE`, of a statistic of `num_units` independent units.
 
     Args:
-        statistic: from the (num_units,) int64 indices of one resample, drawn with replacement, to its value.
-            Units must be independent: documents or runs, not the tokens of one document.
+        statistic: maps the (num_units,) int64 indices of one resample, drawn with replacement, to a value.
+            Documents and runs are independent units; the tokens of one document are not.
     """
-    random = generator(seed, "bootstrap")
-    values = [statistic(random.integers(0, num_units, num_units)) for _ in range(num_resamples)]
+    rng = generator(seed, "bootstrap")
+    values = [statistic(rng.integers(0, num_units, num_units)) for _ in range(num_resamples)]
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def summarize(values: Sequence[float], *, seed: int = 0) -> Summary:
-    """Mean, sample standard deviation, median, maximum and interval of the mean, over runs.
-
-    Raises:
-        ValueError: there are no values.
-    """
+    """Return mean, sample standard deviation, median, maximum and the bootstrap interval of the mean, over runs."""
     from scipy import stats
 
-    runs = _runs(values)
+    runs = np.asarray(values, np.float64)
     sd, low, high = None, None, None
     if len(runs) > 1:
         sd = float(runs.std(ddof=1))
@@ -64,7 +57,7 @@ def summarize(values: Sequence[float], *, seed: int = 0) -> Summary:
 
 
 class Interval(NamedTuple):
-    """The mean of a few runs, or of a few paired differences, and how far it may be off."""
+    """The mean of a few runs, or of a few paired differences, with its interval."""
 
     n: int
     mean: float
@@ -73,22 +66,12 @@ class Interval(NamedTuple):
 
 
 def t_interval(values: Sequence[float]) -> Interval:
-    """Student's interval of the mean, at `CONFIDENCE`: for few runs, where a bootstrap's is too narrow.
-
-    Raises:
-        ValueError: there are no values.
-    """
+    """Return Student's interval of the mean, at `CONFIDENCE`: for few runs, where a bootstrap's is too narrow."""
     from scipy import stats
 
-    runs = _runs(values)
-    mean = float(runs.mean())
-    if len(runs) == 1:
-        return Interval(1, mean, None, None)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(runs) - 1) * stats.sem(runs))
-    return Interval(len(runs), mean, mean - reach, mean + reach)
-
-
-def _runs(values: Sequence[float]) -> Array:
-    if not len(values):
-        raise ValueError("summary: expected at least one run, found none; run a seed first")
-    return np.asarray(values, np.float64)
+    runs = np.asarray(values, np.float64)
+    n, mean = len(runs), float(runs.mean())
+    if n == 1:
+        return Interval(n, mean, None, None)
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * stats.sem(runs))
+    return Interval(n, mean, mean - reach, mean + reach)

@@ -13,13 +13,13 @@ DIFFERS = "≠"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; a pipe or a control character in a cell is escaped."""
+    """Return a Markdown table; pipes and control characters in cells are escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(printable(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def printed_and_ours(header: Sequence[str], printed: Sequence[Sequence[str]], ours: Sequence[Sequence[str]]) -> str:
-    """A Markdown table of printed rows, and one of ours without the columns that nothing was measured in."""
+    """Return two Markdown tables: the printed rows, and our rows without the columns in which nothing was measured."""
     rows = ours or [[f"ours: {NOT_MEASURED}", *[NOT_MEASURED] * (len(header) - 1)]]
     kept = [column for column, cells in enumerate(zip(*rows, strict=True)) if {*cells} != {NOT_MEASURED}]
     own = markdown([header[column] for column in kept], [[row[column] for column in kept] for row in rows])
@@ -27,12 +27,12 @@ def printed_and_ours(header: Sequence[str], printed: Sequence[Sequence[str]], ou
 
 
 def bullets(lines: Sequence[str]) -> str:
-    """A Markdown list."""
+    """Return a Markdown list."""
     return "\n".join(f"- {printable(line)}" for line in lines)
 
 
 def spread(summary: Mapping[str, Any] | None) -> str:
-    """Mean, sample standard deviation and number of runs, in points: `53.50 ± 2.47 (5)`."""
+    """Return mean, sample standard deviation and number of runs, in points: `53.50 ± 2.47 (5)`."""
     if not summary or not summary.get("n"):
         return NOT_MEASURED
     deviation = "" if summary["sd"] is None else f" ± {100 * summary['sd']:.2f}"
@@ -40,7 +40,7 @@ def spread(summary: Mapping[str, Any] | None) -> str:
 
 
 def interval(found: Interval | None) -> str:
-    """A difference in points with its 95 % interval and number of pairs: `+0.31 [-0.20, +0.82] (5)`."""
+    """Return a difference in points with its 95 % interval and number of pairs: `+0.31 [-0.20, +0.82] (5)`."""
     if found is None:
         return NOT_MEASURED
     if found.low is None or found.high is None:
@@ -49,13 +49,13 @@ def interval(found: Interval | None) -> str:
 
 
 def differs(printed: str, value: float) -> bool:
-    """Whether a recomputed value would have been printed otherwise, at the printed number of decimals."""
+    """Whether a recomputed value differs from the printed one at the printed number of decimals."""
     decimals = len(printed.partition(".")[2])
     return abs(value - float(printed)) > 0.5 * 10**-decimals + 1e-9
 
 
 def beside(value: float | None, printed: str, form: str = ".2f") -> str:
-    """A recomputed value beside what was printed, marked where they differ."""
+    """Return a recomputed value with the printed one in brackets, marked `DIFFERS` where they differ."""
     if value is None:
         return f"printed {printed}" if printed else NOT_MEASURED
     if not printed:

@@ -23,6 +23,8 @@ from electra.seeding import derive_seed
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+PRETRAIN_FP16_SCALE, FINETUNE_FP16_SCALE = 2.0**11, 2.0**14
+"""The loss scales that fp16 training starts from. Source: R. Wang's electra_pytorch."""
 PRECISION_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

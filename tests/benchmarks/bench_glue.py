@@ -44,7 +44,7 @@ def select(rows: Rows, features: Features, chosen: np.ndarray) -> Data:
     parts = [features.ids[features.starts[row] : features.starts[row + 1]] for row in chosen]
     features = dataclasses.replace(features, ids=np.concatenate(parts), starts=np.cumsum([0, *map(len, parts)]),
                                    second_starts=features.second_starts[chosen])  # fmt: skip
-    rows = dataclasses.replace(rows, first=[rows.first[row] for row in chosen], labels=rows.gold[chosen])
+    rows = dataclasses.replace(rows, first=[rows.first[row] for row in chosen], labels=rows.labels[chosen])
     return Data(TASKS["cola"], {"train": rows}, {"train": features})
 
 
@@ -61,7 +61,7 @@ def plain_loop(shape: EncoderConfig, precision: str, width: int) -> Callable[[Da
     dtype = resolve_precision(precision, CPU)
 
     def run(data: Data) -> None:
-        features, labels = data.features["train"], torch.from_numpy(data.rows["train"].gold)
+        features, labels = data.features["train"], torch.from_numpy(data.rows["train"].labels)
         model.train()
         for rows in np.random.default_rng(0).permutation(len(features)).reshape(-1, BATCH_SIZE):
             texts = [features.ids[features.starts[row] : features.starts[row + 1]] for row in rows]

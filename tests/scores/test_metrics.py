@@ -19,28 +19,12 @@ def test_accuracy_is_the_share_of_equal_rows() -> None:
     assert metrics.accuracy(PREDICTIONS, LABELS) == 5 / 7
 
 
-def test_f1_is_that_of_class_one() -> None:
+def test_f1_is_that_of_class_one_and_zero_when_nothing_is_positive() -> None:
     assert metrics.f1(PREDICTIONS, LABELS) == 2 * 3 / (2 * 3 + 1 + 1)
     assert metrics.f1(1 - PREDICTIONS, 1 - LABELS) == 2 * 2 / (2 * 2 + 1 + 1)  # of class 0: another number
-
-
-def test_f1_is_zero_when_nothing_is_positive() -> None:
     nothing = np.zeros(5, int)
     assert metrics.f1(nothing, nothing) == 0.0
     assert metrics.f1(nothing, np.array([0, 1, 0, 1, 0])) == 0.0
-
-
-def test_all_positive_answers_on_mrpc_give_the_known_degenerate_scores() -> None:
-    labels = np.repeat([1, 0], [279, 408 - 279])
-    all_positive = np.ones(408, int)
-    assert round(100 * metrics.accuracy(all_positive, labels), 2) == 68.38
-    assert round(100 * metrics.f1(all_positive, labels), 2) == 81.22
-
-
-def test_matthews_for_two_classes_is_the_product_formula() -> None:
-    by_hand = (3 * 2 - 1 * 1) / math.sqrt((3 + 1) * (3 + 1) * (2 + 1) * (2 + 1))
-    assert metrics.matthews(PREDICTIONS, LABELS) == pytest.approx(by_hand, abs=1e-15)
-    assert metrics.matthews(1 - LABELS, LABELS) == pytest.approx(-1, abs=1e-15)
 
 
 def test_matthews_equals_its_definition_for_two_and_three_classes() -> None:
@@ -51,10 +35,8 @@ def test_matthews_equals_its_definition_for_two_and_three_classes() -> None:
         assert metrics.matthews(predictions, labels) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("constant", [0, 1])
-def test_matthews_of_a_constant_is_zero(constant: int) -> None:
-    assert metrics.matthews(np.full(7, constant), LABELS) == 0.0
-    assert metrics.matthews(LABELS, np.full(7, constant)) == 0.0
+def test_matthews_of_a_constant_is_zero() -> None:
+    assert metrics.matthews(np.zeros(7, int), LABELS) == metrics.matthews(LABELS, np.ones(7, int)) == 0.0
 
 
 def test_pearson_and_spearman_by_hand() -> None:
@@ -70,12 +52,6 @@ def test_spearman_gives_ties_their_average_rank() -> None:
     scores, targets = random.integers(0, 5, (2, 97)).astype(float)
     expected = oracles.pearson_by_loops(oracles.ranks_by_counting(scores), oracles.ranks_by_counting(targets))
     assert metrics.spearman(scores, targets) == pytest.approx(expected, abs=1e-12)
-
-
-def test_spearman_does_not_change_when_scores_are_rescaled_monotonically() -> None:
-    random = np.random.default_rng(11)
-    scores, targets = random.normal(size=(2, 53))
-    assert metrics.spearman(np.exp(scores) * 5, targets) == metrics.spearman(scores, targets)
 
 
 @pytest.mark.parametrize("correlation", [metrics.pearson, metrics.spearman])
@@ -115,21 +91,10 @@ def test_detection_without_calls_or_replaced_tokens_is_zero_not_nan() -> None:
     assert (scores["disc_precision"], scores["disc_recall"], scores["disc_accuracy"]) == (0.0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("metric", [*metrics.METRICS.values(), metrics.roc_auc])
-@pytest.mark.parametrize(("predictions", "labels"), [((3,), (4,)), ((0,), (0,)), ((3, 2), (3, 2))])
-def test_a_metric_refuses_rows_that_do_not_pair_up(
-    metric: metrics.Metric, predictions: tuple[int, ...], labels: tuple[int, ...]
-) -> None:
-    with pytest.raises(ValueError, match=r"expected as many predictions as labels.*found shapes"):
-        metric(np.zeros(predictions), np.zeros(labels))
-
-
-def test_one_class_for_every_row_is_a_failed_run() -> None:
+def test_one_class_for_every_row_or_outputs_that_hardly_differ_are_a_failed_run() -> None:
     assert metrics.is_failed(np.ones(7, int), LABELS, is_regression=False)
     assert not metrics.is_failed(PREDICTIONS, LABELS, is_regression=False)
 
-
-def test_outputs_that_hardly_differ_are_a_failed_regression() -> None:
     gold = np.linspace(0, 1, 101)
     assert metrics.is_failed(0.5 + 0.009 * gold, gold, is_regression=True)
     assert not metrics.is_failed(0.5 + 0.011 * gold, gold, is_regression=True)
@@ -150,7 +115,7 @@ def test_glue_is_the_mean_of_nine_tasks_with_two_metrics_averaged_first() -> Non
 
 
 def test_glue_star_puts_the_majority_rate_in_place_of_wnli() -> None:
-    fractions = {name: value / 100 for name, value in BERT_LARGE.items()}
+    fractions = {name: value / 100 for name, value in BERT_LARGE.items()} | {"wnli.majority": metrics.WNLI_MAJORITY}
     expected = (9 * 0.8051667 - 0.651 + 0.5634) / 9
     assert metrics.AVERAGES["GLUE*"].of(fractions) == pytest.approx(expected, abs=1e-4)
     assert round(100 * metrics.WNLI_MAJORITY, 2) == 56.34
@@ -164,17 +129,13 @@ def test_avg_is_clarks_mean_of_eight_single_metrics() -> None:
     assert round(metrics.AVERAGES["AVG"].of(official_small), 2) == 80.36
 
 
-def test_the_formula_names_every_entry_of_the_average() -> None:
+def test_an_average_names_every_entry_and_what_is_missing() -> None:
     assert metrics.AVERAGES["GLUE*"].formula == (
         "mean of 9: cola.matthews, sst2.accuracy, qnli.accuracy, rte.accuracy, mean(mrpc.f1, mrpc.accuracy), "
         "mean(stsb.pearson, stsb.spearman), mean(qqp.f1, qqp.accuracy), "
-        "mean(mnli.accuracy_matched, mnli.accuracy_mismatched), wnli fixed at 0.5634"
+        "mean(mnli.accuracy_matched, mnli.accuracy_mismatched), wnli.majority"
     )
     assert metrics.AVERAGES["AVG"].formula.startswith("mean of 8: cola.matthews")
-
-
-def test_an_average_of_fewer_tasks_is_refused_by_name() -> None:
-    partial = {name: value for name, value in BERT_LARGE.items() if not name.startswith(("mnli", "wnli"))}
-    with pytest.raises(ValueError, match="found none of mnli, wnli"):
-        metrics.AVERAGES["GLUE"].of(partial)
-    assert metrics.AVERAGES["GLUE*"].missing(partial) == ["mnli"]
+    partial = {name: 0.5 for name in BERT_LARGE if not name.startswith(("mnli", "wnli"))}
+    assert metrics.AVERAGES["GLUE"].missing(partial) == ["mnli", "wnli"]
+    assert metrics.AVERAGES["GLUE*"].missing(partial | {"wnli.majority": 0.5}) == ["mnli"]

@@ -26,11 +26,6 @@ def test_a_single_run_has_no_spread() -> None:
     assert spread.summarize([0.7]) == spread.Summary(1, 0.7, None, 0.7, 0.7, None, None)
 
 
-def test_no_runs_are_no_summary() -> None:
-    with pytest.raises(ValueError, match="expected at least one run"):
-        spread.summarize([])
-
-
 def test_the_bootstrap_interval_of_documents_is_that_of_scipy() -> None:
     values = np.random.default_rng(17).normal(size=211)
     low, high = spread.bootstrap_interval(lambda rows: float(np.median(values[rows])), 211, seed=3, num_resamples=997)
