@@ -14,13 +14,8 @@ from electra.tokenizer.train import MAX_CHUNK_BYTES
 from electra.tokenizer.wordpiece import load_tokenizer
 
 
-def summary(manifest: dict[str, Any], seconds: float, *, goes_on: bool = False) -> str:
-    """What became of a corpus, for people.
-
-    Args:
-        seconds: that this start took.
-        goes_on: whether an earlier start had done a part or all of it, so that there is no speed to tell.
-    """
+def summary(manifest: dict[str, Any]) -> str:
+    """Return lines for people on a shard folder: its documents, what was left out, its tokenizer."""
     documents, tokens, size = (manifest[name] for name in ("num_documents", "num_tokens", "text_bytes"))
     held_out = sum(shard["num_documents"] for shard in manifest["splits"]["held-out"])
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in manifest["skipped"].items()) or "none"
@@ -47,8 +42,6 @@ def summary(manifest: dict[str, Any], seconds: float, *, goes_on: bool = False) 
             lines.append(f"           NOTE: not learned from: {number:,} {what}; put spaces or line breaks into them")
         if number := report["left_out_rare_chunks"]:
             lines.append(f"           not learned from: {number:,} words beyond the {MAX_CHUNKS:,} most frequent")
-    speed = "on top of what was there" if goes_on else f"{size / 1e6 / seconds:.1f} MB of text a second"
-    lines.append(f"time       {seconds:,.1f} s, {speed}")
     return "\n".join(lines)
 
 
