@@ -90,14 +90,10 @@ def _naming_damage(where: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unpack(source: Path | bytes | Readable, packing: str, where: str) -> Iterator[Readable]:
-    """Open a file for reading its uncompressed content.
-
-    Args:
-        packing: a key of `OPENERS`, or "" for a file that is not compressed.
-        where: the file's name in messages.
+    """Open a file for reading its uncompressed content; `packing` is a key of `OPENERS`, or "".
 
     Raises:
-        BadDocument: the file cannot be opened or, later, decompressed.
+        BadDocument: the file cannot be opened or, later, decompressed; the message names `where`.
     """
     with contextlib.ExitStack() as stack:
         if isinstance(source, Path):
@@ -109,11 +105,7 @@ def unpack(source: Path | bytes | Readable, packing: str, where: str) -> Iterato
 
 
 def read_document(file: Readable, where: str) -> bytes:
-    """Read the rest of a file.
-
-    Raises:
-        BadDocument: the rest is longer than `MAX_DOCUMENT_BYTES`.
-    """
+    """Read the rest of a file. More than `MAX_DOCUMENT_BYTES` raise a `BadDocument`."""
     parts, size = [], 0
     while block := file.read(READ_BYTES):
         size += len(block)
@@ -168,8 +160,6 @@ def read_tar(file: Readable, where: str) -> Iterator[tuple[str, str, Member]]:
     try:
         archive: Any = tarfile.open(fileobj=file, mode="r|", tarinfo=_Header, ignore_zeros=True)  # type: ignore[call-overload]  # noqa: SIM115
         while header := archive.next():
-            if header.size < 0:  # from a pax header
-                raise ValueError(f"header with a size of {header.size:,} bytes")
             end = archive.offset
             archive.members.clear()  # which would grow with the archive
             if not header.isdir():

@@ -17,11 +17,9 @@ other names, links, special files and files that were read before are left out a
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,7 +27,6 @@ from typing import Any, NamedTuple
 
 from electra.data import archives
 from electra.data.archives import OPENERS, PACKED_TARS, BadDocument, Member, Readable, read_document, read_tar, unpack
-from electra.files import FormatError
 
 BLOCK_BYTES = 32 << 20  # of text in one task of a worker, and in one shard
 _PACKING_RATIO = 3  # bytes of text for a compressed byte, roughly
@@ -79,23 +76,14 @@ def kind_of(name: str) -> tuple[str, str]:
 
 
 def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocument]]:
-    """Walk the sources, folders in the order of names.
+    """Yield each file of the sources, folders by name, and why it is left out or cannot be read ("" if it is read).
 
-    A file or folder is read once, however many names, links or sources lead to it: its device and inode are
-    remembered, in about 150 bytes.
-
-    Yields:
-        Each file, and why it is left out or cannot be read ("" if it is read).
-
-    Raises:
-        FileNotFoundError: a source does not exist.
-        FormatError: a source is a file that is not read.
+    A file or folder is read once, however many names, links or sources lead to it (150 bytes of memory each). A source
+    that does not exist raises FileNotFoundError.
     """
     seen: set[tuple[int, int]] = set()
     for source in sources:
-        if not stat.S_ISDIR(source.stat().st_mode) and not kind_of(source.name)[0]:
-            expected = ".txt, .jsonl, .tar (each also packed as .gz, .bz2 or .xz) or OpenWebText's .xz"
-            raise FormatError(f"{source}: the name does not end in {expected}; rename it")
+        source.stat()  # raises FileNotFoundError
         waiting = [source]
         while waiting:
             path = waiting.pop()
@@ -103,7 +91,7 @@ def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocumen
                 status = path.stat()
                 is_new = (status.st_dev, status.st_ino) not in seen
                 seen.add((status.st_dev, status.st_ino))
-                is_folder = stat.S_ISDIR(status.st_mode)
+                is_folder = path.is_dir()
                 if is_folder and is_new:
                     waiting += [path / name for name in sorted(os.listdir(path), reverse=True)]
                 elif not is_folder and not kind_of(path.name)[0]:
@@ -111,7 +99,7 @@ def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocumen
                 elif not is_new:
                     yield path, "read already"
                 else:
-                    yield path, "" if stat.S_ISREG(status.st_mode) else "special file"
+                    yield path, "" if path.is_file() else "special file"
             except OSError as error:  # a link that leads nowhere or to itself, a folder without permission
                 yield path, BadDocument(str(path), "unreadable", str(error.strerror))
 
@@ -119,9 +107,8 @@ def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocumen
 def text_size(path: Path) -> int:
     """Return the bytes of text in a file: exactly if nothing in it is compressed, else roughly."""
     kind, packing = kind_of(path.name)
-    is_packed = bool(packing)
-    if kind == "tar" and not packing:
-        is_packed = any(unit.packing for unit in itertools.islice(list_units([path]), 1))
+    first = next(list_units([path]), None) if kind == "tar" else None
+    is_packed = packing or (first and first.packing)
     return path.stat().st_size * (_PACKING_RATIO if is_packed else 1)
 
 
@@ -137,15 +124,18 @@ def list_units(sources: Sequence[Path], *, document_separator: str = "") -> Iter
             yield from _list_file(path, str(path), document_separator)
 
 
-def _list_file(source: Path | Member, where: str, separator: str) -> Iterator[Unit]:
-    """List the units of a file, or of a file in a tar."""
+def _list_file(source: Any, where: str, separator: str, *, opens_archive: bool = False) -> Iterator[Unit]:
+    """List the units of a file, of its bytes, or of a file in a tar; a short archive is one unit."""
     kind, packing = kind_of(where)
-    size = source.stat().st_size if isinstance(source, Path) else source.size
-    if kind == "tar" or (kind == "archive" and isinstance(source, Member) and size > BLOCK_BYTES):
-        yield from _list_tar(source, packing, where, separator)
-        return
+    size = source.size if isinstance(source, Member) else source.stat().st_size if isinstance(source, Path) else 0
+    opens_archive = opens_archive or (isinstance(source, Member) and size > BLOCK_BYTES)
     try:
-        if kind == "jsonl" or (kind == "text" and separator):
+        if kind == "tar" or (kind == "archive" and opens_archive):
+            with unpack(source, packing, where) as file:
+                for name, reason, member in read_tar(file, where):
+                    place, reason = f"{where}:{name}", reason if kind_of(name)[0] else "name not read"
+                    yield from [Unit(place, reason)] if reason else _list_file(member, place, separator)
+        elif kind == "jsonl" or (kind == "text" and separator):
             with unpack(source, packing, where) as file:
                 yield from _cut(file, where, kind, _pattern(separator if kind == "text" else "\n"))
         else:
@@ -153,18 +143,6 @@ def _list_file(source: Path | Member, where: str, separator: str) -> Iterator[Un
             yield Unit(where, content, size * (_PACKING_RATIO if packing else 1), kind, packing)
     except BadDocument as damage:
         if damage.where != where:  # damage of the archive around this file
-            raise
-        yield Unit(where, damage)
-
-
-def _list_tar(source: Path | bytes | Member, packing: str, where: str, separator: str) -> Iterator[Unit]:
-    try:
-        with unpack(source, packing, where) as file:
-            for name, reason, member in read_tar(file, where):
-                place, reason = f"{where}:{name}", reason if kind_of(name)[0] else "name not read"
-                yield from [Unit(place, reason)] if reason else _list_file(member, place, separator)
-    except BadDocument as damage:
-        if damage.where != where:
             raise
         yield Unit(where, damage)
 
@@ -241,7 +219,7 @@ def _documents(unit: Unit, tally: Tally, text_field: str, separator: str) -> Ite
     elif isinstance(content, BadDocument):
         yield unit.name, content
     elif unit.kind == "archive":
-        for part in _list_tar(content, unit.packing, unit.name, separator):
+        for part in _list_file(content, unit.name, separator, opens_archive=True):
             yield from _documents(part, tally, text_field, separator)
     elif unit.kind == "jsonl":
         offset = unit.offset

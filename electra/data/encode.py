@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,22 @@ from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer, toke
 WORK = ".work"  # folder of the finished blocks' records, until the manifest is written
 MAX_HELD_OUT = 10_000
 _KEYS_BELOW = int(0.005 * (1 << 64))
+_Keyed = tuple[int, Ids]  # a document's key and its ids
 
 
 def record_path(out: Path, number: int) -> Path:
-    """Return the path of a finished block's record."""
+    """Return the path of the record that a finished block leaves."""
     return out / WORK / f"block-{number:05d}.json"
 
 
+def finished_blocks(out: Path) -> list[dict[str, Any]]:
+    """Read the records of the finished blocks in a folder, in order."""
+    files = sorted((out / WORK).glob("block-*.json"))
+    return [read_json(file, train=dict, aside=dict, keys=list, tally=dict, text_bytes=int) for file in files]
+
+
 class EncodeBlocks:
-    """An encoding worker: writes the shard of each block, and last the block's record, which it returns."""
+    """An encoding worker: writes the shard of each block, and last the block's record, which is also its result."""
 
     def __init__(self, read: Reader, out: Path, min_held_out: int) -> None:
         self._read, self._out, self._min_held_out = read, out, min_held_out
@@ -47,18 +54,17 @@ class EncodeBlocks:
             return
         number, units = task
         tally = Tally()
-        documents: list[Ids] = []
-        keys: list[int] = []
+        documents: list[_Keyed] = []
         text_bytes = 0
         for texts in group_texts(text for unit in units for text in self._read(unit, tally)):
             data = [text.encode() for text in texts]
             text_bytes += sum(map(len, data))
-            keys += [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") for text in data]
-            documents += self._encode(texts)
-        train, aside = _split(keys, documents, self._min_held_out)
+            keys = [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") for text in data]
+            documents += zip(keys, self._encode(texts), strict=True)
+        train, aside = _split(documents, self._min_held_out)
         record = {
-            "train": shards.write_shard(self._out, f"train-{number:05d}", [ids for _, ids in train]),
-            "aside": shards.write_shard(self._out / WORK, f"aside-{number:05d}", [ids for _, ids in aside]),
+            "train": _write(self._out, f"train-{number:05d}", train),
+            "aside": _write(self._out / WORK, f"aside-{number:05d}", aside),
             "keys": [key for key, _ in aside],
             "tally": vars(tally),
             "text_bytes": text_bytes,
@@ -73,34 +79,26 @@ class EncodeBlocks:
         return np.split(ids, ends[:-1])
 
 
-_Keyed = list[tuple[int, Ids]]
-
-
-def _split(keys: Sequence[int], documents: Iterable[Ids], min_held_out: int) -> tuple[_Keyed, _Keyed]:
-    """Split documents with their keys into training documents and documents with the lowest keys."""
+def _split(documents: Sequence[_Keyed], min_held_out: int) -> tuple[list[_Keyed], list[_Keyed]]:
+    """Split documents into those for training and those with the lowest keys."""
+    keys = [key for key, _ in documents]
     num_low = min(max(min_held_out, sum(key < _KEYS_BELOW for key in keys)), MAX_HELD_OUT)
     highest = max(heapq.nsmallest(num_low, keys), default=-1)
-    split: tuple[_Keyed, _Keyed] = ([], [])
-    for key, ids in zip(keys, documents, strict=True):
-        split[key <= highest].append((key, ids))
-    return split
+    return [it for it in documents if it[0] > highest], [it for it in documents if it[0] <= highest]
 
 
-def finish(out: Path, num_blocks: int, min_held_out: int, separator: str, extra: dict[str, Any]) -> dict[str, Any]:
-    """Choose the held-out documents among those set aside; write the last shards and the manifest.
+def _write(folder: Path, name: str, documents: Sequence[_Keyed]) -> dict[str, Any]:
+    return shards.write_shard(folder, name, [ids for _, ids in documents])
 
-    Args:
-        separator: what must have stood between documents somewhere, unless it is empty.
-        extra: further entries of the manifest, "sources" among them.
 
-    Returns:
-        The manifest.
+def finish(out: Path, min_held_out: int, separator: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """Choose the held-out documents among those set aside; write the last shards and the manifest; return it.
 
     Raises:
-        FormatError: fewer than twice as many documents as are held out, or no separator, were found.
+        FormatError: the documents are fewer than twice the held-out ones, or `separator` occurred nowhere.
     """
     sources = ", ".join(extra["sources"])
-    records = [read_json(record_path(out, n), tally=dict, keys=list, text_bytes=int) for n in range(num_blocks)]
+    records = finished_blocks(out)
     tally = Tally()
     for record in records:
         tally.add(Tally(**record["tally"]))
@@ -109,7 +107,7 @@ def finish(out: Path, num_blocks: int, min_held_out: int, separator: str, extra:
         raise FormatError(f"{sources}: {problem}; give another --document-separator, and another --out")
     keys = [key for record in records for key in record["keys"]]
     aside = shards.Shards(out / WORK, [record["aside"] for record in records], tokenizer_fingerprint="")
-    rest, held_out = _split(keys, aside.documents(), min_held_out)
+    rest, held_out = _split(list(zip(keys, aside.documents(), strict=True)), min_held_out)
     num_documents = sum(record[part]["num_documents"] for record in records for part in ("train", "aside"))
     num_held_out = max(min_held_out, len(held_out))
     if num_documents < max(1, 2 * num_held_out):
@@ -118,10 +116,9 @@ def finish(out: Path, num_blocks: int, min_held_out: int, separator: str, extra:
         remedy = "add text, or hold out fewer with --min-held-out and another --out"
         raise FormatError(f"{sources}: {expected}, {found}; {remedy}")
     tokenizer = load_tokenizer(out)
-    last_train = shards.write_shard(out, f"train-{num_blocks:05d}", [ids for _, ids in rest])
     splits = {
-        "train": [*(record["train"] for record in records), last_train],
-        "held-out": [shards.write_shard(out, "held-out-00000", [ids for _, ids in held_out])],
+        "train": [*(record["train"] for record in records), _write(out, f"train-{len(records):05d}", rest)],
+        "held-out": [_write(out, "held-out-00000", held_out)],
     }
     manifest = {
         "format": shards.FORMAT,

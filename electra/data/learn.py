@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from electra.data import corpus
-from electra.data.workers import paused_gc, run_tasks
+from electra.data.workers import run_tasks
 from electra.tokenizer.byte_level import Tokenizer, count_merges, group_texts
 from electra.tokenizer.count import ChunkCounter, ChunkTotals
 from electra.tokenizer.train import Learned, learn
@@ -34,15 +34,15 @@ def cut_blocks(units: Iterable[corpus.Unit]) -> Iterator[list[corpus.Unit]]:
         yield block
 
 
-def byte_bar(what: str, num_bytes: int) -> tqdm[Any]:
-    """Return a progress bar over bytes of text, which is shown in a terminal only."""
+def byte_bar(what: str, num_bytes: int | None = None) -> tqdm[Any]:
+    """Make a progress bar over bytes of text, which is shown in a terminal only."""
     return tqdm(desc=what, total=num_bytes, unit="B", unit_scale=True, disable=None)
 
 
 class _CountChunks:
     """A counting worker. Of each unit it reads the first documents, up to `share` of the unit's size.
 
-    For each group of documents it returns their number, their bytes, and the chunks counted so far if it is full.
+    Its results, one for each group of documents: their number, their bytes, and the chunks so far if it is full.
     """
 
     def __init__(self, read: Reader, share: float) -> None:
@@ -69,44 +69,36 @@ class _CountChunks:
 def learn_tokenizer(
     units: Iterable[corpus.Unit],
     read: Reader,
+    share: float,
     *,
-    num_bytes: int,
-    sample_bytes: int,
     vocab_size: int,
     min_count: int,
     num_workers: int,
     scratch: Path,
 ) -> tuple[Tokenizer, dict[str, Any]]:
-    """Learn a tokenizer from a share of the text of each unit.
+    """Learn a tokenizer; return it, the same for any number of workers, and the numbers of `describe`.
 
     Args:
-        num_bytes: of all text, roughly.
-        sample_bytes: of text to learn from, roughly.
+        share: fraction of the text to learn from, from the start of each unit; 1 or more takes all.
         scratch: folder for counts that do not fit into memory.
-
-    Returns:
-        The tokenizer, which is the same for any number of workers, and the numbers of `describe` for the manifest.
     """
     totals = ChunkTotals(scratch)
     documents_read = bytes_read = 0
-    share = sample_bytes / max(1, num_bytes)
     num_merges = count_merges(vocab_size)
-    with paused_gc():
-        with byte_bar("counting", min(num_bytes, sample_bytes)) as bar:
-            make_worker = functools.partial(_CountChunks, read, share)
-            for num_documents, size, chunks in run_tasks(make_worker, cut_blocks(units), num_workers):
-                documents_read += num_documents
-                bytes_read += size
-                totals.add(chunks)
-                bar.update(size)
-            bar.total = bar.n  # it was a guess if the text is compressed
-        with tqdm(desc="merging", total=num_merges, unit="merge", disable=None) as bar:
+    with byte_bar("counting") as bar:
+        make_worker = functools.partial(_CountChunks, read, share)
+        for num_documents, num_bytes, chunks in run_tasks(make_worker, cut_blocks(units), num_workers):
+            documents_read += num_documents
+            bytes_read += num_bytes
+            totals.add(chunks)
+            bar.update(num_bytes)
+    with tqdm(desc="merging", total=num_merges, unit="merge", disable=None) as bar:
 
-            def show(done: int, _: int) -> None:
-                bar.update(done - bar.n)
+        def show(done: int, _: int) -> None:
+            bar.update(done - bar.n)
 
-            chunks, num_rare = totals.take_most_frequent()
-            learned = learn(chunks, num_merges, min_count=min_count, progress=show)
+        chunks, num_rare = totals.take_most_frequent()
+        learned = learn(chunks, num_merges, min_count=min_count, progress=show)
     report = {"documents": documents_read, "bytes": bytes_read, "left_out_rare_chunks": num_rare, **describe(learned)}
     return Tokenizer.from_merges(learned.merges), report
 

@@ -38,7 +38,7 @@ from electra.data import corpus, shards
 from electra.data.learn import learn_tokenizer
 from electra.data.prepare import PrepareConfig, prepare
 from electra.data.windows import WindowSampler
-from electra.data.workers import paused_gc, run_tasks
+from electra.data.workers import run_tasks
 from electra.files import sha256_file, write_json
 from electra.ids import ID_DTYPE, Ids, SpecialIds
 from electra.tokenizer import bpe
@@ -117,8 +117,7 @@ def ours_train(texts: Sequence[str]) -> Tokenizer:
         return learn_tokenizer(
             units,
             corpus.read_unit,
-            num_bytes=1,
-            sample_bytes=1,
+            1.0,
             vocab_size=VOCAB_SIZE,
             min_count=2,
             num_workers=NUM_WORKERS,
@@ -142,9 +141,8 @@ class EncodeTexts:
 
 def ours_encode(path: Path, texts: Sequence[str]) -> list[Ids]:
     """Encode in two processes and gather the ids here."""
-    with paused_gc():
-        tasks = enumerate(group_texts(texts, 1 << 22))
-        found = dict(run_tasks(functools.partial(EncodeTexts, path), tasks, NUM_WORKERS))
+    tasks = enumerate(group_texts(texts, 1 << 22))
+    found = dict(run_tasks(functools.partial(EncodeTexts, path), tasks, NUM_WORKERS))
     return [document for n in range(len(found)) for document in found[n]]
 
 
