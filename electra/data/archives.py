@@ -92,8 +92,7 @@ def _naming_damage(where: str) -> Iterator[None]:
 def unpack(source: Path | bytes | Readable, packing: str, where: str) -> Iterator[Readable]:
     """Open a file for reading its uncompressed content; `packing` is a key of `OPENERS`, or "".
 
-    Raises:
-        BadDocument: the file cannot be opened or, later, decompressed; the message names `where`.
+    A file that cannot be opened or, later, decompressed raises a BadDocument that names `where`.
     """
     with contextlib.ExitStack() as stack:
         if isinstance(source, Path):

@@ -94,8 +94,7 @@ def _write(folder: Path, name: str, documents: Sequence[_Keyed]) -> dict[str, An
 def finish(out: Path, min_held_out: int, separator: str, extra: dict[str, Any]) -> dict[str, Any]:
     """Choose the held-out documents among those set aside; write the last shards and the manifest; return it.
 
-    Raises:
-        FormatError: the documents are fewer than twice the held-out ones, or `separator` occurred nowhere.
+    Fewer documents than twice the held-out ones, or no `separator` between them, raise a FormatError.
     """
     sources = ", ".join(extra["sources"])
     records = finished_blocks(out)

@@ -55,12 +55,9 @@ class Shards:
     """The documents of one split, memory-mapped.
 
     Attributes:
-        folder, split: where they are.
         num_documents, num_tokens: of the split.
-        token_files: uint16 ids of each file.
+        token_files: uint16 ids of each file; all are below `vocab_size`.
         fingerprint: SHA-256 over the digests of the split's files.
-        tokenizer_fingerprint: of the tokenizer that made the ids.
-        vocab_size: all ids are below it.
     """
 
     def __init__(
@@ -178,11 +175,7 @@ def open_shards(folder: Path, split: str = "train") -> Shards:
 
 
 def verify(folder: Path) -> int:
-    """Check every digest of a shard folder; return the number of files.
-
-    Raises:
-        FormatError: a file is missing or not what was written.
-    """
+    """Check every digest of a shard folder and return the number of files; a wrong one raises a FormatError."""
     manifest = read_manifest(folder)
     digests = {manifest["tokenizer_file"]: manifest["tokenizer_sha256"]}
     for record in (record for split in SPLITS for record in manifest["splits"][split]):

@@ -19,12 +19,9 @@ from electra.seeding import generator
 
 
 class WindowSampler:
-    """Draws [CLS] text [SEP] rows: a pure function of (shards, seed, step), so any step costs the same.
+    """Draws [CLS] text [SEP] rows: a pure function of (shards, seed, step), so any step takes the same time.
 
-    Args:
-        batch_size: B, at least 1.
-        seq_length: L, at least 3.
-        sampling: "documents" or "tokens".
+    B is `batch_size`, L is `seq_length` (3 or more); `sampling` is "documents" or "tokens".
     """
 
     def __init__(
