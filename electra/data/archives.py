@@ -1,4 +1,4 @@
-"""Packed files and tar archives, read forward only. Damage is named by file and place, never passed over."""
+"""Compressed files and tar archives, read forward only. Damage is an error that names the file, never a silent end."""
 
 from __future__ import annotations
 
@@ -11,137 +11,102 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from electra.files import FormatError
 
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-PACKED_TARS = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz"}  # short suffixes, and what they are packed as
+PACKED_TARS = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz"}  # short suffix: suffix of the compression
 MAX_DOCUMENT_BYTES = 1 << 28  # 256 MiB; a longer text is a file that nobody has cut into documents
-SKIP_REMEDY = "repair it, or pass --skip-bad-documents to count it and go on"
-_READ_BYTES = 1 << 20
-_MAX_FILE_BYTES, _MAX_NAME_BYTES = 1 << 50, 1 << 20  # what a tar's header may promise: of content, of a long name
+READ_BYTES = 1 << 20
+_MAX_NAME_BYTES = 1 << 20  # of a long file name in a tar
 
 
 class BadDocument(FormatError):
-    """A document, or the rest of a file, cannot be read. `reason` is what a summary counts it under."""
+    """A document, or the rest of a file, that cannot be read.
 
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+    Attributes:
+        where: the file, and the line if there is one.
+        reason: the kind of problem; the summary counts by reason.
+    """
 
-    def __reduce__(self) -> tuple[type[BadDocument], tuple[str, str]]:
-        return BadDocument, (self.args[0], self.reason)
+    def __init__(self, where: str, reason: str, detail: str, remedy: str = "repair it") -> None:
+        super().__init__(where, reason, detail, remedy)
+        self.where, self.reason = where, reason
+
+    def __str__(self) -> str:
+        where, reason, detail, remedy = self.args
+        return f"{where}: {reason}: {detail}; {remedy}, or pass --skip-bad-documents to count it and go on"
 
 
 def too_long(where: str) -> BadDocument:
-    """What is said of a document that is longer than `MAX_DOCUMENT_BYTES`."""
-    expected = f"{where}: expected documents of up to {MAX_DOCUMENT_BYTES >> 20} MiB, found a longer one"
-    return BadDocument(f"{expected}; cut it with --document-separator, or pass --skip-bad-documents", "too long")
+    """The error for a document of more than `MAX_DOCUMENT_BYTES`."""
+    detail = f"more than {MAX_DOCUMENT_BYTES >> 20} MiB in one document"
+    return BadDocument(where, "too long", detail, "cut it with --document-separator")
 
 
 class Readable(Protocol):
-    """Anything with bytes in it."""
+    """A source of bytes that is read forward."""
 
-    def read(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes; none at the end."""
 
 
 class _Packed:
-    """A file as a decompressor reads it: knows how much was read, and whether its end was seen."""
+    """A compressed file, which remembers whether its decompressor has reached the end."""
 
     def __init__(self, file: Readable) -> None:
-        self._file, self.num_bytes, self.is_at_end = file, 0, False
+        self._file, self.is_at_end = file, False
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
         data = self._file.read(size)
-        self.num_bytes += len(data)
         self.is_at_end = not data
         return data
 
 
-class _Unpacked(io.RawIOBase):
-    """What a file holds once unpacked. A decompressor's or the disk's complaint becomes a `BadDocument`."""
+class _Unpacked:
+    """The content of a compressed file. Data that precede damage are returned before the error."""
 
-    def __init__(self, source: Path | Readable, packing: str, where: str) -> None:
-        self._where, self._position = where, 0
-        with self._naming_damage():
-            self._source = open(source, "rb") if isinstance(source, Path) else source  # noqa: SIM115 (see close)
-            self._packed = _Packed(self._source) if packing else None
-            file: Any = OPENERS[packing](self._packed) if packing else self._source
-        self._read: Callable[[int], bytes] = file.read1 if packing else file.read  # `read1` keeps what precedes damage
+    def __init__(self, file: Readable, packing: str, where: str) -> None:
+        self._packed, self._where = _Packed(file), where
+        self._file = OPENERS[packing](self._packed)
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        with self._naming_damage():
-            data = self._read(len(buffer))
-        if self._packed and not data and not self._packed.is_at_end:  # lzma and bz2 stop there without a word
-            raise self._damaged("other bytes after its end")
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Read on to a place, or to the file's end."""
-        if whence != io.SEEK_SET or offset < self._position:
-            raise io.UnsupportedOperation("this file is read forward only")
-        while self._position < offset and self.read(min(_READ_BYTES, offset - self._position)):
-            pass
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def close(self) -> None:
-        source: object = getattr(self, "_source", None)
-        if isinstance(source, io.IOBase):
-            source.close()
-        super().close()
-
-    @contextlib.contextmanager
-    def _naming_damage(self) -> Iterator[None]:
-        try:
-            yield
-        except BadDocument:  # of the archive that this file lies in
-            raise
-        except EOFError:
-            raise self._damaged(f"its end at byte {self._packed.num_bytes if self._packed else 0:,}") from None
-        except (lzma.LZMAError, zlib.error, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # bz2's and gzip's own have no number
-                message = f"{self._where}: expected a readable file, found {error.strerror}; {SKIP_REMEDY}"
-                raise BadDocument(message, "unreadable") from None
-            raise self._damaged(f"damage ({error})") from None
-
-    def _damaged(self, found: str) -> BadDocument:
-        message = f"{self._where}: expected a whole compressed file, found {found}; {SKIP_REMEDY}"
-        return BadDocument(message, "damaged archive")
+    def read(self, size: int) -> bytes:
+        with _naming_damage(self._where):
+            data: bytes = self._file.read1(size)
+            if not data and not self._packed.is_at_end:  # lzma and bz2 ignore such bytes without an error
+                raise EOFError("other bytes follow the compressed data")
+        return data
 
 
-def unpack(source: Path | Readable, packing: str, where: str) -> IO[bytes]:
-    """Open a file for reading, forward only, what it holds once unpacked.
+@contextlib.contextmanager
+def _naming_damage(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, lzma.LZMAError, zlib.error, OSError) as error:
+        reason = "unreadable" if getattr(error, "errno", None) else "damaged archive"
+        raise BadDocument(where, reason, str(getattr(error, "strerror", None) or error)) from None
 
-    Args:
-        packing: a key of `OPENERS`, or "" for none.
-        where: the file's name in messages.
 
-    Raises:
-        BadDocument: the file cannot be opened or, later, read.
+@contextlib.contextmanager
+def unpack(source: Path | bytes | Readable, packing: str, where: str) -> Iterator[Readable]:
+    """Open a file for reading its uncompressed content; `packing` is a key of `OPENERS`, or "".
+
+    A file that cannot be opened or, later, decompressed raises a BadDocument that names `where`.
     """
-    return io.BufferedReader(_Unpacked(source, packing, where), _READ_BYTES)
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, Path):
+            with _naming_damage(where):
+                source = stack.enter_context(open(source, "rb"))
+        elif isinstance(source, bytes):
+            source = io.BytesIO(source)
+        yield _Unpacked(source, packing, where) if packing else source
 
 
 def read_document(file: Readable, where: str) -> bytes:
-    """The rest of a file. Memory follows what is there, whatever a header promises.
-
-    Raises:
-        BadDocument: it is longer than `MAX_DOCUMENT_BYTES`.
-    """
+    """Read the rest of a file. More than `MAX_DOCUMENT_BYTES` raise a `BadDocument`."""
     parts, size = [], 0
-    while block := file.read(_READ_BYTES):
+    while block := file.read(READ_BYTES):
         size += len(block)
         if size > MAX_DOCUMENT_BYTES:
             raise too_long(where)
@@ -150,7 +115,7 @@ def read_document(file: Readable, where: str) -> bytes:
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header. `tarfile` alone takes a damaged one for the end of the archive."""
+    """A tar header. A damaged one is an error; `tarfile` alone treats it as the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
@@ -158,63 +123,54 @@ class _Header(tarfile.TarInfo):
             header = super().frombuf(buf, encoding, errors)
         except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
             raise
-        except tarfile.TruncatedHeaderError as error:  # type: ignore[attr-defined]
-            raise tarfile.ReadError from error
         except tarfile.HeaderError as error:
             raise ValueError(str(error)) from None
-        is_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
-        if not 0 <= header.size <= (_MAX_FILE_BYTES if is_content else _MAX_NAME_BYTES):
-            raise ValueError(f"a size of {header.size:,} bytes")
+        if header.size < 0 or (header.size > _MAX_NAME_BYTES and not header.isreg()):
+            raise ValueError(f"header with a size of {header.size:,} bytes")
         return header
 
 
 class Member:
-    """The content of one file in a tar, read while the tar is at it."""
+    """The content of one file in a tar archive, read while the archive is at that file."""
 
-    def __init__(self, file: IO[bytes], where: str, size: int) -> None:
-        self._file, self._where, self._left, self.size = file, where, size, size
-        self.is_cut = False  # whether the tar ends, or its packing breaks, within this file
+    def __init__(self, archive: Readable, size: int, where: str) -> None:
+        self._archive, self._where = archive, where
+        self.size = self._num_left = size
 
-    def read(self, size: int = -1) -> bytes:
-        self.is_cut = True
-        data = self._file.read(min(size, self._left) if size >= 0 else self._left)
-        if self._left and not data:
-            raise _bad_tar(self._where, "a whole tar archive", f"its end at offset {self._file.tell():,}")
-        self.is_cut, self._left = False, self._left - len(data)
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes; none at the end of this file."""
+        data = self._archive.read(min(size, self._num_left))
+        if self._num_left and not data:
+            raise BadDocument(self._where, "damaged archive", "the tar ends within a file")
+        self._num_left -= len(data)
         return data
 
 
-def read_tar(file: IO[bytes], where: str) -> Iterator[tuple[str, str, Member]]:
-    """The files of a tar, and of tars that follow it, in order: name, why it cannot be read ("" if it can), content.
+def read_tar(file: Readable, where: str) -> Iterator[tuple[str, str, Member]]:
+    """Read a tar archive, and the tar archives that follow it in the same file.
+
+    Yields:
+        The name of each file, why it is not read ("" if it is), and its content.
 
     Raises:
-        BadDocument: a header is damaged, the archive ends early, or other bytes follow its end.
+        BadDocument: a header is damaged, the archive ends early, or other bytes follow it.
     """
-    end = 0
+    end = 0  # of the last file
     try:
-        archive = tarfile.open(fileobj=file, mode="r:", tarinfo=_Header, ignore_zeros=True)  # noqa: SIM115
-        while (member := archive.next()) is not None:
-            if member.size < 0:  # says a pax header
-                raise ValueError(f"a size of {member.size:,} bytes")
+        archive: Any = tarfile.open(fileobj=file, mode="r|", tarinfo=_Header, ignore_zeros=True)  # type: ignore[call-overload]  # noqa: SIM115
+        while header := archive.next():
             end = archive.offset
-            archive.members.clear()  # type: ignore[attr-defined]
-            if not member.isdir():
-                is_read = member.isreg() and not member.issparse()
-                reason = "" if is_read else "link in a tar" if member.islnk() or member.issym() else "special file"
-                content = Member(file, where, member.size if is_read else 0)
-                yield member.name, reason, content
-                if content.is_cut:  # which has been said
-                    return
+            archive.members.clear()  # which would grow with the archive
+            if not header.isdir():
+                is_read = header.isreg() and not header.issparse()
+                reason = "" if is_read else "link in a tar" if header.islnk() or header.issym() else "special file"
+                member = Member(archive.fileobj, header.size if is_read else 0, where)
+                yield header.name, reason, member
+                while member.read(READ_BYTES):
+                    pass
         if archive.offset == end:
-            raise tarfile.ReadError
+            raise ValueError("no end mark")
     except BadDocument:
         raise
-    except tarfile.TarError:
-        raise _bad_tar(where, "a whole tar archive", f"its end at offset {file.tell():,}") from None
-    except (ValueError, OverflowError) as error:
-        at = f"at offset {file.tell() - tarfile.BLOCKSIZE:,}"
-        raise _bad_tar(where, "a tar header", f"{error} {at}") from None
-
-
-def _bad_tar(where: str, expected: str, found: str) -> BadDocument:
-    return BadDocument(f"{where}: expected {expected}, found {found}; {SKIP_REMEDY}", "damaged archive")
+    except (tarfile.TarError, ValueError) as error:
+        raise BadDocument(where, "damaged archive", f"{error}, after offset {end:,} of the tar") from None

@@ -1,4 +1,4 @@
-"""The demo's text, which every CPython carries: its documentation."""
+"""Text that every CPython carries: its documentation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def standard_library_documents() -> Iterator[str]:
-    """The demo's text, which every CPython carries: one document a `pydoc_data` topic, then one a library module.
+    """Yield the demo's documents: the `pydoc_data` topics, then the docstrings of each library module, read with `ast`.
 
-    Of a module its docstrings are taken, read with `ast`. Tests and installed packages are left out. About 650
-    documents and 2.2 MB in 2.5 s; they differ a little from one Python version to the next.
+    Tests and installed packages are left out. About 650 documents and 2.2 MB in 2.5 s; they differ a little from one
+    Python version to the next.
     """
     from pydoc_data.topics import topics
 

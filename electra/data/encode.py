@@ -1,10 +1,10 @@
-"""Encode a corpus into token shards: a shard a block, held-out documents set apart, the manifest last.
+"""Encode a corpus into token shards: a shard for each block, held-out documents apart, the manifest last.
 
-Every document has a key, the first 64 bits of the SHA-256 of its text. Held out are the documents with the lowest
-keys: 0.5 % of all keys, but at least 50 (`min_held_out`) and at most 10,000 documents; those equal to the last of them
-go with it. So equal documents are always in one split, and the split is the same for every tokenizer. A block cannot
-know what the others hold, so it sets all documents aside that may be chosen; those that are not become the last
-training shard.
+The key of a document is the first 64 bits of the SHA-256 of its text. Held out are the documents with the lowest keys:
+0.5 % of all keys, but at least 50 (`min_held_out`) and at most 10,000 documents, and the documents equal to the last
+of them. So equal documents are always in one split, and the split is the same for every tokenizer. A block is encoded
+without knowing the keys of the others: it sets aside all documents that may be held out. Those that are not held out
+in the end become the last training shard.
 """
 
 from __future__ import annotations
@@ -18,54 +18,58 @@ from typing import Any
 import numpy as np
 
 from electra.data import shards
-from electra.data.corpus import Tally
-from electra.data.learn import Block, Reader
+from electra.data.corpus import Tally, Unit
+from electra.data.learn import Reader
 from electra.files import FormatError, read_json, sha256_file, write_json
 from electra.ids import Ids
 from electra.tokenizer.byte_level import group_texts
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
 
-WORK = ".work"  # what a finished block leaves until the manifest is written
+WORK = ".work"  # folder of the finished blocks' records, until the manifest is written
 MAX_HELD_OUT = 10_000
 _KEYS_BELOW = int(0.005 * (1 << 64))
+_Keyed = tuple[int, Ids]  # a document's key and its ids
 
 
-def record_path(out: Path, block: int) -> Path:
-    """Where a finished block leaves its record."""
-    return out / WORK / f"block-{block:05d}.json"
+def record_path(out: Path, number: int) -> Path:
+    """Return the path of the record that a finished block leaves."""
+    return out / WORK / f"block-{number:05d}.json"
+
+
+def finished_blocks(out: Path) -> list[dict[str, Any]]:
+    """Read the records of the finished blocks in a folder, in order."""
+    files = sorted((out / WORK).glob("block-*.json"))
+    return [read_json(file, train=dict, aside=dict, keys=list, tally=dict, text_bytes=int) for file in files]
 
 
 class EncodeBlocks:
-    """An encoding worker: writes the shard of each block, and returns its record."""
+    """An encoding worker: writes the shard of each block, and last the block's record, which is also its result."""
 
     def __init__(self, read: Reader, out: Path, min_held_out: int) -> None:
         self._read, self._out, self._min_held_out = read, out, min_held_out
         self._tokenizer = load_tokenizer(out)
 
-    def __call__(self, block: Block | None) -> Iterator[dict[str, Any]]:
-        """Read, encode and write one block; its record is written last."""
-        if block is None:
+    def __call__(self, task: tuple[int, list[Unit]] | None) -> Iterator[dict[str, Any]]:
+        if task is None:
             return
+        number, units = task
         tally = Tally()
-        documents: list[Ids] = []
-        keys: list[int] = []
+        documents: list[_Keyed] = []
         text_bytes = 0
-        for texts in group_texts(text for unit in block.units for text in self._read(unit, tally)):
+        for texts in group_texts(text for unit in units for text in self._read(unit, tally)):
             data = [text.encode() for text in texts]
             text_bytes += sum(map(len, data))
-            keys += [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") for text in data]
-            documents += self._encode(texts)
-        may_be_held_out = _is_low(keys, self._min_held_out)
-        aside = [n for n, is_low in enumerate(may_be_held_out) if is_low]
-        train = [document for document, is_low in zip(documents, may_be_held_out, strict=True) if not is_low]
+            keys = [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") for text in data]
+            documents += zip(keys, self._encode(texts), strict=True)
+        train, aside = _split(documents, self._min_held_out)
         record = {
-            "train": shards.write_shard(self._out, f"train-{block.number:05d}", train),
-            "aside": shards.write_shard(self._out / WORK, f"aside-{block.number:05d}", [documents[n] for n in aside]),
-            "keys": [keys[n] for n in aside],
+            "train": _write(self._out, f"train-{number:05d}", train),
+            "aside": _write(self._out / WORK, f"aside-{number:05d}", aside),
+            "keys": [key for key, _ in aside],
             "tally": vars(tally),
             "text_bytes": text_bytes,
         }
-        write_json(record_path(self._out, block.number), record)
+        write_json(record_path(self._out, number), record)
         yield record
 
     def _encode(self, texts: list[str]) -> list[Ids]:
@@ -75,44 +79,45 @@ class EncodeBlocks:
         return np.split(ids, ends[:-1])
 
 
-def _is_low(keys: Sequence[int], at_least: int, at_most: int | None = None) -> list[bool]:
-    """Whether each key is in the lowest 0.5 % or among the lowest ones; equal keys are so together."""
-    num_low = max(at_least, sum(key < _KEYS_BELOW for key in keys))
-    lowest = heapq.nsmallest(num_low if at_most is None else min(num_low, at_most), keys)
-    return [bool(lowest) and key <= lowest[-1] for key in keys]
+def _split(documents: Sequence[_Keyed], min_held_out: int) -> tuple[list[_Keyed], list[_Keyed]]:
+    """Split documents into those for training and those with the lowest keys."""
+    keys = [key for key, _ in documents]
+    num_low = min(max(min_held_out, sum(key < _KEYS_BELOW for key in keys)), MAX_HELD_OUT)
+    highest = max(heapq.nsmallest(num_low, keys), default=-1)
+    return [it for it in documents if it[0] > highest], [it for it in documents if it[0] <= highest]
 
 
-def finish(out: Path, num_blocks: int, min_held_out: int, separator: str, extra: dict[str, Any]) -> dict[str, Any]:
-    """Choose the held-out documents among those set aside, write the last shards and the manifest.
+def _write(folder: Path, name: str, documents: Sequence[_Keyed]) -> dict[str, Any]:
+    return shards.write_shard(folder, name, [ids for _, ids in documents])
 
-    Args:
-        separator: what must have stood between documents somewhere, unless it is empty.
-        extra: further entries of the manifest, "sources" among them.
 
-    Raises:
-        FormatError: there are not twice as many documents as are held out, or no separator.
+def finish(out: Path, min_held_out: int, separator: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """Choose the held-out documents among those set aside; write the last shards and the manifest; return it.
+
+    Fewer documents than twice the held-out ones, or no `separator` between them, raise a FormatError.
     """
     sources = ", ".join(extra["sources"])
-    records = [read_json(record_path(out, n), tally=dict, keys=list, text_bytes=int) for n in range(num_blocks)]
+    records = finished_blocks(out)
     tally = Tally()
     for record in records:
         tally.add(Tally(**record["tally"]))
     if separator and not tally.num_separators:
-        expected = f"the document separator {separator!r} in some .txt file, found it in none"
-        raise FormatError(f"{sources}: expected {expected}; give another --document-separator, and another --out")
+        problem = f"the document separator {separator!r} occurs in no .txt file"
+        raise FormatError(f"{sources}: {problem}; give another --document-separator, and another --out")
+    keys = [key for record in records for key in record["keys"]]
+    aside = shards.Shards(out / WORK, [record["aside"] for record in records], tokenizer_fingerprint="")
+    rest, held_out = _split(list(zip(keys, aside.documents(), strict=True)), min_held_out)
     num_documents = sum(record[part]["num_documents"] for record in records for part in ("train", "aside"))
-    held_out, rest = _divide_aside(out, records, min_held_out)
     num_held_out = max(min_held_out, len(held_out))
     if num_documents < max(1, 2 * num_held_out):
-        together = " together (some are equal)" * (len(held_out) > min_held_out)
-        expected = f"{max(1, 2 * num_held_out)} documents or more, {num_held_out} of them to hold out{together}"
-        found = f"{num_documents} (left out: {dict(tally.left_out)})" if tally.left_out else f"{num_documents}"
+        expected = f"expected {max(1, 2 * num_held_out)} documents or more, {num_held_out} of them to hold out"
+        found = f"found {num_documents} (left out: {dict(tally.left_out) or 'none'}; equal documents stay together)"
         remedy = "add text, or hold out fewer with --min-held-out and another --out"
-        raise FormatError(f"{sources}: expected {expected}, found {found}; {remedy}")
+        raise FormatError(f"{sources}: {expected}, {found}; {remedy}")
     tokenizer = load_tokenizer(out)
     splits = {
-        "train": [*(record["train"] for record in records), shards.write_shard(out, f"train-{num_blocks:05d}", rest)],
-        "held-out": [shards.write_shard(out, "held-out-00000", held_out)],
+        "train": [*(record["train"] for record in records), _write(out, f"train-{len(records):05d}", rest)],
+        "held-out": [_write(out, "held-out-00000", held_out)],
     }
     manifest = {
         "format": shards.FORMAT,
@@ -132,13 +137,3 @@ def finish(out: Path, num_blocks: int, min_held_out: int, separator: str, extra:
     }
     write_json(out / shards.MANIFEST, manifest)
     return manifest
-
-
-def _divide_aside(out: Path, records: Sequence[dict[str, Any]], min_held_out: int) -> tuple[list[Ids], list[Ids]]:
-    """The documents set aside: those that are held out, and those that are not."""
-    keys = [key for record in records for key in record["keys"]]
-    aside = shards.Shards(out / WORK, [record["aside"] for record in records], tokenizer_fingerprint="")
-    split: dict[bool, list[Ids]] = {True: [], False: []}
-    for ids, is_held_out in zip(aside.documents(), _is_low(keys, min_held_out, MAX_HELD_OUT), strict=True):
-        split[is_held_out].append(ids)
-    return split[True], split[False]

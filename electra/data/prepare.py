@@ -10,147 +10,110 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 import shlex
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from electra import cli
 from electra.data import corpus, shards
-from electra.data.encode import WORK, EncodeBlocks, finish, record_path
-from electra.data.learn import Block, Reader, cut_blocks, learn_tokenizer
-from electra.data.summary import inspect, summary
+from electra.data.encode import WORK, EncodeBlocks, finish, finished_blocks, record_path
+from electra.data.learn import byte_bar, cut_blocks, learn_tokenizer
+from electra.data.windows import WindowSampler
 from electra.data.workers import run_tasks
 from electra.files import FormatError, lock_folder, read_json, sha256_file, write_json
 from electra.ids import MAX_VOCAB_SIZE
-from electra.tokenizer.byte_level import FILE_NAME, MIN_VOCAB_SIZE, count_merges
-from electra.tokenizer.train import MIN_COUNT
-from electra.tokenizer.wordpiece import load_tokenizer, tokenizer_file
+from electra.tokenizer.byte_level import FILE_NAME, MIN_VOCAB_SIZE
+from electra.tokenizer.train import MAX_CHUNK_BYTES, MIN_COUNT
+from electra.tokenizer.wordpiece import load_tokenizer
 
-SETTINGS, REPORT = "settings.json", "tokenizer-report.json"  # in WORK
+SETTINGS = "settings.json"  # in WORK
 _LEARNING = ("vocab_size", "min_count", "sample_bytes")  # settings of a tokenizer that is learned
-_SHARD_BYTES_PER_TEXT_BYTE = 0.5  # two bytes a token of four characters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """What decides the bytes of a shard folder, beside the text."""
+    """Everything that affects the bytes of a shard folder, except the text."""
 
     vocab_size: int = cli.setting(
-        30_522,
-        f"ids of the tokenizer that is learned, {MIN_VOCAB_SIZE} to {MAX_VOCAB_SIZE:,}",
-        unit="ids",
-        source="table 5",
+        30_522, "size of the vocabulary to learn", low=MIN_VOCAB_SIZE, high=MAX_VOCAB_SIZE, unit="ids", source="table 5"
     )
     min_count: int = cli.setting(MIN_COUNT, "pairs that are rarer are not merged", low=1, unit="occurrences")
     sample_bytes: int = cli.setting(
-        1_000_000_000,
-        "text the tokenizer is learned from: the start of every file or block, in proportion",
-        low=1,
-        unit="bytes",
+        1_000_000_000, "text to learn the vocabulary from: the start of every file or block", low=1, unit="bytes"
     )
     tokenizer: str = cli.setting("", "use this tokenizer.json, vocab.txt or folder with one; learn none")
     text_field: str = cli.setting("text", "field of a JSONL object that holds the text")
     document_separator: str = cli.setting("", r"what stands between the documents of a .txt file; \n is a line break")
     skip_bad_documents: bool = cli.setting(False, "leave out and count what cannot be read, instead of stopping")
-    min_held_out: int = cli.setting(
-        50, "documents to hold out where 0.5 % is fewer", low=0, high=10_000, unit="documents"
-    )
+    min_held_out: int = cli.setting(50, "documents to hold out if 0.5 % is fewer", low=0, high=10_000)
 
     def __post_init__(self) -> None:
         cli.check_settings(self)
-        count_merges(self.vocab_size)
-        for field in dataclasses.fields(self):
-            if self.tokenizer and field.name in _LEARNING and getattr(self, field.name) != field.default:
-                flag = cli.flag_name(field.name)
+        for name in _LEARNING:
+            if self.tokenizer and getattr(self, name) != getattr(PrepareConfig, name):
+                flag = cli.flag_name(name)
                 raise ValueError(f"{flag}: expected --tokenizer or {flag}, found both; leave one out")
+
+    def separator(self) -> str:
+        """Return the document separator with its escapes replaced, and line ends as line breaks."""
+        separator = self.document_separator
+        for escape, character in ((r"\n", "\n"), (r"\r", "\r"), (r"\t", "\t"), ("\r\n", "\n")):
+            separator = separator.replace(escape, character)
+        return separator
 
 
 class Input(NamedTuple):
-    """Text to prepare."""
+    """The text to prepare."""
 
     list_units: Callable[[], Iterator[corpus.Unit]]
-    read: Reader
-    size: int  # in bytes; roughly, when packed
-    identity: dict[str, Any]  # what tells it from other text
-    command: str  # that does the same again
-    separator: str = ""
+    num_bytes: int  # roughly, when compressed
+    identity: dict[str, Any]  # differs from that of any other text
+    command: str
 
 
 def prepare(
-    sources: Sequence[Path],
-    out: Path,
-    config: PrepareConfig | None = None,
-    *,
-    num_workers: int | None = None,
-    show_progress: bool = False,
+    sources: Sequence[Path], out: Path, config: PrepareConfig | None = None, *, num_workers: int | None = None
 ) -> dict[str, Any]:
-    """Make a shard folder from files and folders of text. A folder that already is what is asked for is left alone.
+    """Make a shard folder from files and folders of text, unless it is finished already; return its manifest.
 
     Args:
         num_workers: processes; all cores by default. More than one start this program's main module anew.
 
-    Returns:
-        The manifest.
-
     Raises:
-        FileNotFoundError, FormatError: a source is missing, damaged or empty; `out` holds something else.
-        ValueError: an impossible setting.
-        OSError: the disk is full, or would be.
+        FormatError: a source is damaged or has no text, or `out` was made from other text or with other settings.
+        OSError: a source is missing, or the disk is full.
     """
     config = config or PrepareConfig()
-    separator = config.document_separator
-    for escape, character in ((r"\n", "\n"), (r"\r", "\r"), (r"\t", "\t"), ("\r\n", "\n")):
-        separator = separator.replace(escape, character)
     paths = [path for path, problem in corpus.find_files(sources) if not problem]
     if not paths:
-        raise FormatError(f"{', '.join(map(str, sources))}: expected files of text, found none; check the path")
-    size = sum(map(corpus.text_size, paths))
+        expected = ".txt, .jsonl, .tar (each also as .gz, .bz2 or .xz) or OpenWebText's .xz"
+        raise FormatError(f"{', '.join(map(str, sources))}: no file with a name in {expected}; check the path")
     text = Input(
-        list_units=functools.partial(corpus.list_units, sources, document_separator=separator),
-        read=functools.partial(
-            corpus.read_unit,
-            skip_bad=config.skip_bad_documents,
-            text_field=config.text_field,
-            document_separator=separator,
-        ),
-        size=size,
-        identity={"sources": list(map(str, sources)), "num_files": len(paths), "content_sha256": _digest(paths)},
-        command=_command(sources, config),
-        separator=separator,
+        functools.partial(corpus.list_units, sources, document_separator=config.separator()),
+        sum(map(corpus.text_size, paths)),
+        {"sources": list(map(str, sources)), "num_files": len(paths), "content_sha256": _digest(paths)},
+        _command(sources, config),
     )
-    return _prepare(text, out, config, num_workers or len(os.sched_getaffinity(0)), show_progress)
+    return _prepare(text, out, config, num_workers or len(os.sched_getaffinity(0)))
 
 
 def prepare_documents(
-    documents: Iterable[str],
-    out: Path,
-    *,
-    vocab_size: int = 30_522,
-    min_count: int = MIN_COUNT,
-    min_held_out: int = 50,
-    show_progress: bool = False,
+    documents: Iterable[str], out: Path, *, vocab_size: int = 30_522, min_held_out: int = 50
 ) -> dict[str, Any]:
     """Make a shard folder from documents in memory, in this process; else as `prepare`."""
-    texts = tuple(documents)
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
-    unit = corpus.Unit("documents in memory", "documents", sum(map(len, texts)), documents=texts)
-    identity = {"sources": [unit.name], "num_files": 0, "content_sha256": digest.hexdigest()}
-    config = PrepareConfig(vocab_size=vocab_size, min_count=min_count, min_held_out=min_held_out)
-    units = Input(lambda: iter([unit]), corpus.read_unit, unit.size, identity, command="prepare_documents(...)")
-    return _prepare(units, out, config, 1, show_progress)
+    data = "\n".join(json.dumps({"text": text}) for text in documents).encode()
+    unit = corpus.Unit("documents in memory", data, len(data), "jsonl")
+    identity = {"sources": [unit.name], "num_files": 0, "content_sha256": hashlib.sha256(data).hexdigest()}
+    text = Input(lambda: iter([unit]), len(data), identity, "prepare_documents(...)")
+    return _prepare(text, out, PrepareConfig(vocab_size=vocab_size, min_held_out=min_held_out), num_workers=1)
 
 
 def _digest(paths: Sequence[Path]) -> str:
-    """SHA-256 over the names and the contents of files."""
+    """Return the SHA-256 of the names and the contents of files."""
     digest = hashlib.sha256()
     for path in paths:
         try:
@@ -162,7 +125,7 @@ def _digest(paths: Sequence[Path]) -> str:
 
 
 def _command(sources: Sequence[Path], config: PrepareConfig) -> str:
-    """The command without --out and --workers, which change nothing in the folder."""
+    """Return the command without --out and --workers, which change nothing in the folder."""
     command = ["python", "-m", "electra", "prepare", *map(str, sources)]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -171,113 +134,99 @@ def _command(sources: Sequence[Path], config: PrepareConfig) -> str:
     return shlex.join(command)
 
 
-def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int, show_progress: bool) -> dict[str, Any]:
+def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int) -> dict[str, Any]:
     settings = {**text.identity, **dataclasses.asdict(config)}
     if config.tokenizer:
         settings = {name: value for name, value in settings.items() if name not in _LEARNING}
         settings["tokenizer"] = load_tokenizer(Path(config.tokenizer)).fingerprint
-
-    def bar(what: str) -> tqdm[Any]:
-        return tqdm(desc=what, total=text.size, unit="B", unit_scale=True, disable=not show_progress)
-
-    num_workers = min(num_workers, 1 + text.size // corpus.BLOCK_BYTES)  # starting one costs more than a small block
-    if out.exists() and not out.is_dir():
-        raise FormatError(f"{out}: expected a folder to make or go on with, found a file; choose another --out")
+    num_workers = min(num_workers, 1 + text.num_bytes // corpus.BLOCK_BYTES)  # starting one takes longer than a block
+    begun, manifest = out / WORK / SETTINGS, None
     with lock_folder(out):
         if (out / shards.MANIFEST).exists():
             manifest = shards.read_manifest(out)
-            _refuse_other(out, manifest["settings"], settings)
-        else:
-            _claim(out, settings)
-            _check_space(out, text.size)
-            report = _make_tokenizer(text, out, config, num_workers, bar)
-            num_blocks = _encode(text, out, config.min_held_out, num_workers, bar)
-            extra = {
-                "sources": settings["sources"],
-                "command": text.command,
-                "settings": settings,
-                "tokenizer_report": report,
-            }
-            manifest = finish(out, num_blocks, config.min_held_out, text.separator, extra)
+        if manifest or begun.exists():
+            saved = manifest["settings"] if manifest else read_json(begun)
+            if different := cli.differences(saved, settings):
+                problem = f"made from other text (content_sha256) or with other settings: {'; '.join(different)}"
+                raise FormatError(f"{out}: {problem}; use the same, or another --out")
+        if not manifest:
+            begun.parent.mkdir(exist_ok=True)
+            write_json(begun, settings)
+            for half_written in out.glob(".*.partial"):
+                half_written.unlink()
+            extra = {"sources": settings["sources"], "command": text.command, "settings": settings}
+            manifest = _write_shards(text, out, config, num_workers, extra)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return manifest
 
 
-def _refuse_other(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    differences = [
-        "the text of the files has changed since"
-        if name == "content_sha256" and name in found
-        else f"{name} is {found.get(name)!r}, asked for {asked.get(name)!r}"
-        for name in sorted({*found, *asked})
-        if found.get(name) != asked.get(name)
-    ]
-    if differences:
-        expected = f"{out}: expected a folder of this text and these settings, found others ({'; '.join(differences)})"
-        raise FormatError(f"{expected}; use those or another --out")
-
-
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Take up an unfinished folder of these settings, or begin one; what a killed writer left half-done goes."""
-    (out / WORK).mkdir(exist_ok=True)
-    for half_done in [*out.glob(".*.partial"), *(out / WORK).glob(".*.partial")]:
-        half_done.unlink()
-    if (out / WORK / SETTINGS).exists():
-        _refuse_other(out, read_json(out / WORK / SETTINGS), settings)
-    else:
-        write_json(out / WORK / SETTINGS, settings)
-
-
-def _check_space(out: Path, text_bytes: int) -> None:
-    written = sum(file.stat().st_size for file in out.glob("*.npy"))
-    needed, free = int(text_bytes * _SHARD_BYTES_PER_TEXT_BYTE) - written, shutil.disk_usage(out).free
-    if needed > free:
-        expected = f"about {needed / 1e9:,.1f} GB free for {text_bytes / 1e9:,.1f} GB of text"
-        raise OSError(f"{out}: expected {expected}, found {free / 1e9:,.1f} GB; free some or use another --out")
-
-
-def _make_tokenizer(
-    text: Input, out: Path, config: PrepareConfig, num_workers: int, bar: Callable[[str], Any]
+def _write_shards(
+    text: Input, out: Path, config: PrepareConfig, num_workers: int, extra: dict[str, Any]
 ) -> dict[str, Any]:
-    """Put the tokenizer into the folder unless it is there; returns what is reported of a learned one."""
+    """Write what is missing: the tokenizer, the shard of each block, the manifest."""
+    work, separator, report = out / WORK, config.separator(), out / WORK / "tokenizer-report.json"
+    options: dict[str, Any] = {"skip_bad": config.skip_bad_documents, "text_field": config.text_field}
+    read = functools.partial(corpus.read_unit, document_separator=separator, **options)
     if config.tokenizer:
-        if not tokenizer_file(out).exists():
-            load_tokenizer(Path(config.tokenizer)).save(out)
-        return {}
-    if not (out / FILE_NAME).exists():
-        tokenizer, report = learn_tokenizer(
-            text.list_units(),
-            text.read,
-            config.sample_bytes / max(1, text.size),
-            vocab_size=config.vocab_size,
-            min_count=config.min_count,
-            num_workers=num_workers,
-            bar=bar,
-            scratch=out / WORK,
-        )
-        write_json(out / WORK / REPORT, report)
+        load_tokenizer(Path(config.tokenizer)).save(out)
+    elif not (out / FILE_NAME).exists():
+        share = config.sample_bytes / max(1, text.num_bytes)
+        sizes = {"vocab_size": config.vocab_size, "min_count": config.min_count, "num_workers": num_workers}
+        tokenizer, numbers = learn_tokenizer(text.list_units(), read, share, scratch=work, **sizes)
+        write_json(report, numbers)
         tokenizer.save(out)
-    return read_json(out / WORK / REPORT)
+    make_worker = functools.partial(EncodeBlocks, read, out, config.min_held_out)
+    with byte_bar("encoding", text.num_bytes) as bar:
+        bar.update(sum(record["text_bytes"] for record in finished_blocks(out)))
+        tasks = (task for task in enumerate(cut_blocks(text.list_units())) if not record_path(out, task[0]).exists())
+        for record in run_tasks(make_worker, tasks, num_workers):
+            bar.update(record["text_bytes"])
+        bar.total = bar.n  # it was a guess if the text is compressed
+    extra["tokenizer_report"] = {} if config.tokenizer else read_json(report)
+    return finish(out, config.min_held_out, separator, extra)
 
 
-def _encode(text: Input, out: Path, min_held_out: int, num_workers: int, bar: Callable[[str], Any]) -> int:
-    """Write the shards of all blocks that have no record yet; returns the number of blocks."""
-    num_blocks = 0
-    with bar("encoding") as progress:
+def summary(manifest: dict[str, Any]) -> str:
+    """Return lines on the documents, what was left out, and the tokenizer."""
+    documents, tokens, size = (manifest[name] for name in ("num_documents", "num_tokens", "text_bytes"))
+    held_out = sum(shard["num_documents"] for shard in manifest["splits"]["held-out"])
+    lines = [
+        f"documents  {documents:,} ({held_out:,} held out)",
+        f"tokens     {tokens:,}, {tokens / documents:,.1f} a document, {size / tokens:.3f} bytes of text each",
+    ]
+    first = manifest.get("first_skipped", {})  # manifests of earlier versions lack it
+    for reason, count in manifest["skipped"].items():
+        lines.append(f"left out   {count:,} {reason}, the first: {first.get(reason, 'not recorded')}")
+    if not held_out:
+        lines.append("           NOTE: pre-training needs held-out documents; give --min-held-out 1 or more")
+    if report := manifest["tokenizer_report"]:
+        learned, asked = manifest["vocab_size"], manifest["settings"]["vocab_size"]
+        lines.append(
+            f"tokenizer  {learned:,} ids learned from {report['bytes'] / 1e6:,.1f} MB: "
+            f"{report['characters_per_token']} characters a token, {report['unused_ids']:,} ids unused, "
+            f"{report['whole_word_fraction']:.1%} of the text in words of one token"
+        )
+        if learned < asked:
+            why = f"no further pair occurs {manifest['settings']['min_count']} times in the text learned from"
+            lines.append(f"           NOTE: {asked:,} ids were asked for, {learned:,} learned: {why}; add text")
+        if number := report["left_out_long_chunks"]:
+            what = f"strings of more than {MAX_CHUNK_BYTES:,} bytes without a break"
+            lines.append(f"           NOTE: not learned from: {number:,} {what}; put spaces or line breaks into them")
+    return "\n".join(lines)
 
-        def unfinished() -> Iterator[Block]:
-            nonlocal num_blocks
-            for block in cut_blocks(text.list_units()):
-                num_blocks = block.number + 1
-                if record_path(out, block.number).exists():
-                    progress.update(sum(unit.size for unit in block.units))
-                else:
-                    yield block
 
-        make_worker = functools.partial(EncodeBlocks, text.read, out, min_held_out)
-        for record in run_tasks(make_worker, unfinished(), num_workers):
-            progress.update(record["text_bytes"])
-        progress.total = progress.n  # of packed text it was a guess
-    return num_blocks
+def inspect(folder: Path) -> str:
+    """Return lines on the size of each split, and three windows."""
+    manifest, tokenizer = shards.read_manifest(folder), load_tokenizer(folder)
+    lines = [f"{folder}: {manifest['vocab_size']:,} ids, text from {', '.join(manifest['sources'])}"]
+    train, held_out = (shards.open_shards(folder, split) for split in shards.SPLITS)
+    for split in (train, held_out):
+        lines.append(f"{split.split:<9}{split.num_documents:>12,} documents {split.num_tokens:>15,} tokens")
+    sampler = WindowSampler(
+        train, special_ids=tokenizer.special_ids, batch_size=3, seq_length=128, seed=0, sampling="documents"
+    )
+    lines += [f"window {n}: {tokenizer.decode(row)!r}" for n, row in enumerate(sampler.sample(0).tolist(), 1)]
+    return "\n".join(lines)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -287,23 +236,16 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="the shard folder to make, or to go on with")
     parser.add_argument("--workers", type=int, help="processes (default: all cores); the result does not depend on it")
     parser.add_argument("--verify", type=Path, metavar="DIR", help="check every digest of a shard folder")
-    parser.add_argument(
-        "--inspect", type=Path, metavar="DIR", help="print a shard folder's statistics and three windows"
-    )
+    parser.add_argument("--inspect", type=Path, metavar="DIR", help="print a shard folder's statistics and windows")
     cli.add_settings(parser, PrepareConfig, "settings")
     args = parser.parse_args(argv)
-    if args.verify:
-        print(f"{args.verify}: {shards.verify(args.verify):,} files hold what was written")
-    if args.inspect:
-        print(inspect(args.inspect))
-    if args.verify or args.inspect:
-        return
-    if not args.sources or not args.out:
-        parser.error("expected sources and --out DIR; or --verify DIR; or --inspect DIR")
     if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers: expected 1 or more, found {args.workers}; leave it out to use all cores")
-    goes_on = any((args.out / begun).exists() for begun in (shards.MANIFEST, f"{WORK}/{SETTINGS}"))
-    started = time.monotonic()
-    config = cli.build(PrepareConfig, vars(args))
-    manifest = prepare(args.sources, args.out, config, num_workers=args.workers, show_progress=sys.stderr.isatty())
-    print(summary(manifest, time.monotonic() - started, goes_on=goes_on))
+    if args.verify:
+        print(f"{args.verify}: {shards.verify(args.verify):,} files hold what was written")
+    elif args.inspect:
+        print(inspect(args.inspect))
+    elif not args.sources or not args.out:
+        parser.error("expected sources and --out DIR; or --verify DIR; or --inspect DIR")
+    else:
+        print(summary(prepare(args.sources, args.out, cli.build(PrepareConfig, vars(args)), num_workers=args.workers)))

@@ -1,9 +1,9 @@
-"""Random windows: (shards, seed, step) -> a batch. Nothing is remembered but the order of an epoch or two.
+"""Random windows: (shards, seed, step) -> a batch.
 
-"documents" (as in Mercier's report): each epoch visits every document once, in an order of its own, and takes one
-window of it. "tokens": a document is drawn in proportion to its length, so that windows are spread evenly over the
-tokens. Either way the window's start is uniform over *all* starts at which it fits (0 ... n - (L - 2)), and a document
-that is shorter than the window is taken whole and padded. A window never leaves its document.
+Sampling "documents" (Mercier's): each epoch visits every document once, in a new order, and takes one window of each.
+Sampling "tokens": a document is drawn in proportion to its length, so that windows are spread evenly over the tokens.
+In both the start of the window is uniform over *all* starts at which it fits (0 ... n - (L - 2)). A document that is
+shorter than the window is taken whole and padded. A window never crosses the end of its document.
 """
 
 from __future__ import annotations
@@ -13,42 +13,31 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from electra.config import SAMPLINGS
 from electra.data.shards import Shards
 from electra.ids import SpecialIds
 from electra.seeding import generator
 
 
 class WindowSampler:
-    """Draws [CLS] text [SEP] rows; a pure function of (shards, seed, step), so any step costs the same."""
+    """Draws [CLS] text [SEP] rows: a pure function of (shards, seed, step), so any step takes the same time.
+
+    B is `batch_size`, L is `seq_length` (3 or more); `sampling` is "documents" or "tokens".
+    """
 
     def __init__(
-        self,
-        shards: Shards,
-        *,
-        special_ids: SpecialIds,
-        batch_size: int,
-        seq_length: int,
-        seed: int,
-        sampling: str = "documents",
+        self, shards: Shards, *, special_ids: SpecialIds, batch_size: int, seq_length: int, seed: int, sampling: str
     ) -> None:
-        if seq_length < 3:
-            raise ValueError(f"--seq-length: expected 3 or more ([CLS], a token, [SEP]), found {seq_length}; raise it")
-        if batch_size < 1:
-            raise ValueError(f"--batch-size: expected 1 or more, found {batch_size}; raise it")
-        if sampling not in SAMPLINGS:
-            raise ValueError(f"sampling: expected one of {', '.join(SAMPLINGS)}, found {sampling!r}; choose one")
         if not shards.num_documents:
             remedy = "prepare it again, with more text or another --min-held-out"
-            raise ValueError(f"{shards.folder}: expected documents in the split {shards.split!r}, found none; {remedy}")
+            raise ValueError(f"{shards.folder}: no documents in the split {shards.split!r}; {remedy}")
         self.shards = shards
         self.special_ids = special_ids
         self.batch_size, self.seq_length = batch_size, seq_length
         self.seed, self.sampling = seed, sampling
-        self._order = functools.lru_cache(maxsize=2)(self._draw_order)  # a batch may end one epoch and begin another
+        self._order = functools.lru_cache(maxsize=2)(self._draw_order)  # a batch may have rows of two epochs
 
     def sample(self, step: int) -> npt.NDArray[np.int64]:
-        """The rows of one update.
+        """Draw the rows of one update.
 
         Returns:
             int64 (B, L): [CLS], up to L - 2 tokens of one document, [SEP], then [PAD].
@@ -69,7 +58,7 @@ class WindowSampler:
         return batch
 
     def documents(self, step: int) -> list[int]:
-        """The document that each row of `sample(step)` is from."""
+        """Return the number of the document of each row of `sample(step)`."""
         return self._draw(step, generator(self.seed, "windows", step))
 
     def _draw(self, step: int, noise: np.random.Generator) -> list[int]:
@@ -81,6 +70,6 @@ class WindowSampler:
         return [int(self._order(epoch)[place]) for epoch, place in drawn]
 
     def _draw_order(self, epoch: int) -> npt.NDArray[np.uint32]:
-        """The documents of an epoch in the order of their visits: 4 bytes each; 0.4 s for 8 million."""
+        """Return the documents of an epoch in the order of their visits: 4 bytes each; 0.4 s for 8 million."""
         documents = np.arange(self.shards.num_documents, dtype=np.uint32)
         return generator(self.seed, "windows", epoch, "order").permutation(documents)

@@ -9,8 +9,8 @@ process; variants take turns, and a ratio is the median of the ratios within a t
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
+import gc
 import statistics
 import tempfile
 import time
@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest import mock
 
-from electra.data.workers import paused_gc
 from electra.files import write_json
 from electra.tokenizer import bpe
 from electra.tokenizer import encode as encoder
@@ -77,10 +76,10 @@ def compare(job: str, variants: Variants, repeats: int) -> dict[str, list[float]
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(repeats):
         for name, run in variants.items():
-            with contextlib.nullcontext() if "collector" in name else paused_gc():
-                started = time.process_time()
-                run()
-                seconds[name].append(time.process_time() - started)
+            gc.enable() if "collector" in name else gc.disable()
+            started = time.process_time()
+            run()
+            seconds[name].append(time.process_time() - started)
     for name, times in seconds.items():
         ratios = [time / own for time, own in zip(times, next(iter(seconds.values())), strict=True)]
         line = f"  {name:<52}{statistics.median(times):8.2f} CPU s   {statistics.median(ratios):5.2f}x"

@@ -32,14 +32,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from electra.config import SAMPLINGS
 from electra.data import corpus, shards
 from electra.data.learn import learn_tokenizer
 from electra.data.prepare import PrepareConfig, prepare
 from electra.data.windows import WindowSampler
-from electra.data.workers import paused_gc, run_tasks
+from electra.data.workers import run_tasks
 from electra.files import sha256_file, write_json
 from electra.ids import ID_DTYPE, Ids, SpecialIds
 from electra.tokenizer import bpe
@@ -108,27 +107,20 @@ def read_with_the_standard_library(files: Sequence[Path]) -> Iterator[str]:
 # --- ours -------------------------------------------------------------------------------------------------
 
 
-def units_of(texts: Sequence[str]) -> list[corpus.Unit]:
-    """Texts in memory as units of about 4 MB, so that both workers have some."""
-    groups = list(group_texts(texts, 1 << 22))
-    return [
-        corpus.Unit(f"documents {n}", "documents", sum(map(len, group)), documents=tuple(group))
-        for n, group in enumerate(groups)
-    ]
-
-
 def ours_train(texts: Sequence[str]) -> Tokenizer:
-    """Count in two processes, merge in this one."""
+    """Count in two processes, blocks of about 4 MB each, and merge in this one."""
+    lines = (json.dumps({"text": text}) for text in texts)
+    data = ("\n".join(group).encode() for group in group_texts(lines, 1 << 22))
+    units = [corpus.Unit(f"documents {n}", group, len(group), "jsonl") for n, group in enumerate(data)]
     block_bytes, corpus.BLOCK_BYTES = corpus.BLOCK_BYTES, 1 << 22
     try:
         return learn_tokenizer(
-            units_of(texts),
+            units,
             corpus.read_unit,
             1.0,
             vocab_size=VOCAB_SIZE,
             min_count=2,
             num_workers=NUM_WORKERS,
-            bar=lambda what: tqdm(desc=what, disable=True),
             scratch=Path(tempfile.gettempdir()),
         )[0]
     finally:
@@ -136,21 +128,21 @@ def ours_train(texts: Sequence[str]) -> Tokenizer:
 
 
 class EncodeTexts:
-    """A worker that sends back the ids of a unit's documents."""
+    """A worker that sends back the ids of a group of documents."""
 
     def __init__(self, path: Path) -> None:
         self._tokenizer = Tokenizer.load(path)
 
-    def __call__(self, task: tuple[int, corpus.Unit] | None) -> Iterator[tuple[int, list[Ids]]]:
+    def __call__(self, task: tuple[int, list[str]] | None) -> Iterator[tuple[int, list[Ids]]]:
         if task:
-            groups = map(self._tokenizer.encode_documents, group_texts(task[1].documents))
+            groups = map(self._tokenizer.encode_documents, group_texts(task[1]))
             yield task[0], [document for ids, ends in groups for document in np.split(ids, ends[:-1])]
 
 
 def ours_encode(path: Path, texts: Sequence[str]) -> list[Ids]:
     """Encode in two processes and gather the ids here."""
-    with paused_gc():
-        found = dict(run_tasks(functools.partial(EncodeTexts, path), enumerate(units_of(texts)), NUM_WORKERS))
+    tasks = enumerate(group_texts(texts, 1 << 22))
+    found = dict(run_tasks(functools.partial(EncodeTexts, path), tasks, NUM_WORKERS))
     return [document for n in range(len(found)) for document in found[n]]
 
 

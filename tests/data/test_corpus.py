@@ -10,40 +10,41 @@ import lzma
 import os
 import pickle
 import tarfile
-from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from electra.data import archives, corpus
-from electra.data.archives import SKIP_REMEDY, BadDocument
-from electra.data.corpus import Tally, find_files, list_units, read_unit, text_size
+from electra.data.archives import BadDocument
+from electra.data.corpus import Tally, list_units, read_unit, text_size
 from electra.data.demo_text import standard_library_documents
-from electra.files import FormatError
 from tests.helpers.archives import inner_archive, tar_of, write
 
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes,
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-}
+PACKERS: dict[str, Any] = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 TEXTS = ["One, with é.\n\nTwo lines.", "漢字", "third\n"]
 
 
 def read(
     *sources: Path, skip_bad: bool = False, separator: str = "", text_field: str = "text"
-) -> tuple[list[str], Counter[str]]:
+) -> tuple[list[str], dict[str, int]]:
     """All documents of some sources, and what was left out."""
     tally = Tally()
     units = list_units(sources, document_separator=separator)
     read_one = partial(read_unit, skip_bad=skip_bad, document_separator=separator, text_field=text_field)
-    return [text for unit in units for text in read_one(unit, tally)], tally.left_out
+    return [text for unit in units for text in read_one(unit, tally)], dict(tally.left_out)
 
 
 # --- layouts ----------------------------------------------------------------------------------------------
+
+
+def test_the_extracted_folder_and_the_newer_distribution_of_plain_tars_are_read_by_name(tmp_path: Path):
+    for name, texts in (("urlsf_subset01-1", ["d"]), ("urlsf_subset00-2", ["c"]), ("urlsf_subset00-10", ["a", "b"])):
+        write(tmp_path / "openwebtext" / f"{name}_data.xz", inner_archive(texts))
+        members = {f"openwebtext/{name}_data.xz": inner_archive(texts)}
+        write(tmp_path / "subsets" / f"{name}.tar", tar_of(members))
+    assert read(tmp_path / "openwebtext")[0] == read(tmp_path / "subsets")[0] == ["a", "b", "c", "d"]
 
 
 def test_the_original_archive_is_read_in_its_own_order(tmp_path: Path):
@@ -56,20 +57,6 @@ def test_the_original_archive_is_read_in_its_own_order(tmp_path: Path):
     }
     path = write(tmp_path / "openwebtext.tar.xz", lzma.compress(tar_of(members)))
     assert read(path) == (["a", "b", "c"], {"name not read": 2})
-
-
-def test_the_extracted_folder_is_read_by_name(tmp_path: Path):
-    for name, texts in (("urlsf_subset01-1", ["d"]), ("urlsf_subset00-2", ["c"]), ("urlsf_subset00-10", ["a", "b"])):
-        write(tmp_path / "openwebtext" / f"{name}_data.xz", inner_archive(texts))
-    write(tmp_path / "openwebtext" / "urlsf_subset00-2_data.xz.lock", b"stray")
-    assert read(tmp_path)[0] == ["a", "b", "c", "d"]
-
-
-def test_the_newer_distribution_of_plain_tars_is_read(tmp_path: Path):
-    for n in range(3):
-        members = {f"openwebtext/urlsf_subset0{n}-1_data.xz": inner_archive([f"{n}a", f"{n}b"])}
-        write(tmp_path / "subsets" / f"urlsf_subset0{n}.tar", tar_of(members))
-    assert read(tmp_path / "subsets")[0] == ["0a", "0b", "1a", "1b", "2a", "2b"]
 
 
 @pytest.mark.parametrize("packing", PACKERS)
@@ -94,7 +81,7 @@ def test_separators_stand_between_the_documents_of_a_file(packing: str, tmp_path
 def test_jsonl_holds_one_document_a_line(packing: str, suffix: str, tmp_path: Path):
     lines = [json.dumps({"body": text, "id": n}, ensure_ascii=n == 1) for n, text in enumerate(TEXTS)]
     path = write(tmp_path / f"all{suffix}{packing}", PACKERS[packing]("\r\n".join([*lines, "", ""]).encode()))
-    assert read(path, text_field="body") == (TEXTS, Counter())
+    assert read(path, text_field="body") == (TEXTS, {})
 
 
 @pytest.mark.parametrize("name", ["docs.tar", "docs.tar.gz", "docs.tgz", "docs.tar.bz2", "docs.tbz2", "docs.txz"])
@@ -112,7 +99,7 @@ def test_names_in_upper_case_are_read(tmp_path: Path):
     write(tmp_path / "b.Jsonl.GZ", gzip.compress(b'{"text": "b"}'))
     write(tmp_path / "c.TAR.XZ", lzma.compress(tar_of({"C.TXT": b"c"})))
     write(tmp_path / "d.TGZ", gzip.compress(tar_of({"d.txt": b"d"})))
-    assert read(tmp_path) == (["a", "b", "c", "d"], Counter())
+    assert read(tmp_path) == (["a", "b", "c", "d"], {})
 
 
 @pytest.mark.parametrize("packing", ["", ".xz"])
@@ -148,7 +135,7 @@ def test_the_real_layouts_are_read(real_data: Path):
 
 def test_long_files_are_cut_where_documents_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "BLOCK_BYTES", 40)
-    monkeypatch.setattr(corpus, "_READ_BYTES", 7)
+    monkeypatch.setattr(archives, "READ_BYTES", 7)
     texts = [f"document {n} " + "x" * (n * 11 % 60) for n in range(20)]
     lines = write(tmp_path / "a.jsonl", "".join(json.dumps({"text": text}) + "\n" for text in texts).encode())
     plain = write(tmp_path / "b.txt", "<>".join(texts).encode())
@@ -158,7 +145,7 @@ def test_long_files_are_cut_where_documents_end(tmp_path: Path, monkeypatch: pyt
     for path, separator in ((lines, ""), (plain, "<>")):
         units = list(list_units([path], document_separator=separator))
         whole = path.read_bytes()
-        assert all(whole[unit.offset :].startswith(unit.data) for unit in units)
+        assert all(whole[unit.offset :][: unit.size] == unit.content for unit in units)
         assert all(unit.first_line == 1 + whole[: unit.offset].count(b"\n") for unit in units)
 
 
@@ -185,7 +172,7 @@ def test_separators_are_found_whatever_the_line_ends(
     line_end: str, block_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(corpus, "BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(corpus, "_READ_BYTES", 3)
+    monkeypatch.setattr(archives, "READ_BYTES", 3)
     texts = [f"one {n}{line_end}two" for n in range(9)]
     path = write(tmp_path / "a.txt", (2 * line_end).join([*texts, ""]).encode())
     assert read(path, separator="\n\n")[0] == texts
@@ -218,7 +205,7 @@ def test_links_that_lead_nowhere_are_refused_or_counted(tmp_path: Path):
     (tmp_path / ".#a.txt").symlink_to("me@host.77")
     (tmp_path / "self").symlink_to("self")
     write(tmp_path / "a.txt", b"a")
-    with pytest.raises(BadDocument, match=r".#a.txt: expected a readable file or folder, found No such file or direct"):
+    with pytest.raises(BadDocument, match=r".#a.txt: unreadable: No such file or directory; repair it, or pass --skip"):
         read(tmp_path)
     assert read(tmp_path, skip_bad=True) == (["a"], {"unreadable": 2})
 
@@ -229,10 +216,6 @@ def test_what_is_no_file_of_text_is_counted(tmp_path: Path):
     for name in ("notes.md", "b.txt.zst", "c.zip", "d"):
         write(tmp_path / name, b"no text")
     assert read(tmp_path) == (["a"], {"name not read": 4, "special file": 1})
-    with pytest.raises(
-        FormatError, match=r"pipe.txt: expected a file or a folder of text, found a device or pipe; write"
-    ):
-        read(tmp_path / "pipe.txt")
 
 
 def test_links_and_special_files_in_a_tar_are_counted(tmp_path: Path):
@@ -252,11 +235,10 @@ def test_links_and_special_files_in_a_tar_are_counted(tmp_path: Path):
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
 def test_other_encodings_than_utf8_are_refused_or_counted(encoding: str, name: str, tmp_path: Path):
     path = write(tmp_path / name, '{"text": "one"}\n{"text": "two"}\n'.encode(encoding))
-    with pytest.raises(BadDocument, match=f"{name}.*: expected UTF-8, found (a zero )?byte .*at offset 0|1.*UTF-16"):
+    with pytest.raises(BadDocument, match=rf"{name}.*: invalid UTF-8: byte 0x.. at offset [01] \(UTF-16"):
         read(path)
     documents, skipped = read(path, skip_bad=True)
-    assert documents == []
-    assert set(skipped) <= {"zero byte", "invalid UTF-8"}
+    assert (documents, set(skipped)) == ([], {"invalid UTF-8"})
 
 
 def test_byte_order_marks_are_no_text(tmp_path: Path):
@@ -274,49 +256,33 @@ def test_documents_beyond_the_bound_are_refused_or_counted(tmp_path: Path, monke
     assert archives.MAX_DOCUMENT_BYTES == 256 << 20
     monkeypatch.setattr(archives, "MAX_DOCUMENT_BYTES", 1_000)
     monkeypatch.setattr(corpus, "BLOCK_BYTES", 60)
-    for module in (archives, corpus):
-        monkeypatch.setattr(module, "_READ_BYTES", 7)
+    monkeypatch.setattr(archives, "READ_BYTES", 7)
     long = b"x" * 1_100
     write(tmp_path / "a.txt.xz", lzma.compress(long))
     write(tmp_path / "b.tar", tar_of({"1.txt": b"1", "2.txt": long, "3.txt": b"3"}))
     write(tmp_path / "c_data.xz", lzma.compress(tar_of({"4.txt": b"4", "5.txt": long, "6.txt": b"6"})))
     write(tmp_path / "d.jsonl", b'{"text": "7"}\n{"text": "' + long + b'"}\n{"text": "8"}\n{"text": "\xff"}')
-    with pytest.raises(BadDocument, match=r"a.txt.xz: expected documents of up to 0 MiB, found a longer one; cut it"):
+    with pytest.raises(BadDocument, match=r"a.txt.xz: too long: more than 0 MiB in one document; cut it with"):
         read(tmp_path)
-    with pytest.raises(BadDocument, match=r"d.jsonl, offset 14: expected documents of up to"):
+    with pytest.raises(BadDocument, match=r"d.jsonl, offset 14: too long"):
         read(tmp_path / "d.jsonl")
     assert read(tmp_path, skip_bad=True) == (list("134678"), {"too long": 4, "invalid UTF-8": 1})
     cut = write(tmp_path / "e.txt", b"one##" + long + b"##two##" + long)
     assert read(cut, skip_bad=True, separator="##") == (["one", "two"], {"too long": 2})
 
 
-def refused(tmp_path: Path, path: Path, message: str, reason: str, kept: list[str], separator: str = "") -> None:
-    """Reading stops with `message`; with `skip_bad` it counts `reason` once and keeps `kept`."""
+def refused(path: Path, message: str, kept: list[str], separator: str = "") -> None:
+    """Reading stops with `message`; with `skip_bad` it counts the reason once and keeps `kept`."""
     with pytest.raises(BadDocument) as raised:
         read(path, separator=separator)
-    assert str(raised.value).replace(str(tmp_path) + "/", "") == f"{message}; {SKIP_REMEDY}"
-    assert raised.value.reason == reason
-    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
-    assert read(path, skip_bad=True, separator=separator) == (kept, {reason: 1})
+    error = pickle.loads(pickle.dumps(raised.value))  # as a worker sends it
+    said, _, remedy = str(error).replace(f"{path.parent}/", "").rpartition(", or ")
+    assert said.rpartition("; ")[0] == message
+    assert remedy == "pass --skip-bad-documents to count it and go on"
+    assert read(path, skip_bad=True, separator=separator) == (kept, {error.reason: 1})
 
 
-def test_a_truncated_xz_is_refused_by_size_or_counted(tmp_path: Path):
-    whole = lzma.compress(tar_of({"0.txt": b"kept", "1.txt": bytes(range(48, 122)) * 40}), check=lzma.CHECK_CRC32)
-    path = write(tmp_path / "u-1_data.xz", whole[:-40])
-    message = f"u-1_data.xz: expected a whole compressed file, found its end at byte {len(whole) - 40:,}"
-    with pytest.raises(BadDocument) as raised:
-        read(path)
-    assert str(raised.value) == f"{tmp_path}/{message}; {SKIP_REMEDY}"
-    assert read(path, skip_bad=True)[1] == {"damaged archive": 1}
-
-
-def test_a_truncated_inner_xz_is_named_with_its_archive(tmp_path: Path):
-    inner = inner_archive(TEXTS)
-    members = {"u-1_data.xz": inner[:-30], "u-2_data.xz": inner_archive(["good"])}
-    path = write(tmp_path / "o.tar", tar_of(members))
-    message = f"o.tar:u-1_data.xz: expected a whole compressed file, found its end at byte {len(inner) - 30}"
-    refused(tmp_path, path, message, "damaged archive", read(path, skip_bad=True)[0])
-    assert read(path, skip_bad=True)[0][-1] == "good"
+EARLY_END = "damaged archive: Compressed file ended before the end-of-stream marker was reached"
 
 
 @pytest.mark.parametrize("packing", [".gz", ".bz2", ".xz"])
@@ -324,16 +290,20 @@ def test_a_truncated_jsonl_keeps_the_lines_before_the_damage(
     packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(corpus, "BLOCK_BYTES", 1000)
-    monkeypatch.setattr(corpus, "_READ_BYTES", 100)
+    monkeypatch.setattr(archives, "READ_BYTES", 100)
     lines = "".join(json.dumps({"text": f"{n} {n**40}"}) + "\n" for n in range(2000)).encode()
     packed = PACKERS[packing](lines)
     path = write(tmp_path / f"a.jsonl{packing}", packed[: len(packed) * 3 // 4])
-    with pytest.raises(BadDocument, match=f"a.jsonl{packing}: expected a whole compressed file, found its end at byte"):
-        read(path)
-    documents, skipped = read(path, skip_bad=True)
-    assert skipped == {"damaged archive": 1}
+    documents = read(path, skip_bad=True)[0]
     assert packing == ".bz2" or len(documents) > 500
-    assert documents == [f"{n} {n**40}" for n in range(len(documents))]
+    refused(path, f"a.jsonl{packing}: {EARLY_END}", [f"{n} {n**40}" for n in range(len(documents))])
+
+
+def test_a_truncated_archive_is_named_and_those_beside_it_are_read(tmp_path: Path):
+    whole = inner_archive(TEXTS)
+    refused(write(tmp_path / "u-1_data.xz", whole[:-40]), f"u-1_data.xz: {EARLY_END}", TEXTS)
+    members = {"u-1_data.xz": whole[:-40], "u-2_data.xz": inner_archive(["good"])}
+    refused(write(tmp_path / "o.tar", tar_of(members)), f"o.tar:u-1_data.xz: {EARLY_END}", [*TEXTS, "good"])
 
 
 @pytest.mark.parametrize("packing", [".gz", ".bz2", ".xz"])
@@ -341,164 +311,106 @@ def test_damaged_packing_is_named(packing: str, tmp_path: Path):
     packed = bytearray(PACKERS[packing](b"some text that is long enough " * 20))
     packed[len(packed) // 2] ^= 0xFF
     path = write(tmp_path / f"a.txt{packing}", bytes(packed))
-    with pytest.raises(BadDocument, match=rf"a.txt{packing}: expected a whole compressed file, found .*; repair it"):
+    with pytest.raises(BadDocument, match=rf"a.txt{packing}: damaged archive: .*; repair it"):
         read(path)
     assert read(path, skip_bad=True) == ([], {"damaged archive": 1})
-
-
-def test_a_corrupt_inner_tar_is_named_with_its_offset(tmp_path: Path):
-    content = bytearray(tar_of({"0.txt": b"kept", "1.txt": b"lost", "2.txt": b"lost too"}))
-    content[1024 + 100] ^= 0x40  # in the second header, whose checksum no longer fits
-    path = write(tmp_path / "u-1_data.xz", lzma.compress(bytes(content)))
-    message = "u-1_data.xz: expected a tar header, found bad checksum at offset 1,024"
-    refused(tmp_path, path, message, "damaged archive", ["kept"])
-
-
-@pytest.mark.parametrize("cut", [512 + 100, 1024, 1024 + 512])
-def test_a_tar_that_ends_early_is_named_with_its_offset(cut: int, tmp_path: Path):
-    path = write(tmp_path / "u-1_data.xz", lzma.compress(tar_of({"0.txt": b"kept", "1.txt": b"lost"})[:cut]))
-    message = f"u-1_data.xz: expected a whole tar archive, found its end at offset {cut:,}"
-    refused(tmp_path, path, message, "damaged archive", ["kept"])
-
-
-def test_tars_behind_a_tar_are_read(tmp_path: Path):
-    first, second = tar_of({"1.txt": b"1", "2.txt": b"2"}), tar_of({"3.txt": b"3"})
-    assert read(write(tmp_path / "a.tar", first + second))[0] == ["1", "2", "3"]
-    assert read(write(tmp_path / "b.tar.gz", gzip.compress(first) + gzip.compress(second)))[0] == ["1", "2", "3"]
-    assert read(write(tmp_path / "c_data.xz", lzma.compress(first) + lzma.compress(second)))[0] == ["1", "2", "3"]
-
-
-def test_other_bytes_behind_a_tar_are_named(tmp_path: Path):
-    whole = tar_of({"0.txt": b"kept"})
-    path = write(tmp_path / "a.tar", whole + b"x" * 512)
-    message = f"a.tar: expected a tar header, found bad checksum at offset {len(whole):,}"
-    refused(tmp_path, path, message.replace("bad checksum", "invalid header"), "damaged archive", ["kept"])
-    path = write(tmp_path / "b.tar", whole + b"x" * 100)
-    message = f"b.tar: expected a whole tar archive, found its end at offset {len(whole) + 100:,}"
-    refused(tmp_path, path, message, "damaged archive", ["kept"])
 
 
 @pytest.mark.parametrize("packing", [".bz2", ".xz"])
 def test_other_bytes_behind_a_packed_file_are_named(packing: str, tmp_path: Path):
     """`lzma` and `bz2` stop there without a word, and may leave out a whole second part."""
     pack = PACKERS[packing]
-    damaged = b"?" + pack(b'{"text": "lost"}\n')
-    path = write(tmp_path / f"a.jsonl{packing}", pack(b'{"text": "kept"}\n') + damaged)
-    message = f"a.jsonl{packing}: expected a whole compressed file, found other bytes after its end"
-    refused(tmp_path, path, message, "damaged archive", ["kept"])
+    path = write(tmp_path / f"a.jsonl{packing}", pack(b'{"text": "kept"}\n') + b"?" + pack(b'{"text": "lost"}\n'))
+    refused(path, f"a.jsonl{packing}: damaged archive: other bytes follow the compressed data", ["kept"])
 
 
-@pytest.mark.parametrize("size", [1 << 55, -512])
-@pytest.mark.parametrize("type", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
-def test_impossible_sizes_in_a_tar_are_named(size: int, type: bytes, tmp_path: Path):
+def header(type: bytes, size: int) -> bytes:
+    """A tar header."""
     member = tarfile.TarInfo("1.txt")
-    member.size, member.type = size, type
-    header = member.tobuf(tarfile.GNU_FORMAT)
-    path = write(tmp_path / "a.tar", tar_of({"0.txt": b"kept"})[:1024] + header + b"lost" * 128)
-    message = f"a.tar: expected a tar header, found a size of {size:,} bytes at offset 1,024"
-    refused(tmp_path, path, message, "damaged archive", ["kept"])
+    member.type, member.size = type, size
+    return member.tobuf(tarfile.GNU_FORMAT)
 
 
-def test_a_negative_size_in_a_pax_header_is_named(tmp_path: Path):
-    member = tarfile.TarInfo("1.txt")
-    member.pax_headers = {"size": "-1024"}
-    path = write(tmp_path / "a.tar", tar_of({"0.txt": b"kept"})[:1024] + member.tobuf(tarfile.PAX_FORMAT))
-    with pytest.raises(BadDocument, match=r"a.tar: expected a tar header, found a size of -1,024 bytes at offset"):
-        read(path)
+TAR = tar_of({"0.txt": b"kept", "1.txt": b"lost"})
+DAMAGED_TARS = {
+    "a corrupt header": (TAR[:1124] + b"x" + TAR[1125:], "bad checksum"),
+    "a cut header": (TAR[:1124], "truncated header"),
+    "a cut between files": (TAR[:1024], "no end mark"),
+    "a cut before a content": (TAR[:1536], None),
+    "other bytes in place of the end": (TAR[:1024] + b"x" * 512, "invalid header"),
+    "a huge size": (TAR[:1024] + header(tarfile.REGTYPE, 1 << 55) + b"lost" * 128, None),
+    "a negative size": (TAR[:1024] + header(tarfile.REGTYPE, -512), "header with a size of -512 bytes"),
+    "a long name of a huge size": (
+        TAR[:1024] + header(tarfile.GNUTYPE_LONGNAME, (1 << 20) + 1) + bytes(10_240),
+        "header with a size of 1,048,577 bytes",
+    ),
+}
 
 
-def test_an_xz_that_is_no_tar_is_refused(tmp_path: Path):
-    path = write(tmp_path / "u-1_data.xz", lzma.compress(b"just text " * 100))
-    message = "u-1_data.xz: expected a tar header, found bad checksum at offset 0"
-    refused(tmp_path, path, message.replace("bad checksum", bad_header(path)), "damaged archive", [])
+@pytest.mark.parametrize("packing", ["", ".xz"])
+@pytest.mark.parametrize(("content", "problem"), DAMAGED_TARS.values(), ids=DAMAGED_TARS)
+def test_damage_in_a_tar_is_named_and_what_precedes_it_is_read(
+    content: bytes, problem: str | None, packing: str, tmp_path: Path
+):
+    path = write(tmp_path / f"a.tar{packing}", PACKERS[packing](content))
+    detail = f"{problem}, after offset 1,024 of the tar" if problem else "the tar ends within a file"
+    refused(path, f"a.tar{packing}: damaged archive: {detail}", ["kept"])
+    outer = write(tmp_path / "o.tar", tar_of({path.name: path.read_bytes(), "2.txt": b"too"}))
+    refused(outer, f"o.tar:a.tar{packing}: damaged archive: {detail}", ["kept", "too"])
 
 
-def bad_header(path: Path) -> str:
-    """What `tarfile` says of the first header."""
-    with pytest.raises(tarfile.HeaderError) as raised:
-        tarfile.TarInfo.frombuf(lzma.decompress(path.read_bytes())[:512], "utf-8", "surrogateescape")
-    return str(raised.value)
+def test_tars_behind_a_tar_are_read_and_other_bytes_there_named(tmp_path: Path):
+    second = tar_of({"3.txt": b"3"})
+    assert read(write(tmp_path / "a.tar", TAR + second))[0] == ["kept", "lost", "3"]
+    assert read(write(tmp_path / "b.tar.gz", gzip.compress(TAR) + gzip.compress(second)))[0] == ["kept", "lost", "3"]
+    assert read(write(tmp_path / "c_data.xz", lzma.compress(TAR) + lzma.compress(second)))[0] == ["kept", "lost", "3"]
+    path = write(tmp_path / "d.tar", TAR + b"x" * 512)
+    refused(path, "d.tar: damaged archive: invalid header, after offset 2,048 of the tar", ["kept", "lost"])
+    path = write(tmp_path / "e_data.xz", lzma.compress(b"just text " * 100))
+    refused(path, "e_data.xz: damaged archive: invalid header, after offset 0 of the tar", [])
 
 
-def test_invalid_utf8_is_named_by_file_and_byte(tmp_path: Path):
+def test_invalid_utf8_is_named_by_its_place_in_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files = {"0.txt": b"good", "1.txt": "é".encode() + b"ab\xff", "2.txt": b"good too"}
     path = write(tmp_path / "u-1_data.xz", lzma.compress(tar_of(files)))
-    message = "u-1_data.xz:1.txt: expected UTF-8, found byte 0xff at offset 4"
-    refused(tmp_path, path, message, "invalid UTF-8", ["good", "good too"])
-
-
-def test_invalid_utf8_in_a_cut_file_is_named_by_its_place_in_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    refused(path, "u-1_data.xz:1.txt: invalid UTF-8: byte 0xff at offset 4", ["good", "good too"])
     monkeypatch.setattr(corpus, "BLOCK_BYTES", 8)
-    monkeypatch.setattr(corpus, "_READ_BYTES", 4)
+    monkeypatch.setattr(archives, "READ_BYTES", 4)
     path = write(tmp_path / "a.txt", b"one##\n\ntwo##three##f\xe9our##five")
-    message = f"a.txt: expected UTF-8, found byte 0xe9 at offset {path.read_bytes().index(0xE9)}"
-    refused(tmp_path, path, message, "invalid UTF-8", ["one", "two", "three", "five"], separator="##")
-    jsonl = write(tmp_path / "b.jsonl", b'{"text": "one"}\n\n{"text": "tw\xff"}\n')
-    message = f"b.jsonl, line 3: expected UTF-8, found byte 0xff at offset {jsonl.read_bytes().index(0xFF)}"
-    refused(tmp_path, jsonl, message, "invalid UTF-8", ["one"])
+    place = path.read_bytes().index(0xE9)
+    refused(path, f"a.txt: invalid UTF-8: byte 0xe9 at offset {place}", ["one", "two", "three", "five"], separator="##")
+    path = write(tmp_path / "b.jsonl", b'{"text": "one"}\n\n{"text": "tw\xff"}\n')
+    place = path.read_bytes().index(0xFF)
+    refused(path, f"b.jsonl, line 3: invalid UTF-8: byte 0xff at offset {place}", ["one"])
 
 
-LONG = ", ".join(f"field {n}" for n in range(99))[:200]
+NO_TEXT = "no text field: expected an object with text in 'text', found "
 
 
 @pytest.mark.parametrize(
-    ("line", "found", "reason"),
+    ("line", "problem"),
     [
-        ('{"text": ', "found Expecting value: line 1 column 10 (char 9)", "bad JSON line"),
-        ('["text"]', "found a list; repair it", "no text field"),
-        ('"text"', "found text; repair it", "no text field"),
-        ('{"body": "x", "id": 3}', "found the fields body, id; name the field with --text-field", "no text field"),
-        ('{"text": 3}', "found a number there; repair it", "no text field"),
-        ('{"text": null, "id": 3}', "found null there; repair it", "no text field"),
-        ('{"text": ["a", "b"]}', "found a list there; repair it", "no text field"),
-        (json.dumps({f"field {n}": n for n in range(99)}), f"found the fields {LONG}...; name", "no text field"),
-        ("{}", "found no field", "no text field"),
-        ('{"text": "x", "id": ' + "9" * 5000 + "}", "found Exceeds the limit", "bad JSON line"),
-        ("[" * 100_000, "found maximum recursion depth exceeded", "bad JSON line"),
+        ('{"text": ', "bad JSON line: Expecting value: line 1 column 10 (char 9)"),
+        ('["text"]', f'{NO_TEXT}["text"]'),
+        ('{"body": "x", "id": 3}', f'{NO_TEXT}{{"body": "x", "id": 3}}'),
+        ('{"text": null}', f'{NO_TEXT}{{"text": null}}'),
+        (f'{{"body": "{"x" * 99}"}}', f'{NO_TEXT}{{"body": "{"x" * 90}'),
+        ('{"text": "x", "id": ' + "9" * 5000 + "}", "bad JSON line: Exceeds the limit"),
+        ("[" * 100_000, "bad JSON line: maximum recursion depth exceeded"),
+        (r'{"text": "ab\ud83d"}', "lone surrogate: U+D83D at character 2 is not Unicode text"),
     ],
 )
-def test_bad_json_lines_are_named(line: str, found: str, reason: str, tmp_path: Path):
+def test_bad_json_lines_are_named(line: str, problem: str, tmp_path: Path):
     path = write(tmp_path / "a.jsonl", f'{{"text": "good"}}\n{line}\n'.encode())
     with pytest.raises(BadDocument) as raised:
         read(path)
-    expected = f"{path}, line 2: expected a JSON object with its text in 'text', {found}"
-    assert str(raised.value).startswith(expected)
-    assert raised.value.reason == reason
-    assert read(path, skip_bad=True) == (["good"], {reason: 1})
+    assert str(raised.value).startswith(f"{path}, line 2: {problem}")
+    assert read(path, skip_bad=True) == (["good"], {raised.value.reason: 1})
 
 
-def test_lone_surrogates_in_json_are_named(tmp_path: Path):
-    path = write(tmp_path / "a.jsonl", rb'{"text": "ab\ud83d"}' + b"\n")
-    message = "a.jsonl, line 1: expected Unicode text, found the lone surrogate U+D83D at character 2"
-    refused(tmp_path, path, message, "lone surrogate", [])
-
-
-def test_missing_and_foreign_sources_are_refused(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/no: expected a file or a folder of text, found nothing"):
-        next(find_files([tmp_path / "no"]))
-    with pytest.raises(
-        FormatError, match=r"a.pdf: expected a name that ends in .txt, .jsonl, .* found a.pdf; rename it"
-    ):
-        next(find_files([write(tmp_path / "a.pdf", b"")]))
-    assert list(find_files([tmp_path])) == [(tmp_path / "a.pdf", "name not read")]
-
-
-def test_a_tar_that_promises_a_name_of_more_than_a_mebibyte_is_refused_before_it_is_read(tmp_path: Path):
-    info = tarfile.TarInfo("././@LongLink")
-    info.type, info.size = tarfile.GNUTYPE_LONGNAME, (1 << 20) + 1
-    path = write(tmp_path / "a.tar", info.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
-    with pytest.raises(BadDocument, match=r"a.tar: expected a tar header, found a size of 1,048,577 bytes at offset 0"):
-        read(path)
-
-
-def test_what_was_left_out_adds_up_and_is_named_where_it_was_met_first():
-    total = Tally(num_separators=2)
-    for where in ("a.txt", "b.txt"):
-        later = Tally(num_separators=3)
-        later.leave_out("empty", where)
-        later.leave_out("empty", "c.txt")
-        total.add(later)
-    assert total == Tally(Counter(empty=4), {"empty": "a.txt"}, 8)
+def test_a_missing_source_is_refused(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/no"):
+        read(tmp_path / "no")
 
 
 # --- the demo's text --------------------------------------------------------------------------------------

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,9 +49,7 @@ def folder(tmp_path: Path) -> Path:
 def test_documents_come_back_in_order_across_shards(folder: Path):
     train = open_shards(folder)
     assert [document.tolist() for document in train.documents()] == [doc for group in DOCUMENTS for doc in group]
-    assert (train.num_documents, len(train), train.num_tokens) == (4, 4, 10)
-    assert train.document(3).tolist() == [65_535, 11, 12, 13]
-    assert train.lengths().tolist() == [3, 1, 2, 4]
+    assert (train.num_documents, train.num_tokens) == (4, 10)
     assert [d.tolist() for d in open_shards(folder, "held-out").documents()] == [[20, 21]]
 
 
@@ -61,16 +58,11 @@ def test_a_token_knows_its_document(folder: Path):
     assert [train.document_of_token(n) for n in range(10)] == [0, 0, 0, 1, 2, 2, 3, 3, 3, 3]
 
 
-def test_files_are_plain_npy_in_little_endian(folder: Path):
+def test_files_are_plain_npy_in_little_endian_and_documents_are_views_of_them(folder: Path):
     tokens, ends = np.load(folder / "train-00002.tokens.npy"), np.load(folder / "train-00002.ends.npy")
     assert (tokens.dtype.str, ends.dtype.str) == ("<u2", "<i8")
-    assert tokens.tolist() == [9, 10, 65_535, 11, 12, 13]
-    assert ends.tolist() == [2, 6]
-
-
-def test_documents_are_views_of_the_file_that_cannot_be_written(folder: Path):
-    document = open_shards(folder).document(0)
-    assert not document.flags.owndata
+    assert (tokens.tolist(), ends.tolist()) == ([9, 10, 65_535, 11, 12, 13], [2, 6])
+    document = next(open_shards(folder).documents())
     with pytest.raises(ValueError, match="read-only"):
         document[0] = 1
 
@@ -85,28 +77,17 @@ def test_the_fingerprint_is_that_of_the_content(folder: Path, tmp_path_factory: 
     assert train.tokenizer_fingerprint == "abc"
 
 
-def test_verify_counts_what_it_checked(folder: Path):
+@pytest.mark.parametrize("name", ["train-00000.tokens.npy", "held-out-00000.ends.npy", "tokenizer.json"])
+def test_verify_finds_a_flipped_byte_and_a_missing_file(folder: Path, name: str):
     assert verify(folder) == 2 * 4 + 1
-
-
-@pytest.mark.parametrize(
-    "name", ["train-00000.tokens.npy", "train-00002.ends.npy", "held-out-00000.tokens.npy", "tokenizer.json"]
-)
-def test_verify_finds_a_flipped_byte(folder: Path, name: str):
     content = bytearray((folder / name).read_bytes())
     content[-1] ^= 1
     (folder / name).write_bytes(content)
     found = hashlib.sha256(content).hexdigest()
-    with pytest.raises(
-        FormatError,
-        match=f"{name}: expected sha256 [0-9a-f]{{64}}, found {found}; rebuild with python -m electra prepare",
-    ):
+    with pytest.raises(FormatError, match=f"{name}: expected sha256 [0-9a-f]{{64}}, found {found}; rebuild with"):
         verify(folder)
-
-
-def test_verify_finds_a_missing_file(folder: Path):
-    (folder / "train-00002.tokens.npy").unlink()
-    with pytest.raises(FormatError, match=r"train-00002.tokens.npy: expected sha256 .*, found no such file; rebuild"):
+    (folder / name).unlink()
+    with pytest.raises(FormatError, match=f"{name}: expected sha256 .*, found no such file; rebuild"):
         verify(folder)
 
 
@@ -114,51 +95,48 @@ FEW_FILES = """
 import resource, sys
 from pathlib import Path
 from electra.data.shards import Shards, write_shard
-resource.setrlimit(resource.RLIMIT_NOFILE, (40, int(sys.argv[2])))
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 150))
 folder = Path(sys.argv[1])
 records = [write_shard(folder, f"train-{n:05d}", []) for n in range(50)]
 print(Shards(folder, records, "").num_documents)
 """
 
 
-@pytest.mark.parametrize("hard_limit", [150, 90])
-def test_more_shards_than_the_usual_limit_on_open_files_are_opened(tmp_path: Path, hard_limit: int):
-    """50 shards are 100 files; 40 may be open at first, and 150 (enough) or 90 if the limit is lifted."""
-    command = [sys.executable, "-c", FEW_FILES, str(tmp_path), str(hard_limit)]
+def test_more_shards_than_the_usual_limit_on_open_files_are_opened(tmp_path: Path):
+    """50 shards are 100 files; 40 may be open at first, and 150 if the limit is lifted."""
+    command = [sys.executable, "-c", FEW_FILES, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if hard_limit == 150:
-        assert done.stdout == "0\n", done.stderr
-    else:
-        expected = r"train-000\d\d.ends.npy: expected to map this file among others, found Too many open files; raise"
-        assert re.search(expected, done.stderr), done.stderr
+    assert done.stdout == "0\n", done.stderr
 
 
-@pytest.mark.parametrize("cut", [-1, -7, 100, 0])
-@pytest.mark.parametrize("part", ["tokens", "ends"])
-def test_a_truncated_shard_is_refused_on_opening(folder: Path, part: str, cut: int):
-    path = folder / f"train-00002.{part}.npy"
-    path.write_bytes(path.read_bytes()[:cut])
-    what = "6 tokens as uint16" if part == "tokens" else "2 documents as int64"
-    size = path.stat().st_size
-    with pytest.raises(FormatError) as raised:
-        open_shards(folder)
-    found = f"a damaged or truncated file of {size:,} bytes"
-    assert str(raised.value) == f"{path}: expected {what}, found {found}; rebuild with python -m electra prepare"
+def npy(array: np.ndarray) -> bytes:
+    """The bytes of an array's file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("array", "found"),
-    [
-        (np.zeros(5, "<u2"), r"an array of uint16 with shape \(5,\)"),
-        (np.zeros(6, "<i4"), r"an array of int32 with shape \(6,\)"),
-        (np.zeros(6, ">u2"), r"an array of >u2 with shape \(6,\)"),
-        (np.zeros((2, 3), "<u2"), r"an array of uint16 with shape \(2, 3\)"),
-        (np.array([{}] * 6), "a damaged or truncated file"),
-    ],
-)
-def test_another_array_is_refused_on_opening(folder: Path, array: np.ndarray, found: str):
-    np.save(folder / "train-00002.tokens.npy", array)
-    with pytest.raises(FormatError, match=f"expected 6 tokens as uint16, found {found}"):
+GOOD = npy(np.array([9, 10, 65_535, 11, 12, 13], "<u2"))
+OTHERS: dict[str, tuple[bytes | None, str]] = {
+    "missing": (None, r"missing or damaged \(.*No such file"),
+    "cut in the last token": (GOOD[:-1], "missing or damaged"),
+    "cut in the header": (GOOD[:100], "missing or damaged"),
+    "empty": (b"", "missing or damaged"),
+    "a header that is no Python": (GOOD.replace(b"}", b"("), "missing or damaged"),
+    "objects": (npy(np.array([{}] * 6)), "missing or damaged"),
+    "a token less": (npy(np.zeros(5, "<u2")), r"expected uint16 of shape \(6,\), found uint16 of shape \(5,\)"),
+    "wider ids": (npy(np.zeros(6, "<i4")), r"expected uint16 of shape \(6,\), found int32 of shape \(6,\)"),
+    "big-endian ids": (npy(np.zeros(6, ">u2")), r"expected uint16 of shape \(6,\), found >u2 of shape \(6,\)"),
+    "rows": (npy(np.zeros((2, 3), "<u2")), r"expected uint16 of shape \(6,\), found uint16 of shape \(2, 3\)"),
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), OTHERS.values(), ids=OTHERS)
+def test_another_file_is_refused_on_opening(folder: Path, content: bytes | None, problem: str):
+    path = folder / "train-00002.tokens.npy"
+    assert path.read_bytes() == GOOD
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(FormatError, match=rf"train-00002.tokens.npy: {problem}.*; rebuild with python -m electra"):
         open_shards(folder)
 
 
@@ -173,7 +151,7 @@ def test_small_splits_are_checked_against_their_digests_on_opening(
         with pytest.raises(FormatError, match=r"train-00000.tokens.npy: expected sha256 \w{64}, found \w{64}; rebuild"):
             open_shards(folder)
     else:
-        assert open_shards(folder).document(0).tolist() == [8, 7, 6]
+        assert next(open_shards(folder).documents()).tolist() == [8, 7, 6]
     np.save(folder / "held-out-00000.ends.npy", np.array([1], "<i8"))
     with pytest.raises(FormatError, match=r"held-out-00000.ends.npy: expected sha256 \w{64}, found"):
         open_shards(folder, "held-out")
@@ -182,64 +160,16 @@ def test_small_splits_are_checked_against_their_digests_on_opening(
         open_shards(folder)
 
 
-@pytest.mark.parametrize("ends", [[3, 5], [5, 4], [-1, 4], [3, 3]])
-def test_ends_that_do_not_rise_to_the_number_of_tokens_are_refused(folder: Path, ends: list[int]):
-    """Even where their digest is in the manifest."""
-    np.save(path := folder / "train-00000.ends.npy", np.array(ends, "<i8"))
-    manifest = read_json(folder / "manifest.json")
-    manifest["splits"]["train"][0]["ends_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    write_json(folder / "manifest.json", manifest)
-    with pytest.raises(FormatError, match=r"train-00000.ends.npy: expected ends that rise to 4, found others; rebuild"):
-        open_shards(folder)
-
-
-def test_a_shard_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    done: list[str] = []
-    fsync, replace = os.fsync, os.replace
-
-    def watched_fsync(descriptor: int) -> None:
-        done.append("fsync")
-        fsync(descriptor)
-
-    def watched_replace(source: str, target: Path) -> None:
-        done.append(target.name)
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", watched_fsync)
-    monkeypatch.setattr(os, "replace", watched_replace)
-    write_shard(tmp_path, "x", [as_ids([5])])
-    assert done == ["fsync", "x.tokens.npy", "fsync", "fsync", "x.ends.npy", "fsync"]
-
-
-def test_a_header_that_is_no_python_is_refused_on_opening(folder: Path):
-    """NumPy's fallback for old headers raises an error of the `tokenize` module."""
-    path = folder / "train-00002.tokens.npy"
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"}", b"("))
-    with pytest.raises(FormatError, match=f"found a damaged or truncated file of {len(content)} bytes"):
-        open_shards(folder)
-
-
-def test_a_missing_shard_is_refused_on_opening(folder: Path):
-    (folder / "train-00000.ends.npy").unlink()
-    with pytest.raises(FormatError, match=r"train-00000.ends.npy: expected 2 documents as int64, found no such file"):
-        open_shards(folder)
-
-
 CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda m: m.update(format="numbers"), r"expected 'electra token shards' version 1, found \['numbers', 1\]"),
     (lambda m: m.update(version=2), r"expected 'electra token shards' version 1, found \['electra token shards', 2\]"),
     (lambda m: m["splits"]["train"][0].update(name="../elsewhere"), "expected plain file names, found '../elsewhere'"),
     (lambda m: m["splits"]["train"][0].update(name="\ud800"), r"expected plain file names, found '\\ud800'"),
-    (lambda m: m["splits"]["train"][0].update(num_tokens="3"), "int as 'num_tokens' of shard 0 of 'train', found '3'"),
-    (lambda m: m["splits"]["train"][1].update(num_tokens=-1), "int as 'num_tokens' of shard 1 of 'train', found -1"),
-    (lambda m: m["splits"]["train"][0].pop("num_tokens"), "int as 'num_tokens' of shard 0 of 'train', found None"),
-    (lambda m: m["splits"]["train"].append(5), "str as 'name' of shard 3 of 'train', found None"),
-    (lambda m: m["splits"].pop("held-out"), "str as 'name' of shard 0 of 'held-out', found None"),
+    (lambda m: m["splits"]["train"][0].update(num_tokens="3"), "expected a shard of 'train' with name, .*, found {"),
+    (lambda m: m["splits"]["train"][0].pop("num_tokens"), "expected a shard of 'train' with name, .*, found {"),
+    (lambda m: m["splits"]["train"].append(5), "expected a shard of 'train' with name, .*, found 5"),
+    (lambda m: m["splits"].pop("held-out"), "expected a shard of 'held-out' with name, .*, found None"),
     (lambda m: m.update(splits=[]), "expected .* as 'splits', found a list"),
-    (lambda m: m.update(sources=5), "expected .* as 'sources', found 5"),
     (lambda m: m.update(vocab_size="many"), "expected int as 'vocab_size', found 'many'"),
-    (lambda m: m.update(tokenizer_file=3), "expected str as 'tokenizer_file', found 3"),
     (lambda m: m.update(tokenizer_file=".."), "expected plain file names, found '..'"),
     (lambda m: m.update(tokenizer_file="/etc/passwd"), "expected plain file names, found '/etc/passwd'"),
 ]
@@ -255,18 +185,8 @@ def test_other_manifests_are_refused(folder: Path, change: Callable[[dict[str, A
 
 
 def test_unfinished_and_missing_folders_are_told_apart(folder: Path, tmp_path: Path):
-    with pytest.raises(
-        FileNotFoundError, match="expected a folder of token shards, found none; make it with python -m electra prepare"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no: no such folder of token shards; make it with python -m electra"):
         open_shards(tmp_path / "no")
     (folder / "manifest.json").unlink()
-    with pytest.raises(
-        FormatError,
-        match=r"expected a finished shard folder, found no manifest.json; run the python -m electra prepare that",
-    ):
+    with pytest.raises(FormatError, match=r": unfinished, it has no manifest.json; run its python -m electra prepare"):
         open_shards(folder)
-
-
-def test_another_split_is_refused(folder: Path):
-    with pytest.raises(ValueError, match="split: expected one of train, held-out, found 'test'"):
-        open_shards(folder, "test")
