@@ -1,4 +1,4 @@
-"""Every setting, once: its default, range, unit and source. Sizes and recipes are values, not branches in the code.
+"""Every setting with its default, range, unit and source; sizes and recipes as values of these settings.
 
 Sources: "table N" and "section N" are Mercier (RC2020); "release" is google-research/electra @ 8a46635.
 """
@@ -38,29 +38,25 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         if self.hidden_size % self.num_heads:
-            raise ValueError(
-                f"--num-heads: expected a divisor of --hidden-size {self.hidden_size}, found {self.num_heads}; change one"
-            )
+            raise ValueError(f"--num-heads: expected a divisor of --hidden-size {self.hidden_size}, found {self.num_heads}")
 
     def generator(self, generator_size: float) -> EncoderConfig:
-        """The generator's shape: the same depth and embeddings, width, heads and inner width scaled.
+        """The generator's shape: the same depth and embeddings; width, heads and inner width scaled.
 
-        Source: release run_pretraining.py:338-348 (heads of 64, inner width 4 x hidden at the small size).
+        Source: release run_pretraining.py:338-348 (at the small size, heads are 64 wide and the inner width 4 x hidden).
         """
         hidden_size = round(self.hidden_size * generator_size)
         num_heads = max(1, hidden_size // (self.hidden_size // self.num_heads))
         if hidden_size % num_heads:
-            raise ValueError(
-                f"--generator-size: expected a share whose width its heads divide, found {generator_size} "
-                f"(width {hidden_size}, {num_heads} heads); try 0.125, 0.25, 0.5, 0.75 or 1"
-            )
+            problem = f"{num_heads} heads do not divide the width {hidden_size}"
+            raise ValueError(f"--generator-size {generator_size}: {problem}; try 0.125, 0.25, 0.5, 0.75 or 1")
         inner = round(self.intermediate_size * generator_size)
         return dataclasses.replace(self, hidden_size=hidden_size, num_heads=num_heads, intermediate_size=inner)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """One pre-training run. Settings not marked free must be the same when a run is resumed."""
+    """One pre-training run. A resumed run may change only the settings marked free."""
 
     recipe: str = setting("mercier", "preset the other settings start from", choices=RECIPE_NAMES, renamed={"report": "mercier"})
     size: str = setting("small", "preset of shape and schedule; small is table 5, the others are ours", choices=("demo", "tiny", "mini", "small"))
@@ -112,10 +108,8 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         if self.num_warmup_steps >= self.num_train_steps:
-            raise ValueError(
-                f"--num-warmup-steps: expected fewer than --num-train-steps {self.num_train_steps}, "
-                f"found {self.num_warmup_steps}; lower it"
-            )
+            limit = f"--num-train-steps {self.num_train_steps}"
+            raise ValueError(f"--num-warmup-steps {self.num_warmup_steps} must be below {limit}; lower it")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,7 +150,7 @@ TWO_CORE_DAY: Mapping[str, Any] = {
     "hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0, "batch_size": 96, "learning_rate": 1e-3,
     "num_train_steps": 10_000, "num_warmup_steps": 600, "eval_every": 250, "checkpoint_every": 100,
 }
-"""The schedule of `tiny` and `mini`, ours: for a day on two cores, where more time means more --num-train-steps."""
+"""Our schedule for `tiny` and `mini`: a day on two cores; with more time, raise --num-train-steps."""
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "demo": {
@@ -171,11 +165,9 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "small": {},
 }
 """Shapes and schedules by name. `small` is table 5; `tiny` and `mini` have the shapes of BERT-Tiny and BERT-Mini."""
-# fmt: on
 
 DEMO: Mapping[str, Any] = {"size": "demo", "data": "runs/demo-shards", "run_dir": "runs/demo"}
-"""What `train_pretrain.py` without `--data` does."""
-
+"""Settings of `train_pretrain.py` without `--data`."""
 DEMO_VOCAB_SIZE = 1024
 
 PRETRAIN_RECIPES: Mapping[str, Mapping[str, Any]] = {
@@ -186,26 +178,18 @@ PRETRAIN_RECIPES: Mapping[str, Mapping[str, Any]] = {
 FINETUNE_RECIPES: Mapping[str, Mapping[str, Any]] = {
     "mercier": {},
     "official": {
-        "learning_rate": 1e-4,  # with the decay below: defaults of the release's code; the paper prints 3e-4 and 0
-        "weight_decay": 0.01,
-        "schedule": "warmup_times_linear",
-        "bias_correction": False,
-        "pooling": "first",
-        "head": "linear",
-        "loss_reduction": "sum",
-        "layerwise_lr_top_exponent": 2,
-        "pair_swap": True,
+        "learning_rate": 1e-4, "weight_decay": 0.01,  # defaults of the release's code; the paper prints 3e-4 and 0
+        "schedule": "warmup_times_linear", "bias_correction": False, "pooling": "first", "head": "linear",
+        "loss_reduction": "sum", "layerwise_lr_top_exponent": 2, "pair_swap": True,
     },
 }
+# fmt: on
 
 
 def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
-    """What follows from a `num_train_steps` that is given, for settings that are not given themselves.
+    """Adapt settings that are not given to `num_train_steps`: warm-up keeps its fraction, intervals do not exceed it.
 
-    Warm-up keeps the preset's share of the horizon, rounded down; intervals are no longer than the horizon.
-
-    Returns:
-        The settings, and a line that says so where there are any.
+    Returns the changed settings, and a line for the user if there are any.
     """
     num_steps = given.get("num_train_steps", preset.num_train_steps)
     values = {
@@ -220,6 +204,6 @@ def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[di
 
 
 def main(argv: Sequence[str]) -> None:
-    """`python -m electra settings`: tables 5 and 6 of Mercier as this package has them."""
+    """`python -m electra settings`: print tables 5 and 6 of Mercier with this package's values."""
     for config_class in (EncoderConfig, PretrainConfig, FinetuneConfig):
         print(f"### {config_class.__name__}\n\n{settings_table(config_class)}\n")

@@ -1,4 +1,4 @@
-"""Every random draw is a function of (seed, stream, indices): nothing about randomness needs saving."""
+"""Random draws as functions of (seed, stream, indices), so that a checkpoint holds no random state."""
 
 from __future__ import annotations
 
@@ -20,13 +20,9 @@ STREAMS = (
 
 
 def derive_seed(seed: int, stream: str, *indices: int | str) -> int:
-    """A 63-bit seed for one draw: SHA-256 of the seed, the stream's name and the indices (step, rank, ...).
-
-    Raises:
-        ValueError: the stream is not one of `STREAMS`.
-    """
+    """A 63-bit seed for one draw: SHA-256 of the seed, the stream's name and the indices (step, rank, ...)."""
     if stream not in STREAMS:
-        raise ValueError(f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}; add it to seeding.STREAMS")
+        raise ValueError(f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}")
     text = "/".join([str(seed), stream, *map(str, indices)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 

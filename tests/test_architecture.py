@@ -87,11 +87,6 @@ def test_modules_of_a_folder_do_not_import_each_other_in_a_circle():
     tuple(graphlib.TopologicalSorter({name: edges & graph.keys() for name, edges in graph.items()}).static_order())
 
 
-@pytest.mark.parametrize("path", INSIDE, ids=module_name)
-def test_no_file_repeats_the_name_of_its_folder(path):
-    assert path.parent.name not in path.stem
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_only_the_five_run_time_packages_are_imported_at_the_top(path):
     packages = {name.split(".")[0] for name in imported_names(path, top_level_only=True)}

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from electra.cli import from_dict
 from electra.config import EncoderConfig
 from electra.files import FormatError, read_json
 from electra.model.networks import Discriminator, Generator, SequenceClassifier, make_embeddings
 from electra.model.transformer import LAYER_NORM_EPS, Encoder
-from electra.training.checkpoint import encoder_config, in_brief, mismatches
+from electra.training.checkpoint import in_brief, mismatches
 
 Weights = Mapping[str, Tensor]
 
@@ -216,7 +217,8 @@ def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
         fixed = ", ".join(f"{name} {value}" for name, value in FIXED.items())
         raise FormatError(f"{file}: expected {fixed} and every size, found {'; '.join(wrong)}; "
                           "that is another model, choose an ELECTRA")  # fmt: skip
-    return parts[0], encoder_config({ours: config[theirs] for ours, theirs in CONFIG_NAMES.items()}, file), config
+    shape = from_dict(EncoderConfig, {ours: config[theirs] for ours, theirs in CONFIG_NAMES.items()}, file)
+    return parts[0], shape, config
 
 
 def empty_module(part: str, config: EncoderConfig, num_outputs: int) -> nn.Module:

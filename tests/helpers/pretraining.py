@@ -61,9 +61,9 @@ def weights(run_dir: Path, step: int) -> bytes:
 
 def training_records(run_dir: Path) -> list[dict[str, Any]]:
     """What a run logged of its updates, evaluations left out."""
-    return [record for record in read_metrics(run_dir / "metrics.jsonl") if "split" not in record]
+    return [record for record in read_metrics(run_dir) if "split" not in record]
 
 
 def held_out_records(run_dir: Path) -> list[dict[str, Any]]:
     """What a run logged of its evaluations."""
-    return [record for record in read_metrics(run_dir / "metrics.jsonl") if "split" in record]
+    return [record for record in read_metrics(run_dir) if "split" in record]
