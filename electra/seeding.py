@@ -11,8 +11,8 @@ STREAMS = (
     "windows",  # which rows an update reads
     "masking",  # which positions are targets, and which of them stay visible
     "sampling",  # the uniform that picks each generated token
-    "dropout",  # the seed of torch's default generator, set anew for each forward pass
-    "finetune-order",  # order of the fine-tuning examples, one draw an epoch
+    "dropout",  # the seed of torch's own dropout, set for each forward pass
+    "finetune-order",  # order of the fine-tuning examples, one draw per epoch
     "finetune-head",  # weights of a task head
     "tokenizer-sample",  # which documents the tokenizer learns from
     "bootstrap",  # resampling for intervals
@@ -27,6 +27,6 @@ def derive_seed(seed: int, stream: str, *indices: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-def generator(seed: int, stream: str, *indices: int | str) -> np.random.Generator:
-    """A NumPy generator (Philox: counter based, equal on every machine) for one draw of one stream."""
+def random_stream(seed: int, stream: str, *indices: int | str) -> np.random.Generator:
+    """NumPy's Philox, which gives equal numbers on every machine, for the draws of one stream at the indices."""
     return np.random.Generator(np.random.Philox(derive_seed(seed, stream, *indices)))

@@ -49,8 +49,8 @@ def test_each_kind_of_setting_is_parsed_to_its_type_and_a_flag_that_is_not_given
 
 
 def test_later_layers_win_and_foreign_keys_are_passed_over():
-    config = cli.build(Sample, {"rate": 0.1, "mode": "fancy"}, {"rate": 0.2, "foreign": 1})
-    assert (config.rate, config.mode, config.num_steps) == (0.2, "fancy", 7)
+    config = cli.build(Sample, {"rate": 0.1, "mode": "fancy"}, {"rate": 1, "foreign": 1})
+    assert (config.rate, config.mode, config.num_steps) == (1, "fancy", 7)  # an int passes for a float
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,6 @@ def test_impossible_values_are_refused_by_name_and_range_and_in_a_file_with_its_
         Sample(**values)
     with pytest.raises(FormatError, match=f"^x.json: {re.escape(message)}"):
         cli.from_dict(Sample, {**dataclasses.asdict(Sample()), **values}, Path("x.json"))
-
-
-def test_the_range_includes_its_ends_and_an_int_passes_for_a_float():
-    assert Sample(rate=1).rate == 1
-    assert Sample(rate=0.0, num_steps=1)
 
 
 @pytest.mark.parametrize(
@@ -203,12 +198,6 @@ def test_ctrl_c_is_an_exception_again_once_all_is_loaded():
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
-def test_the_exit_code_of_a_command_is_passed_on():
-    with pytest.raises(SystemExit) as stop:
-        cli.run(lambda: 143)
-    assert stop.value.code == 143
-
-
 PROGRAM = """
 import sys
 from electra import cli
@@ -235,14 +224,6 @@ def output_of(tmp_path: Path, channel: str, needs_output: bool = False) -> tuple
     return done.returncode, (tmp_path / "out").read_text(), done.stderr
 
 
-def test_python_unbuffered_leaves_nothing_waiting():
-    program = "import sys; from electra import cli; cli.run(lambda: [print(1, file=sys.stderr), print(2)] and 0)"
-    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    assert done.stdout == b"1\n2\n"
-
-
 def test_what_an_encoding_lacks_is_written_as_an_escape(tmp_path):
     lines = [rf"caf\xe9 \ud800 {number}" + "\n" for number in range(3)]
     assert output_of(tmp_path, "ascii") == (3, "".join(lines), "done\n")
@@ -266,29 +247,18 @@ def test_a_command_ends_without_a_word_when_its_reader_has_gone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("is_terminal", "env", "colored"),
-    [
-        (True, {"TERM": "xterm"}, True),
-        (False, {"TERM": "xterm"}, False),
-        (True, {"TERM": "dumb"}, False),
-        (True, {"TERM": "xterm", "NO_COLOR": "1"}, False),
-        (True, {"TERM": "xterm", "NO_COLOR": ""}, True),
-    ],
+    ("is_terminal", "term", "no_color", "is_colored"),
+    [(True, "xterm", "", True), (False, "xterm", "", False), (True, "dumb", "", False), (True, "xterm", "1", False)],
 )
-def test_colors_are_for_terminals_that_know_them_and_people_who_want_them(monkeypatch, is_terminal, env, colored):
+def test_colors_are_for_terminals_that_have_them_and_people_who_want_them(
+    monkeypatch, is_terminal, term, no_color, is_colored
+):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    assert cli.is_colored() is colored
-
-
-def test_lines_are_as_wide_as_the_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("NO_COLOR", no_color)
     monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert cli.line_width() == 40
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
-    assert cli.line_width() == 100
+    assert cli.is_colored() is is_colored
+    assert cli.line_width() == (40 if is_terminal else 100)
 
 
 def test_control_characters_are_shown_as_escapes_and_letters_of_every_script_as_they_are():

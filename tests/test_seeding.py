@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from electra.seeding import STREAMS, derive_seed, generator
+from electra.seeding import STREAMS, derive_seed, random_stream
 
 
 def test_a_seed_is_the_sha256_of_its_name():
@@ -21,7 +21,7 @@ def test_seeds_differ_over_seed_stream_and_index():
 
 
 def test_draws_are_the_same_on_every_machine():
-    assert generator(0, "init").integers(0, 1000, 5).tolist() == [420, 517, 197, 115, 948]
+    assert random_stream(0, "init").integers(0, 1000, 5).tolist() == [420, 517, 197, 115, 948]
 
 
 def test_an_unknown_stream_is_refused():

@@ -6,10 +6,12 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import train_pretrain
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
@@ -22,7 +24,7 @@ from electra.model.networks import Electra, initialize_weights
 from electra.pretrain.masking import make_batch
 from electra.pretrain.objective import Counts, replaced_token_detection
 from electra.pretrain.run import milestone_steps
-from electra.seeding import derive_seed, generator
+from electra.seeding import derive_seed, random_stream
 from electra.tokenizer.byte_level import Tokenizer
 from electra.training.checkpoint import checkpoints, load_encoder_config, load_weights, step_folder, torch_bytes
 from electra.training.ranks import Ranks
@@ -174,7 +176,7 @@ def loop_by_hand(data: Path, num_steps: int) -> list[torch.Tensor]:
         hidden_dropout_prob=0.2, attention_dropout_prob=0.3,
     )  # fmt: skip
     model = Electra(shape, 0.5)
-    initialize_weights(model, generator(3, "init"), 0.02)
+    initialize_weights(model, random_stream(3, "init"), 0.02)
     decayed = [p for p in model.parameters() if p.ndim == 2]
     spared = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.3}, {"params": spared, "weight_decay": 0.0}]
@@ -232,6 +234,28 @@ def test_dropout_differs_between_updates_ranks_and_micro_batches(tiny_data, tmp_
     for ranks in (ALONE, Second(1, 2, ALONE.device)):
         next(train_pretrain.updates(run, ranks))
     assert places == [(7, 0, 0, index) for index in range(4)] + [(7, 1, 1, index) for index in range(2)]
+
+
+class Operators(TorchDispatchMode):
+    """The names of all operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_waits_for_the_device_within_an_update(tiny_data, tmp_path):
+    updates, operators = train_pretrain.updates(opened(tiny_data, tmp_path), ALONE), Operators()
+    next(updates)
+    with operators:
+        next(updates)
+    assert {"mm", "addmm"} & operators.names
+    # .item(), int(), float() and bool() of a tensor; boolean indexing
+    assert not {"_local_scalar_dense", "nonzero"} & operators.names
 
 
 @pytest.mark.parametrize(("flag", "expected"), [("on", 1), ("off", 0), ("auto", 0)])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from electra.seeding import generator
+from electra.seeding import random_stream
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer
 
@@ -126,7 +126,7 @@ def training_batches(
         lengths: (N,) tokens of each row.
         seed, epoch: which order; the same for every recipe and model.
     """
-    random = generator(seed, "finetune-order", epoch)
+    random = random_stream(seed, "finetune-order", epoch)
     order = random.permutation(len(lengths))
     if not length_buckets:
         return _cut(order, batch_size)

@@ -18,7 +18,7 @@ from electra.files import FormatError
 from electra.glue.batches import Features, collate, evaluation_batches
 from electra.glue.tasks import Task
 from electra.model.networks import SequenceClassifier, initialize_weights, wide
-from electra.seeding import generator
+from electra.seeding import random_stream
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
 from electra.training.checkpoint import (
@@ -90,9 +90,9 @@ def build_classifier(
                          f"positions, found {config.max_seq_length}; lower it")  # fmt: skip
     model = SequenceClassifier(shape, num_outputs, config.pooling, config.head)
     head = nn.ModuleDict({name: part for name, part in model.named_children() if name != "encoder"})
-    initialize_weights(head, generator(seed, "finetune-head"), shape.initializer_range)
+    initialize_weights(head, random_stream(seed, "finetune-head"), shape.initializer_range)
     if from_scratch:
-        initialize_weights(model.encoder, generator(seed, "init"), shape.initializer_range)
+        initialize_weights(model.encoder, random_stream(seed, "init"), shape.initializer_range)
     else:
         load_encoder_weights(start.folder, model.encoder)
     return model

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from electra.ids import SpecialIds
 from electra.model.networks import wide
-from electra.seeding import generator
+from electra.seeding import random_stream
 
 
 class Batch(NamedTuple):
@@ -94,11 +94,11 @@ def make_batch(
     """Mask the rows of one update: (B, L) int64 ids -> `Batch`. The result depends on ids, seed and indices alone."""
     num_rows, seq_length = input_ids.shape
     num_slots = count_targets(seq_length, mask_prob)
-    rng = generator(seed, "masking", *indices)
+    rng = random_stream(seed, "masking", *indices)
     position_uniforms, mask_uniforms = (
         torch.from_numpy(rng.random((num_rows, size))) for size in (seq_length, num_slots)
     )
-    sample_uniforms = generator(seed, "sampling", *indices).random((num_rows, num_slots))
+    sample_uniforms = random_stream(seed, "sampling", *indices).random((num_rows, num_slots))
     ids = torch.from_numpy(input_ids)
     is_real = ids != special_ids.pad
     masked = mask_tokens(ids, position_uniforms, mask_uniforms, special_ids, mask_prob, mask_token_prob)

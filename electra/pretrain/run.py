@@ -25,7 +25,7 @@ from electra.pretrain.evaluation import HeldOut, unigram_counts
 from electra.pretrain.example import corrupted_example
 from electra.pretrain.masking import Batch, count_targets, make_batch
 from electra.pretrain.objective import OBJECTIVES, Losses
-from electra.seeding import generator
+from electra.seeding import random_stream
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
 from electra.training.checkpoint import load_networks, newest_good, resolve_checkpoint, step_folder
@@ -35,8 +35,8 @@ from electra.training.optimizer import make_optimizer, parameter_groups
 from electra.training.ranks import Ranks
 from electra.training.state import TrainingState, check_same_run
 
-FP16_SCALE = 2.0**11
-"""The loss scale that fp16 training starts from. Source: R. Wang's electra_pytorch."""
+EXIT_COLLAPSED = 3
+FP16_SCALE = 2.0**11  # first loss scale of fp16 training. Source: R. Wang's electra_pytorch
 
 
 class Run(NamedTuple):
@@ -95,7 +95,7 @@ def new_state(
 ) -> TrainingState:
     """The model with its starting weights, and its optimizer."""
     model = Electra(shape, config.generator_size) if config.objective == "rtd" else MaskedLM(shape)
-    initialize_weights(model, generator(config.seed, "init"), shape.initializer_range)
+    initialize_weights(model, random_stream(config.seed, "init"), shape.initializer_range)
     model.to(device)
     groups = parameter_groups(model.named_parameters(), config.weight_decay)
     optimizer = make_optimizer(groups, config.adam_beta1, config.adam_beta2, config.adam_epsilon)
@@ -166,9 +166,6 @@ def announce(run: Run, ranks: Ranks, notes: Sequence[str], command: Sequence[str
 
 
 # --- after each update -----------------------------------------------------------------------------------------
-
-
-EXIT_COLLAPSED = 3
 
 
 class Update(NamedTuple):

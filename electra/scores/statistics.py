@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from electra.scores.metrics import Array
-from electra.seeding import generator
+from electra.seeding import random_stream
 
 CONFIDENCE = 0.95
 """The level of every interval."""
@@ -39,7 +39,7 @@ def bootstrap_interval(
         statistic: from the (num_units,) int64 indices of one resample, drawn with replacement, to its value.
             Units must be independent: documents or runs, not the tokens of one document.
     """
-    random = generator(seed, "bootstrap")
+    random = random_stream(seed, "bootstrap")
     values = [statistic(random.integers(0, num_units, num_units)) for _ in range(num_resamples)]
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
@@ -58,7 +58,7 @@ def summarize(values: Sequence[float], *, seed: int = 0) -> Summary:
     if len(runs) > 1:
         sd = float(runs.std(ddof=1))
         options = {"n_resamples": NUM_RESAMPLES, "confidence_level": CONFIDENCE, "method": "percentile"}
-        found = stats.bootstrap((runs,), np.mean, rng=generator(seed, "bootstrap"), **options)
+        found = stats.bootstrap((runs,), np.mean, rng=random_stream(seed, "bootstrap"), **options)
         low, high = map(float, found.confidence_interval)
     return Summary(len(runs), float(runs.mean()), sd, float(np.median(runs)), float(runs.max()), low, high)
 

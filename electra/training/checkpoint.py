@@ -59,6 +59,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write files (name: bytes) into a folder that is complete on disk, or absent; an older folder is replaced."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     replaced = partial.with_suffix(".old")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process with this number
     try:
         partial.mkdir(parents=True)
         for name, content in contents.items():

@@ -74,7 +74,7 @@ def started(device: str) -> Iterator[Ranks]:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device: expected a CUDA device, found none; pass --device cpu")
     on_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
-    rank, world_size = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if on_cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     here = torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu")

@@ -17,7 +17,7 @@ from electra.model.flops import (
 )
 from electra.model.networks import MaskedLM, count_parameters, initialize_weights
 from electra.pretrain.objective import OBJECTIVES, count
-from electra.seeding import generator
+from electra.seeding import random_stream
 from tests.conftest import tiny_batch, tiny_electra, tiny_shape
 
 
@@ -30,7 +30,7 @@ def test_the_count_equals_torchs_counter(objective, equal_widths, generator_size
         model = tiny_electra(shape, generator_size)
     else:
         model = MaskedLM(shape).double()
-        initialize_weights(model, generator(0, "init"), 0.2)
+        initialize_weights(model, random_stream(0, "init"), 0.2)
     batch = tiny_batch([23] * 3, 23)
     assert model.training
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):

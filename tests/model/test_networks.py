@@ -12,7 +12,7 @@ from torch import nn
 
 from electra.config import EncoderConfig
 from electra.model.networks import Electra, SequenceClassifier, count_parameters, initialize_weights
-from electra.seeding import generator
+from electra.seeding import random_stream
 from tests.conftest import tiny_batch, tiny_electra, tiny_shape
 
 
@@ -105,7 +105,7 @@ def by_kind(model: nn.Module) -> dict[str, list[tuple[str, nn.Module]]]:
 def test_initial_values_are_truncated_normal_glorot_zero_and_one():
     shape = EncoderConfig(vocab_size=2003, num_layers=2)
     model = Electra(shape, 0.25)
-    initialize_weights(model, generator(0, "init"), 0.02)
+    initialize_weights(model, random_stream(0, "init"), 0.02)
     kinds = by_kind(model)
     assert [name for name, _ in kinds["glorot"]] == [
         "discriminator.encoder.projection",
@@ -137,7 +137,7 @@ def test_initial_values_depend_on_the_seed_alone():
 
 def classifier(pooling: str, head: str, **changes: float) -> SequenceClassifier:
     model = SequenceClassifier(tiny_shape(**changes), 3, pooling, head)
-    initialize_weights(model, generator(0, "init"), 0.2)
+    initialize_weights(model, random_stream(0, "init"), 0.2)
     return model.double()
 
 

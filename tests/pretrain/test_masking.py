@@ -57,15 +57,6 @@ def test_each_length_gets_exactly_its_count_of_distinct_targets():
             assert len(chosen) == len(set(chosen)) == count_targets(length, 0.15)
 
 
-def test_specials_inside_the_text_are_never_chosen_either():
-    ids = torch.from_numpy(random_rows([19] * 8, 19))
-    ids[:, 4:18] = SPECIAL_IDS.mask  # leaves the candidates 1, 2 and 3 for three targets
-    scores = torch.rand(8, 19, dtype=torch.float64)
-    _, positions, is_target, _ = mask_tokens(ids, scores, torch.rand(8, 3), SPECIAL_IDS, 0.15, 0.85)
-    assert is_target.all()
-    assert positions.sort(dim=1).values.tolist() == [[1, 2, 3]] * 8
-
-
 def test_targets_are_the_candidates_with_the_lowest_scores():
     ids = torch.from_numpy(random_rows([13], 13))
     scores = torch.linspace(0.9, 0.1, 13, dtype=torch.float64)[None]

@@ -22,7 +22,7 @@ from electra.pretrain.objective import (
     replaced_nats,
     replaced_token_detection,
 )
-from electra.seeding import generator
+from electra.seeding import random_stream
 from electra.training.devices import micro_batches
 from electra.training.optimizer import apply_update, make_optimizer, parameter_groups, set_update
 from electra.training.ranks import Ranks
@@ -64,7 +64,7 @@ def test_no_gradient_reaches_the_generators_own_weights_from_the_discriminators_
 def test_a_fresh_small_model_starts_at_ln_v_and_near_ln_2():
     shape = tiny_shape(vocab_size=997, embedding_size=32, hidden_size=64, intermediate_size=128)
     model = Electra(shape, 0.25)
-    initialize_weights(model, generator(0, "init"), 0.02)
+    initialize_weights(model, random_stream(0, "init"), 0.02)
     losses = losses_of(model, tiny_batch([31] * 64, 31))
     assert losses.masked_lm_loss.item() == pytest.approx(math.log(997), rel=0.01)
     assert losses.disc_loss.item() == pytest.approx(math.log(2), rel=0.15)
@@ -125,7 +125,7 @@ def test_rows_masks_and_given_equal_logits_samples_do_not_depend_on_the_layout(w
 
 def test_the_control_minimises_the_generators_loss_alone():
     model = MaskedLM(tiny_shape())
-    initialize_weights(model, generator(0, "init"), 0.2)
+    initialize_weights(model, random_stream(0, "init"), 0.2)
     model, batch = model.double(), tiny_batch([23, 11, 3], 23)
     losses = masked_language_modeling(model, batch, count(batch), 2.0, 50.0)
     logits = model.generator(batch.masked_ids, batch.positions, batch.attention_mask)
