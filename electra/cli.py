@@ -130,16 +130,12 @@ def add_settings(
 
 
 def settings_table(config_class: type[Any]) -> str:
-    """The settings of a dataclass as a Markdown table: flag, default and unit, meaning, range, source."""
-    lines = ["| setting | default | what it is | range | source |", "|---|---|---|---|---|"]
+    """The settings of a dataclass as a Markdown table."""
+    lines = ["| setting | default | unit | what it is | range | source |", "|---|---|---|---|---|---|"]
     for field in dataclasses.fields(config_class):
         facts = field.metadata
-        kind = "" if facts["choices"] else _expected(field, "").removeprefix("and ")
-        default = f"{field.default:,}" if type(field.default) is int else f"`{field.default}`"
-        default = "none" if field.default == "" else default
-        cells = [f"`{flag_name(field.name)}`", f"{default} {facts['unit']}".strip(), facts["help"]]
-        cells += [", ".join(choice or "none" for choice in facts["choices"]) or kind, facts["source"]]
-        lines.append("| " + " | ".join(cells) + " |")
+        cells = [f"`{flag_name(field.name)}`", f"`{field.default!r}`", facts["unit"], facts["help"]]
+        lines.append("| " + " | ".join([*cells, _expected(field, ""), facts["source"]]) + " |")
     return "\n".join(lines)
 
 

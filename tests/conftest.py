@@ -1,4 +1,4 @@
-"""Tiny fixtures: sizes are distinct primes where they can be, so that no swap of axes passes."""
+"""Tiny fixtures; sizes are distinct primes where possible, so that swapped axes fail a test."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _leave_the_process_as_it_was() -> Iterator[None]:
-    """Tests neither leave a deterministic mode behind nor signal handlers."""
+    """Restore signal handlers and the deterministic mode after each test."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     torch.use_deterministic_algorithms(False)

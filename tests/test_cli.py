@@ -1,4 +1,4 @@
-"""Settings become flags and come back; a mistake is one line."""
+"""Settings become flags and come back from files; a mistake is one line."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_differences_name_each_setting_and_leave_out_the_free_ones():
 
 
 def error_of(capsys: pytest.CaptureFixture[str], main: Callable[[], Any]) -> str:
-    """The one line on stderr that a mistake leaves, with exit code 2."""
+    """The error of a mistake, which must be one line on stderr with exit code 2."""
     with pytest.raises(SystemExit) as stop:
         cli.run(main)
     err = capsys.readouterr().err
@@ -211,7 +211,7 @@ cli.run(main, needs_output=NEEDS)
 
 
 def output_of(tmp_path: Path, channel: str, needs_output: bool = False) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a program whose stdout is of some kind."""
+    """Exit code, stdout and stderr of PROGRAM with a kind of standard output."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-c", PROGRAM.replace("NEEDS", str(needs_output))]

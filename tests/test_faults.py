@@ -1,4 +1,4 @@
-"""What a long run meets: kills, signals, full disks, damaged files, numbers that are not finite, a collapse."""
+"""A long run survives kills, signals, full disks, damaged files, numbers that are not finite, and a collapse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ import torch
 import train_pretrain
 from electra import cli
 from electra.data.prepare import prepare_documents
-from electra.pretrain import run as pretrain_run
 from electra.pretrain.evaluation import HeldOut
 from electra.pretrain.objective import OBJECTIVES
 from electra.training.checkpoint import checkpoints, step_folder, verify
@@ -32,7 +31,6 @@ from tests.helpers.pretraining import (
     arguments,
     failure,
     held_out_records,
-    opened,
     train,
     training_records,
     weights,
@@ -40,7 +38,7 @@ from tests.helpers.pretraining import (
 
 
 def quiet_run(argv: list[str]) -> None:
-    """The script in a child of its own, with its exit code, its output thrown away."""
+    """Run the script in a child process; its output is discarded."""
     torch.set_num_threads(1)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         cli.run(lambda: train_pretrain.main(argv))
@@ -79,7 +77,7 @@ def test_after_fifty_kills_at_random_moments_the_weights_equal_an_undisturbed_ru
 
 
 def kill_self_before(function: Callable[..., object], number: int) -> Callable[..., object]:
-    """The function, with a signal to this process the first time it is called."""
+    """A function that sends a signal to this process at its first call."""
     calls = itertools.count()
 
     def wrapped(*args: object, **kwargs: object) -> object:
@@ -114,14 +112,14 @@ def test_a_signal_finishes_the_update_saves_and_exits_with_its_code(
 
 @pytest.fixture(scope="module")
 def straight_weights(tiny_data, tmp_path_factory) -> bytes:
-    """Of a run in micro-batches of three that nothing has disturbed."""
+    """The final weights of an undisturbed run with micro-batches of three rows."""
     folder = tmp_path_factory.mktemp("straight")
     assert train(tiny_data, folder, "--micro-batch-size", "3") == 0
     return weights(folder, 8)
 
 
 class Clock:
-    """A clock that a test moves, and that moves by a millisecond when it is read."""
+    """A clock that a test sets; each reading advances the clock by a millisecond."""
 
     seconds = 1_000.0
 
@@ -132,7 +130,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
-    """The clock of a world in which every update takes half an hour."""
+    """A clock by which every update takes half an hour."""
     clock, count_update = Clock(), TrainingState.count_update
 
     def slow(self: TrainingState, skipped: torch.Tensor) -> None:
@@ -176,7 +174,7 @@ def test_the_speed_is_that_of_updates_without_evaluations_and_saves(tiny_data, t
 
 
 def limited_run(argv: list[str], max_bytes: int) -> None:
-    """The script in a child whose files cannot grow past a size, which is how a full disk answers a write."""
+    """Run the script in a child process whose files cannot grow beyond a size, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
     sys.stderr = open(Path(argv[3]).parent / "stderr", "w")  # noqa: SIM115 (closed with the process)
@@ -217,7 +215,7 @@ def test_a_damaged_newest_checkpoint_means_the_one_before_and_the_same_end(
 
 
 def spoil(steps: set[int]) -> Callable[..., object]:
-    """The objective, with a loss that is not a number in the given calls."""
+    """The objective with a NaN loss in the given calls."""
     objective, calls = OBJECTIVES["rtd"], itertools.count()
 
     def spoiled(*args: object) -> object:
@@ -256,7 +254,7 @@ def test_many_in_a_row_stop_the_run_with_a_report_and_good_weights(tiny_data, tm
 
 @pytest.fixture(scope="module")
 def repetitive_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Documents that repeat two of eight words: who reads the row can tell what does not belong."""
+    """Documents that repeat two of eight words, so that a replaced token is easy to find."""
     folder = tmp_path_factory.mktemp("repetitive") / "shards"
     draw = random.Random(0)
     words = ["abc", "def", "ghi", "jkl", "mno", "pqr", "stu", "vwx"]
@@ -265,7 +263,7 @@ def repetitive_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def blind(*args: object) -> object:
-    """The objective on labels that say nothing: permuted within each row, the loss with them."""
+    """The objective with labels that are permuted within each row, so that nothing can be learned."""
     losses = OBJECTIVES["healthy"](*args)  # type: ignore[arg-type]
     corrupted, is_replaced, logits = losses.detection  # type: ignore[misc]
     order = torch.rand(is_replaced.shape, generator=torch.Generator().manual_seed(int(corrupted.sum()))).argsort(dim=1)
@@ -297,12 +295,6 @@ def test_a_planted_collapse_is_declared_within_five_evaluations_and_stops_the_ru
     assert train(repetitive_data, tmp_path, *WATCHED, "--on-collapse", "stop", "--stop-after", str(last)) == 3
 
 
-def test_a_collapsed_run_stays_stopped_unless_it_is_told_to_warn_alone(tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrain_run, "is_collapsed", lambda evaluations, num_warmup_steps: True)
-    runs = [opened(tiny_data, tmp_path, "--on-collapse", how) for how in ("stop", "warn")]
-    assert [pretrain_run.stays_stopped(run) for run in runs] == [True, False]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_no_healthy_run_is_declared_collapsed(repetitive_data, tmp_path, seed, capsys):
@@ -314,7 +306,7 @@ def test_no_healthy_run_is_declared_collapsed(repetitive_data, tmp_path, seed, c
 
 
 def torchrun(num_ranks: int, argv: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """The script under torchrun, in float64, by way of `tests/float64_train.py`."""
+    """Run the script under torchrun in float64."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
     command = [sys.executable, *launcher, "-m", "tests.helpers.float64_train", *argv]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}

@@ -169,7 +169,7 @@ def test_a_run_can_start_from_anothers_weights_with_a_fresh_schedule(tiny_data, 
 
 
 def loop_by_hand(data: Path, num_steps: int) -> list[torch.Tensor]:
-    """The updates that `test_every_setting_reaches_the_loop` asks for, written out with torch's own optimizer."""
+    """The weights after the updates of `test_every_setting_reaches_the_loop`, made with torch's own optimizer."""
     tokenizer, shards = Tokenizer.load(data), open_shards(data)
     shape = EncoderConfig(
         vocab_size=331, num_layers=2, hidden_size=26, num_heads=2, intermediate_size=37, embedding_size=11,
@@ -221,7 +221,7 @@ def test_every_setting_reaches_the_loop(tiny_data, tmp_path):
 
 
 class Second(Ranks):
-    """The second of two ranks, alone."""
+    """The second of two ranks, without the first."""
 
     def sum_gradients(self, parameters):
         pass

@@ -1,4 +1,4 @@
-"""A small world for fine-tuning: a tokenizer, a pre-trained checkpoint, and task files that a tiny model can learn."""
+"""Small files for fine-tuning: a tokenizer, a pre-trained checkpoint, and tasks that a tiny model can learn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ THINGS = ("the film", "a book", "this day", "our house", "that song")
 
 
 def reviews(num_rows: int, seed: int) -> list[tuple[str, int]]:
-    """Sentences of very different lengths, and whether they praise."""
+    """Sentences of different lengths, each with 1 for praise or 0."""
     draw = random.Random(seed)
     rows = []
     for _ in range(num_rows):

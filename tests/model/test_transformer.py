@@ -11,7 +11,7 @@ from tests.conftest import tiny_electra, tiny_shape
 
 
 def randomised(module: torch.nn.Module) -> torch.nn.Module:
-    """In float64, every parameter away from the values that hide mistakes (0 and 1)."""
+    """Float64 with random parameters, because zeros and ones would hide mistakes."""
     draws = torch.Generator().manual_seed(3)
     for parameter in module.parameters():
         parameter.data = torch.randn(parameter.shape, generator=draws, dtype=torch.float64) * 0.3

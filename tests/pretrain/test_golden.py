@@ -26,14 +26,14 @@ CONFIG = cli.build(PretrainConfig, {**PRETRAIN_RECIPES["official"], "num_train_s
 
 
 def feed(step: int) -> dict[str, Any]:
-    """What the release was given at one update, and what it computed."""
+    """Inputs and outputs of the release at one update."""
     numbers = released("pretrain.npz")
     prefixes = (f"feed{step}/", f"out{step}/", f"update{step}/")
     return {key.split("/")[1]: value for key, value in numbers.items() if key.startswith(prefixes)}
 
 
 def masked_rows(told: dict[str, Any]) -> Batch:
-    """The rows of an update, masked by our code where the release drew its targets."""
+    """The rows of an update, masked by our code at the release's targets."""
     ids = torch.from_numpy(told["input_ids"]).long()
     draws = torch.from_numpy(told["positions"]).long()
     scores = torch.ones(ids.shape, dtype=torch.float64)
@@ -64,7 +64,7 @@ def test_rows_are_masked_as_the_release_masks_them():
 
 
 def test_losses_logits_gradients_and_six_updates_are_the_releases():
-    """In two micro-batches of unequal rows, whose losses and gradients must add up."""
+    """The batch is cut into two micro-batches with different numbers of rows."""
     numbers = released("pretrain.npz")
     no_dropout: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0}
     shape = EncoderConfig(vocab_size=200, num_layers=2, max_position_embeddings=64, **no_dropout)

@@ -1,4 +1,4 @@
-"""metrics.jsonl is whole, holds each step once, and says what a number is."""
+"""metrics.jsonl has each step once; its numbers reach the terminal and the services; provenance."""
 
 from __future__ import annotations
 

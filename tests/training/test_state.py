@@ -1,4 +1,4 @@
-"""What a checkpoint restores, how it reaches the disk, and which run it belongs to."""
+"""The state that a checkpoint restores, its way to the disk, and the run that it belongs to."""
 
 from __future__ import annotations
 
