@@ -50,8 +50,8 @@ def setting(
         flag: False for a derived value, which gets no flag.
         renamed: {former name of a value: name}; saved settings and flags may still use the former name.
     """
-    facts = {"renamed": renamed or {}, "low": low, "high": high, "choices": choices, "unit": unit, "source": source}
-    return dataclasses.field(default=default, metadata={"help": help, "free": free, "flag": flag, **facts})
+    facts = {"help": help, "low": low, "high": high, "choices": choices, "unit": unit, "source": source}
+    return dataclasses.field(default=default, metadata={**facts, "free": free, "flag": flag, "renamed": renamed or {}})
 
 
 def flag_name(name: str) -> str:
@@ -202,6 +202,7 @@ class _Output(io.TextIOWrapper):
     """
 
     is_required = False
+    replaced: io.TextIOWrapper
 
     def write(self, text: str) -> int:
         return self._attempt(super().write, text) or 0
@@ -226,9 +227,10 @@ def _open_outputs(needs_output: bool) -> None:
         if stream is None:  # closed by the shell; the next file to be opened would become standard output
             setattr(sys, name, open(os.devnull, "w", errors="backslashreplace"))  # noqa: SIM115
         elif type(stream) is io.TextIOWrapper:
-            encoding, lines, unbuffered = stream.encoding, stream.line_buffering, stream.write_through
-            output = _Output(stream.detach(), encoding, "backslashreplace", None, lines, unbuffered)
+            how = stream.encoding, "backslashreplace", None, stream.line_buffering, stream.write_through
+            output = _Output(stream.buffer, *how)
             output.is_required = needs_output and name == "stdout"
+            output.replaced = stream  # would close the shared buffer when deleted
             setattr(sys, name, output)
 
 

@@ -88,13 +88,14 @@ def verify(folder: Path) -> dict[str, Any]:
     """Compare a checkpoint's files with the digests in its manifest; returns the manifest, or raises FormatError."""
     file = folder / MANIFEST_FILE
     if not file.is_file():
-        raise FormatError(f"{folder}: no checkpoint, since it has no {file.name}; name a run or a step folder")
+        raise FormatError(f"{folder}: expected a checkpoint, found no {file.name}; name a run or a step folder")
     manifest = read_json(file, format_version=int, step=int, sha256=dict[str, str])
     if manifest["format_version"] != FORMAT_VERSION:
         raise FormatError(f"{file}: expected format version {FORMAT_VERSION}; use the version that wrote the file")
     for name, digest in manifest["sha256"].items():
         if not (folder / name).is_file() or sha256_file(folder / name) != digest:
-            raise FormatError(f"{folder / name}: missing, or its sha256 is not {digest[:12]}…; use another checkpoint")
+            expected = f"expected sha256 {digest[:12]}…, found another or no file"
+            raise FormatError(f"{folder / name}: {expected}; use another checkpoint")
     return manifest
 
 
@@ -207,8 +208,8 @@ def load_weights(folder: Path, module: nn.Module, prefix: str = "") -> None:
     saved = read_tensors(folder / MODEL_FILE)
     part = {name.removeprefix(prefix): tensor for name, tensor in saved.items() if name.startswith(prefix)}
     if wrong := mismatches({name: tensor.shape for name, tensor in module.state_dict().items()}, part):
-        source = f"{folder / MODEL_FILE}{f', under {prefix}' if prefix else ''}"
-        raise FormatError(f"{source}: expected the model's tensors, found {in_brief(wrong)}; name another checkpoint")
+        expected = f"expected the model's tensors{f' under {prefix}' if prefix else ''}"
+        raise FormatError(f"{folder / MODEL_FILE}: {expected}, found {in_brief(wrong)}; name another checkpoint")
     module.load_state_dict(part)
 
 
