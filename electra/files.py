@@ -108,8 +108,8 @@ def read_lines(path: Path, **fields: Any) -> tuple[list[dict[str, Any]], list[Da
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                if line.strip():
-                    records.append(_parse(line, fields))
+                if content := line.strip():
+                    records.append(_parse(content, fields))
             except ValueError as error:
                 is_cut_short = isinstance(error, _NotJson) and not line.endswith(b"\n")
                 damaged.append(DamagedLine(number, str(error), is_cut_short))
@@ -139,6 +139,9 @@ def _parse(data: bytes, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object in some bytes. Raises ValueError with a message that names neither file nor line."""
     try:
         value = json.loads(data.decode("utf-8-sig"), parse_float=_finite, parse_constant=_finite)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, " if b"\n" in data else ""
+        raise _NotJson(f"expected JSON, found {error.msg.removesuffix(' at')} at {place}column {error.colno}") from None
     except (ValueError, RecursionError) as error:
         raise _NotJson(f"expected JSON, found {str(error)[:80]}") from None
     if not isinstance(value, dict):
