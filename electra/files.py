@@ -131,7 +131,7 @@ class _NotJson(ValueError):
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"the number {text:.40} is not finite")
+        raise ValueError(f"expected finite numbers, found {text:.40}")
     return value
 
 
@@ -142,7 +142,7 @@ def _parse(data: bytes, fields: Mapping[str, Any]) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, " if b"\n" in data else ""
         raise _NotJson(f"expected JSON, found {error.msg.removesuffix(' at')} at {place}column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
+    except (UnicodeDecodeError, RecursionError) as error:
         raise _NotJson(f"expected JSON, found {str(error)[:80]}") from None
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found a {type(value).__name__}")

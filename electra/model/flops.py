@@ -116,8 +116,9 @@ def parameter_blocks(shape: EncoderConfig, generator_size: float, objective: str
     with torch.device("meta"):
         model = Electra(shape, generator_size) if objective == "rtd" else MaskedLM(shape)
     counts: dict[str, int] = {}
-    named = sorted(model.named_parameters(), key=lambda pair: ("embeddings" not in pair[0], "discriminator" in pair[0]))
-    for name, parameter in named:
+    parts = ("embeddings", "generator.encoder", "generator", "discriminator.encoder", "discriminator")
+    order = {name: [part in name for part in parts].index(True) for name, _ in model.named_parameters()}
+    for name, parameter in sorted(model.named_parameters(), key=lambda named: order[named[0]]):
         network, part, kind, *rest = f"{name}.".split(".")  # generator.bias has two parts
         title = f"{network} {kind}" if part == "encoder" else f"{network} head"
         block = _TABLES[rest[0]] if kind == "embeddings" else title
