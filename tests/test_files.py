@@ -75,7 +75,7 @@ def test_damage_to_a_json_file_is_one_line_that_names_file_and_place(tmp_path, c
         read_json(path, step=int)
     assert str(error.value).startswith(f"{path}: {message}")
     assert str(error.value).endswith("; restore the file")
-    assert len(str(error.value)) < len(str(path)) + 150
+    assert len(str(error.value)) < len(str(path)) + 180
 
 
 @pytest.mark.parametrize(
