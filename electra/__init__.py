@@ -8,27 +8,21 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {
-    "EncoderConfig": "config",
-    "PretrainConfig": "config",
-    "FinetuneConfig": "config",
-    "Tokenizer": "tokenizer.byte_level",
-    "open_shards": "data.shards",
-    "WindowSampler": "data.windows",
-    "Electra": "model.networks",
-    "Generator": "model.networks",
-    "Discriminator": "model.networks",
-    "SequenceClassifier": "model.networks",
-    "replaced_token_detection": "pretrain.objective",
-    "detect": "inference.predict",
-    "predict": "inference.predict",
-    "embed": "inference.predict",
+_NAMES = {
+    "config": ("EncoderConfig", "PretrainConfig", "FinetuneConfig"),
+    "tokenizer.byte_level": ("Tokenizer",),
+    "data.shards": ("open_shards",),
+    "data.windows": ("WindowSampler",),
+    "model.networks": ("Electra", "Generator", "Discriminator", "SequenceClassifier"),
+    "pretrain.objective": ("replaced_token_detection",),
+    "inference.predict": ("detect", "predict", "embed"),
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = [*_HOMES]
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'electra' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"electra.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"electra.{_MODULES[name]}"), name)

@@ -1,12 +1,11 @@
-"""`python -m electra <command>`: a table of commands, nothing else."""
+"""`python -m electra <command>`: the table of commands."""
 
 from __future__ import annotations
 
-from electra import interrupts  # first: Ctrl-C while the rest loads ends in one line
+from electra import interrupts  # first: Ctrl-C during the other imports ends the script
 
 # isort: split
 
-import difflib
 import importlib
 import sys
 
@@ -33,9 +32,7 @@ def main() -> int | None:
         print("\n".join(f"  {command:<10}{what}" for command, (_, _, what) in COMMANDS.items()))
         return 0
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "python -m electra --help lists them"
-        raise ValueError(f"command: expected one of {', '.join(COMMANDS)}, found {name!r}; {hint}")
+        raise ValueError(f"{name!r} is no command; python -m electra --help lists the commands")
     module, function, _ = COMMANDS[name]
     command = getattr(importlib.import_module(f"electra.{module}"), function)
     interrupts.loaded()

@@ -1,4 +1,4 @@
-"""Every setting, once: its default, range, unit and source. Sizes and recipes are values, not branches in the code.
+"""Every setting with its default, range, unit and source; sizes and recipes as values of these settings.
 
 Sources: "table N" and "section N" are Mercier (RC2020); "release" is google-research/electra @ 8a46635.
 """
@@ -23,7 +23,7 @@ RECIPE_NAMES = ("mercier", "official")
 class EncoderConfig:
     """The shape of one transformer encoder. The defaults are the discriminator of ELECTRA-Small."""
 
-    vocab_size: int = setting(30522, "words, from the tokenizer", low=5, high=MAX_VOCAB_SIZE, source="table 5", flag=False)
+    vocab_size: int = setting(30522, "words of the tokenizer", low=5, high=MAX_VOCAB_SIZE, source="table 5", flag=False)
     embedding_size: int = setting(128, "width of the three embedding tables", low=1, source="table 5")
     hidden_size: int = setting(256, "width between layers", low=1, source="table 5")
     num_layers: int = setting(12, "transformer layers, both networks", low=1, source="table 5")
@@ -38,33 +38,30 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         if self.hidden_size % self.num_heads:
-            raise ValueError(
-                f"--num-heads: expected a divisor of --hidden-size {self.hidden_size}, found {self.num_heads}; change one"
-            )
+            expected = f"expected a divisor of --hidden-size {self.hidden_size}"
+            raise ValueError(f"--num-heads: {expected}, found {self.num_heads}; change one")
 
     def generator(self, generator_size: float) -> EncoderConfig:
-        """The generator's shape: the same depth and embeddings, width, heads and inner width scaled.
+        """The generator's shape: the same depth and embeddings; width, heads and inner width scaled.
 
-        Source: release run_pretraining.py:338-348 (heads of 64, inner width 4 x hidden at the small size).
+        Source: release run_pretraining.py:338-348 (at the small size, heads are 64 wide and the inner width 4 x hidden).
         """
         hidden_size = round(self.hidden_size * generator_size)
         num_heads = max(1, hidden_size // (self.hidden_size // self.num_heads))
         if hidden_size % num_heads:
-            raise ValueError(
-                f"--generator-size: expected a share whose width its heads divide, found {generator_size} "
-                f"(width {hidden_size}, {num_heads} heads); try 0.125, 0.25, 0.5, 0.75 or 1"
-            )
+            problem = f"{num_heads} heads do not divide the width {hidden_size}"
+            raise ValueError(f"--generator-size {generator_size}: {problem}; try 0.125, 0.25, 0.5, 0.75 or 1")
         inner = round(self.intermediate_size * generator_size)
         return dataclasses.replace(self, hidden_size=hidden_size, num_heads=num_heads, intermediate_size=inner)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """One pre-training run. Settings not marked free must be the same when a run is resumed."""
+    """One pre-training run. A resumed run may change only the settings marked free."""
 
     recipe: str = setting("mercier", "preset the other settings start from", choices=RECIPE_NAMES, renamed={"report": "mercier"})
     size: str = setting("small", "preset of shape and schedule; small is table 5, the others are ours", choices=("demo", "tiny", "mini", "small"))
-    seed: int = setting(0, "of every random stream", low=0)
+    seed: int = setting(0, "seed of all random streams", low=0)
     objective: str = setting("rtd", "replaced-token detection, or masked language modeling alone (the BERT-Small control)", choices=("rtd", "mlm"))
     generator_size: float = setting(0.25, "generator width over discriminator width", low=0.01, high=1, source="table 5")
     mask_prob: float = setting(0.15, "targets over real tokens, per row", low=0.01, high=0.9, source="table 5")
@@ -72,22 +69,22 @@ class PretrainConfig:
     gen_weight: float = setting(1.0, "weight of the masked-LM loss", low=0, source="release")
     disc_weight: float = setting(50.0, "weight of the replaced-token loss (lambda)", low=0, source="release")
     num_train_steps: int = setting(1_000_000, "horizon of the schedule", unit="updates", low=1, source="table 5")
-    num_warmup_steps: int = setting(10_000, "linear warm-up; not given, its share of the horizon that is asked for", unit="updates", low=0, source="table 5")
+    num_warmup_steps: int = setting(10_000, "linear warm-up; if not given, a fixed share of the horizon", unit="updates", low=0, source="table 5")
     learning_rate: float = setting(5e-4, "peak", low=0, high=1, source="table 5")
-    schedule: str = setting("warmup_then_linear", "shape of the learning rate", choices=SCHEDULES)
+    schedule: str = setting("warmup_then_linear", "shape of the learning-rate schedule", choices=SCHEDULES)
     adam_beta1: float = setting(0.9, "decay of the first moment", low=0, high=0.9999, source="table 5")
     adam_beta2: float = setting(0.999, "decay of the second moment", low=0, high=0.999999, source="both code bases; table 5 prints 0.9999")
     adam_epsilon: float = setting(1e-6, "added to the root of the second moment", low=0, high=1, source="table 5")
     bias_correction: bool = setting(True, "Adam's correction of its moments", source="Mercier: AdamW; release: no")
-    weight_decay: float = setting(0.01, "off biases and LayerNorm", low=0, high=1, source="table 5")
+    weight_decay: float = setting(0.01, "for matrices and tables; biases and LayerNorm have none", low=0, high=1, source="table 5")
     max_grad_norm: float = setting(1.0, "clip of the joint gradient norm", low=0.000001, source="release")
     batch_size: int = setting(128, "rows in one update, over all ranks", unit="rows", low=1, source="table 5")
     seq_length: int = setting(128, "row length", unit="tokens", low=3, source="table 5")
-    sampling: str = setting("documents", "windows: one a document an epoch, or uniform over tokens", choices=SAMPLINGS, source="section 3.2")
-    precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, on CUDA else fp16", choices=PRECISIONS)
-    deterministic: bool = setting(False, "byte-equal reruns on a GPU, slower")
+    sampling: str = setting("documents", "windows: one per document and epoch, or uniform over tokens", choices=SAMPLINGS, source="section 3.2")
+    precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU", choices=PRECISIONS)
+    deterministic: bool = setting(False, "byte-equal repetition on a GPU, slower")
     init_from: str = setting("", "checkpoint whose weights to start from, with a fresh optimizer and schedule")
-    init_networks: str = setting("both", "which of its networks; the other starts new", choices=("both", "discriminator"))
+    init_networks: str = setting("both", "networks to take from it; the other starts new", choices=("both", "discriminator"))
 
     data: str = setting("", "folder of token shards; without it, a demo on Python's own documentation", free=True)
     run_dir: str = setting("runs/pretrain", "folder of the run", free=True)
@@ -96,26 +93,24 @@ class PretrainConfig:
     compile: str = setting("auto", "compile the objective with torch.compile; auto: on CUDA where nothing is recorded", choices=("auto", "on", "off"), free=True)
     cuda_graph: bool = setting(True, "on CUDA, record an update's passes once and replay them; never with --deterministic", free=True)
     num_threads: int = setting(0, "CPU threads of one rank; 0: torch's choice", unit="threads", low=0, free=True)
-    stop_after: int = setting(0, "stop at this step, the schedule unchanged; 0: at its end", unit="updates", low=0, free=True)
+    stop_after: int = setting(0, "stop at this step of the unchanged schedule; 0: at its end", unit="updates", low=0, free=True)
     max_hours: float = setting(0.0, "stop and save after this long in one start; 0: never", unit="hours", low=0, free=True)
-    max_skipped: int = setting(20, "updates skipped in a row for gradients that are not finite, before the run stops; looked at when logging", unit="updates", low=1, free=True)
-    on_collapse: str = setting("warn", "what to do when the discriminator has collapsed", choices=("warn", "stop"), free=True)
+    max_skipped: int = setting(20, "the run stops, when it logs, after this many updates in a row with gradients that are not finite", unit="updates", low=1, free=True)
+    on_collapse: str = setting("warn", "reaction to a collapsed discriminator", choices=("warn", "stop"), free=True)
     log_every: int = setting(100, "between two lines of metrics.jsonl", unit="updates", low=1, free=True)
     eval_every: int = setting(10_000, "between two held-out evaluations", unit="updates", low=1, free=True)
     eval_rows: int = setting(1024, "held-out windows an evaluation reads", unit="rows", low=1)
     checkpoint_every: int = setting(10_000, "between two checkpoints", unit="updates", low=1, free=True)
     keep_checkpoints: int = setting(2, "newest checkpoints kept", low=1, free=True)
     milestones: tuple[float, ...] = setting((0.0, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0), "fractions of the schedule at which the weights are kept for good", low=0, high=1, source="table 2", free=True)
-    log_examples: bool = setting(False, "show a corrupted row with its verdicts at each evaluation", free=True)
-    track: str = setting("", "mirror metrics.jsonl to a service", choices=("", "wandb", "tensorboard"), free=True)
+    log_examples: bool = setting(False, "show a corrupted row with the probabilities at each evaluation", free=True)
+    track: str = setting("", "copy metrics.jsonl to a service", choices=("", "wandb", "tensorboard"), free=True)
 
     def __post_init__(self) -> None:
         check_settings(self)
         if self.num_warmup_steps >= self.num_train_steps:
-            raise ValueError(
-                f"--num-warmup-steps: expected fewer than --num-train-steps {self.num_train_steps}, "
-                f"found {self.num_warmup_steps}; lower it"
-            )
+            limit = f"--num-train-steps {self.num_train_steps}"
+            raise ValueError(f"--num-warmup-steps {self.num_warmup_steps} must be below {limit}; lower it")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,24 +122,24 @@ class FinetuneConfig:
     batch_size: int = setting(32, "rows in one update", unit="rows", low=1, source="table 6")
     max_seq_length: int = setting(128, "longest row", unit="tokens", low=5, source="release")
     learning_rate: float = setting(3e-4, "peak, at the task head", low=0, high=1, source="table 6")
-    layerwise_lr_decay: float = setting(0.8, "rate of a layer over the one above; 1: none", low=0.01, high=1, source="table 6")
+    layerwise_lr_decay: float = setting(0.8, "learning rate of a layer over that of the layer above", low=0.01, high=1, source="table 6")
     layerwise_lr_top_exponent: int = setting(1, "the top layer's rate is the decay to this power", low=0, high=2, source="paper 1; release 2, its issue 51")
     warmup_fraction: float = setting(0.1, "share of the updates that warm up", low=0, high=0.99, source="release; table 6 prints 10,000 steps")
-    schedule: str = setting("warmup_then_linear", "shape of the learning rate", choices=SCHEDULES)
+    schedule: str = setting("warmup_then_linear", "shape of the learning-rate schedule", choices=SCHEDULES)
     adam_beta1: float = setting(0.9, "decay of the first moment", low=0, high=0.9999, source="table 6")
     adam_beta2: float = setting(0.999, "decay of the second moment", low=0, high=0.999999, source="both code bases; table 6 prints 0.9999")
     adam_epsilon: float = setting(1e-6, "added to the root of the second moment", low=0, high=1, source="table 6")
     bias_correction: bool = setting(True, "Adam's correction of its moments", source="Mercier: AdamW; release: no")
-    weight_decay: float = setting(0.0, "off biases and LayerNorm", low=0, high=1, source="table 6")
+    weight_decay: float = setting(0.0, "for matrices and tables; biases and LayerNorm have none", low=0, high=1, source="table 6")
     max_grad_norm: float = setting(1.0, "clip of the gradient norm", low=0.000001, source="release")
     dropout: float = setting(0.1, "in the encoder and the head", low=0, high=0.99, source="table 6")
     pooling: str = setting("mean", "row vector: mean over real tokens, or the first token", choices=("mean", "first"), source="section 3.1")
     head: str = setting("mlp", "dense-GELU-dense, or one dense layer", choices=("mlp", "linear"), source="section 3.1")
-    loss_reduction: str = setting("mean", "of the loss over the batch", choices=("mean", "sum"), source="release: sum")
+    loss_reduction: str = setting("mean", "reduction of the loss over the batch", choices=("mean", "sum"), source="release: sum")
     pair_swap: bool = setting(False, "add MRPC and STS-B training pairs swapped", source="release, its issue 98")
     token_types: bool = setting(True, "type 1 for the second segment, else 0 everywhere", source="release")
-    length_buckets: bool = setting(True, "batch rows of like length together; off: any rows")
-    precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, on CUDA else fp16", choices=PRECISIONS)
+    length_buckets: bool = setting(True, "batch rows of similar length together")
+    precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU", choices=PRECISIONS)
     micro_batch_size: int = setting(0, "rows at a time on the device; 0: the whole batch", unit="rows", low=0, free=True)
     device: str = setting("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"), free=True)
 
@@ -156,7 +151,7 @@ TWO_CORE_DAY: Mapping[str, Any] = {
     "hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0, "batch_size": 96, "learning_rate": 1e-3,
     "num_train_steps": 10_000, "num_warmup_steps": 600, "eval_every": 250, "checkpoint_every": 100,
 }
-"""The schedule of `tiny` and `mini`, ours: for a day on two cores, where more time means more --num-train-steps."""
+"""Our schedule for `tiny` and `mini`: a day on two cores; with more time, raise --num-train-steps."""
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "demo": {
@@ -171,11 +166,9 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "small": {},
 }
 """Shapes and schedules by name. `small` is table 5; `tiny` and `mini` have the shapes of BERT-Tiny and BERT-Mini."""
-# fmt: on
 
 DEMO: Mapping[str, Any] = {"size": "demo", "data": "runs/demo-shards", "run_dir": "runs/demo"}
-"""What `train_pretrain.py` without `--data` does."""
-
+"""Settings of `train_pretrain.py` without `--data`."""
 DEMO_VOCAB_SIZE = 1024
 
 PRETRAIN_RECIPES: Mapping[str, Mapping[str, Any]] = {
@@ -186,26 +179,18 @@ PRETRAIN_RECIPES: Mapping[str, Mapping[str, Any]] = {
 FINETUNE_RECIPES: Mapping[str, Mapping[str, Any]] = {
     "mercier": {},
     "official": {
-        "learning_rate": 1e-4,  # with the decay below: defaults of the release's code; the paper prints 3e-4 and 0
-        "weight_decay": 0.01,
-        "schedule": "warmup_times_linear",
-        "bias_correction": False,
-        "pooling": "first",
-        "head": "linear",
-        "loss_reduction": "sum",
-        "layerwise_lr_top_exponent": 2,
-        "pair_swap": True,
+        "learning_rate": 1e-4, "weight_decay": 0.01,  # defaults of the release's code; the paper prints 3e-4 and 0
+        "schedule": "warmup_times_linear", "bias_correction": False, "pooling": "first", "head": "linear",
+        "loss_reduction": "sum", "layerwise_lr_top_exponent": 2, "pair_swap": True,
     },
 }
+# fmt: on
 
 
 def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
-    """What follows from a `num_train_steps` that is given, for settings that are not given themselves.
+    """Adapt settings that are not given to `num_train_steps`: warm-up keeps its fraction, intervals do not exceed it.
 
-    Warm-up keeps the preset's share of the horizon, rounded down; intervals are no longer than the horizon.
-
-    Returns:
-        The settings, and a line that says so where there are any.
+    Returns the changed settings, and a line for the user if there are any.
     """
     num_steps = given.get("num_train_steps", preset.num_train_steps)
     values = {
@@ -220,6 +205,6 @@ def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[di
 
 
 def main(argv: Sequence[str]) -> None:
-    """`python -m electra settings`: tables 5 and 6 of Mercier as this package has them."""
+    """`python -m electra settings`: print tables 5 and 6 of Mercier with this package's values."""
     for config_class in (EncoderConfig, PretrainConfig, FinetuneConfig):
         print(f"### {config_class.__name__}\n\n{settings_table(config_class)}\n")

@@ -1,4 +1,4 @@
-"""Every random draw is a function of (seed, stream, indices): nothing about randomness needs saving."""
+"""Random draws as functions of (seed, stream, indices), so that a checkpoint holds no random state."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ STREAMS = (
     "windows",  # which rows an update reads
     "masking",  # which positions are targets, and which of them stay visible
     "sampling",  # the uniform that picks each generated token
-    "dropout",  # the seed of torch's default generator, set anew for each forward pass
-    "finetune-order",  # order of the fine-tuning examples, one draw an epoch
+    "dropout",  # the seed of torch's own dropout, set for each forward pass
+    "finetune-order",  # order of the fine-tuning examples, one draw per epoch
     "finetune-head",  # weights of a task head
     "tokenizer-sample",  # which documents the tokenizer learns from
     "bootstrap",  # resampling for intervals
@@ -20,17 +20,13 @@ STREAMS = (
 
 
 def derive_seed(seed: int, stream: str, *indices: int | str) -> int:
-    """A 63-bit seed for one draw: SHA-256 of the seed, the stream's name and the indices (step, rank, ...).
-
-    Raises:
-        ValueError: the stream is not one of `STREAMS`.
-    """
+    """A 63-bit seed for one draw: SHA-256 of the seed, the stream's name and the indices (step, rank, ...)."""
     if stream not in STREAMS:
-        raise ValueError(f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}; add it to seeding.STREAMS")
+        raise ValueError(f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}")
     text = "/".join([str(seed), stream, *map(str, indices)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-def generator(seed: int, stream: str, *indices: int | str) -> np.random.Generator:
-    """A NumPy generator (Philox: counter based, equal on every machine) for one draw of one stream."""
+def random_stream(seed: int, stream: str, *indices: int | str) -> np.random.Generator:
+    """NumPy's Philox, which gives equal numbers on every machine, for the draws of one stream at the indices."""
     return np.random.Generator(np.random.Philox(derive_seed(seed, stream, *indices)))

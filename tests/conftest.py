@@ -1,4 +1,4 @@
-"""Tiny fixtures: sizes are distinct primes where they can be, so that no swap of axes passes."""
+"""Tiny fixtures; sizes are distinct primes where possible, so that swapped axes fail a test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from electra.data.prepare import prepare_documents
 from electra.ids import SpecialIds
 from electra.model.networks import Electra, initialize_weights
 from electra.pretrain.masking import Batch, make_batch
-from electra.seeding import generator
+from electra.seeding import random_stream
 
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)  # the models are tiny: a second thread costs more than it gives
@@ -54,7 +54,7 @@ def tiny_electra(shape: EncoderConfig | None = None, generator_size: float = 0.5
     """A float64 pair at its starting values."""
     shape = shape or tiny_shape()
     model = Electra(shape, generator_size)
-    initialize_weights(model, generator(seed, "init"), shape.initializer_range)
+    initialize_weights(model, random_stream(seed, "init"), shape.initializer_range)
     return model.double()
 
 
@@ -92,7 +92,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _leave_the_process_as_it_was() -> Iterator[None]:
-    """Tests neither leave a deterministic mode behind nor signal handlers."""
+    """Restore signal handlers and the deterministic mode after each test."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     torch.use_deterministic_algorithms(False)

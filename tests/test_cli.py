@@ -1,4 +1,4 @@
-"""Settings become flags and come back; a mistake is one line."""
+"""Settings become flags and come back from files; a mistake is one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,42 +41,38 @@ def parse(*argv: str) -> dict[str, object]:
     return vars(parser.parse_args(argv))
 
 
-def test_flags_that_are_not_given_leave_no_trace():
-    assert parse() == {}
-
-
-def test_each_kind_of_setting_is_parsed_to_its_type():
+def test_each_kind_of_setting_is_parsed_to_its_type_and_a_flag_that_is_not_given_is_absent():
     given = parse("--rate", "1", "--num-steps", "3", "--mode", "fancy", "--swap", "--points", "0,0.5")
     assert given == {"rate": 1.0, "num_steps": 3, "mode": "fancy", "swap": True, "points": (0.0, 0.5)}
     assert parse("--no-swap") == {"swap": False}
+    assert parse() == {}
 
 
 def test_later_layers_win_and_foreign_keys_are_passed_over():
-    config = cli.build(Sample, {"rate": 0.1, "mode": "fancy"}, {"rate": 0.2, "foreign": 1})
-    assert (config.rate, config.mode, config.num_steps) == (0.2, "fancy", 7)
+    config = cli.build(Sample, {"rate": 0.1, "mode": "fancy"}, {"rate": 1, "foreign": 1})
+    assert (config.rate, config.mode, config.num_steps) == (1, "fancy", 7)  # an int passes for a float
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"rate": 1.5}, r"--rate: expected float >= 0 and <= 1, found 1.5; give another value"),
-        ({"rate": float("nan")}, r"--rate: expected float >= 0 and <= 1, found nan"),
-        ({"num_steps": 0}, r"--num-steps: expected int >= 1, found 0"),
-        ({"num_steps": 2.0}, r"--num-steps: expected int >= 1, found 2.0"),
-        ({"num_steps": True}, r"--num-steps: expected int >= 1, found True"),
-        ({"mode": "odd"}, r"--mode: expected one of plain, fancy, found 'odd'"),
-        ({"points": (0.5, 2.0)}, r"--points: expected comma-separated float >= 0 and <= 1, found \(0.5, 2.0\)"),
-        ({"points": 0.5}, r"--points: expected comma-separated float"),
+        ({"rate": 1.5}, "--rate: expected float >= 0 and <= 1, found 1.5; give another value"),
+        ({"rate": float("nan")}, "--rate: expected float >= 0 and <= 1, found nan"),
+        ({"rate": "0.5"}, "--rate: expected float >= 0 and <= 1, found '0.5'"),
+        ({"num_steps": 0}, "--num-steps: expected int >= 1, found 0"),
+        ({"num_steps": 2.0}, "--num-steps: expected int >= 1, found 2.0"),
+        ({"num_steps": True}, "--num-steps: expected int >= 1, found True"),
+        ({"num_steps": 10**400}, "--num-steps: expected int >= 1, found 1000"),
+        ({"mode": "odd"}, "--mode: expected one of plain, fancy, found 'odd'"),
+        ({"points": (0.5, 2.0)}, "--points: expected comma-separated float >= 0 and <= 1, found (0.5, 2.0)"),
+        ({"points": 0.5}, "--points: expected comma-separated float"),
     ],
 )
-def test_impossible_values_are_refused_by_name_and_range(values, message):
-    with pytest.raises(ValueError, match=message):
+def test_impossible_values_are_refused_by_name_and_range_and_in_a_file_with_its_name(values, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         Sample(**values)
-
-
-def test_the_range_includes_its_ends_and_an_int_passes_for_a_float():
-    assert Sample(rate=1).rate == 1
-    assert Sample(rate=0.0, num_steps=1)
+    with pytest.raises(FormatError, match=f"^x.json: {re.escape(message)}"):
+        cli.from_dict(Sample, {**dataclasses.asdict(Sample()), **values}, Path("x.json"))
 
 
 @pytest.mark.parametrize(
@@ -110,40 +105,12 @@ def test_help_states_unit_default_choices_and_source(capsys):
 
 def test_a_saved_config_comes_back_strictly():
     sample = Sample(points=(0.5,))
-    saved = {**dataclasses.asdict(sample), "points": [0.5]}  # what JSON makes of a tuple
+    saved = {**dataclasses.asdict(sample), "points": [0.5]}  # JSON has lists in place of tuples
     assert cli.from_dict(Sample, saved, Path("x.json")) == sample
-    with pytest.raises(
-        ValueError, match=r"x.json: expected exactly the settings of Sample, found a difference in extra"
-    ):
-        cli.from_dict(Sample, {**saved, "extra": 1}, Path("x.json"))
-    del saved["rate"]
-    with pytest.raises(ValueError, match="difference in rate"):
-        cli.from_dict(Sample, saved, Path("x.json"))
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"rate": "0.5"}, "--rate: expected float >= 0 and <= 1, found '0.5'"),
-        ({"num_steps": None}, "--num-steps: expected int >= 1, found None"),
-        ({"num_steps": 10**400}, "--num-steps: expected int >= 1, found 1000"),
-        ({"points": [[0.5]]}, r"--points: expected comma-separated float >= 0 and <= 1, found \(\[0.5\],\)"),
-        ({"mode": {"a": 1}}, "--mode: expected one of plain, fancy, found {'a': 1}"),
-    ],
-)
-def test_a_saved_setting_of_another_type_is_refused_with_its_file(values, message):
-    with pytest.raises(FormatError, match=f"x.json: {message}"):
-        cli.from_dict(Sample, {**dataclasses.asdict(Sample()), **values}, Path("x.json"))
-
-
-@pytest.mark.parametrize("saved", [None, [], "text", 3])
-def test_saved_settings_that_are_none_are_refused_with_their_file(saved):
-    with pytest.raises(FormatError, match=r"x.json: expected settings \(Sample\), found "):
-        cli.from_dict(Sample, saved, Path("x.json"))
-
-
-def test_a_saved_value_under_its_former_name_comes_back():
-    assert cli.from_dict(Sample, {**dataclasses.asdict(Sample()), "mode": "simple"}, Path("x.json")) == Sample()
+    assert cli.from_dict(Sample, {**saved, "mode": "simple"}, Path("x.json")) == sample  # a former name
+    for wrong, name in (({**saved, "extra": 1}, "extra"), ({k: saved[k] for k in saved if k != "rate"}, "rate")):
+        with pytest.raises(FormatError, match=f"x.json: settings of Sample are missing or unknown: {name}; use"):
+            cli.from_dict(Sample, wrong, Path("x.json"))
 
 
 def test_differences_name_each_setting_and_leave_out_the_free_ones():
@@ -157,7 +124,7 @@ def test_differences_name_each_setting_and_leave_out_the_free_ones():
 
 
 def error_of(capsys: pytest.CaptureFixture[str], main: Callable[[], Any]) -> str:
-    """The one line on stderr that a mistake leaves, with exit code 2."""
+    """The error of a mistake, which must be one line on stderr with exit code 2."""
     with pytest.raises(SystemExit) as stop:
         cli.run(main)
     err = capsys.readouterr().err
@@ -174,11 +141,6 @@ def raising(error: BaseException) -> Callable[[], None]:
     return main
 
 
-def test_a_mistake_that_this_package_finds_is_one_line_and_exit_code_2(capsys):
-    err = error_of(capsys, lambda: cli.from_dict(Sample, {"a\n": 1}, Path("x.json")))
-    assert err.startswith("x.json: expected exactly the settings of Sample, found a difference in a , derived,")
-
-
 def test_an_error_that_is_not_ours_keeps_its_traceback():
     with pytest.raises(ValueError, match="invalid literal"):
         cli.run(lambda: int("x"))  # raised outside the package's files: a bug, not a mistake
@@ -187,40 +149,22 @@ def test_an_error_that_is_not_ours_keeps_its_traceback():
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (OSError(errno.ENOENT, "No such file", "a/b"), "a/b: No such file; check the path"),
-        (
-            OSError(errno.ENOSPC, "No space left", "a/b"),
-            "a/b: No space left; free some space; the same command goes on",
-        ),
-        (
-            OSError(errno.EACCES, "Permission denied", "a/b"),
-            "a/b: Permission denied; choose a path that you may write to",
-        ),
+        (OSError(errno.ENOSPC, "No space left", "a/b"), "a/b: No space left; check the path, its permissions and the"),
         (FormatError("a\x1b[2Jb: wrong;\nmend it"), "a\\x1b[2Jb: wrong; mend it"),
-        (FormatError("a: " + 2000 * "word " + "; mend it"), "a: word word word ... word word ; mend it"),
+        (FormatError("a: " + 2000 * "word " + "; mend it"), "a: word word word"),
     ],
 )
 def test_an_error_is_one_line_with_file_and_remedy_no_longer_than_a_screen(capsys, error, message):
     err = error_of(capsys, raising(error))
-    start, _, end = message.partition(" ... ")
-    assert err.startswith(start)
-    assert err.endswith(end)
-    assert len(err) <= max(len(message), 1005)
+    assert err.startswith(message)
+    assert len(err) <= 1005
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (
-            lambda: cli._tuple_of(int)("1,x"),
-            "ValueError at {cli}:N: invalid literal for int() with base 10: 'x'; check",
-        ),
-        (
-            raising(OSError(errno.ENOSPC, "Full")),
-            "OSError at {cli}:N: [Errno 28] Full; free some space",
-        ),
-        (lambda: zlib.decompress(b"a"), "error at {cli}:N: Error -5 while decompressing data: incomplete or"),
-        (lambda: b"\xff".decode(), "UnicodeDecodeError at {cli}:N: 'utf-8' codec can't decode byte 0xff in position 0"),
+        (lambda: cli._floats("1,x"), "ValueError at {cli}:N: could not convert string to float: 'x'; check the files"),
+        (lambda: b"\xff".decode(), "UnicodeDecodeError at {cli}:N: 'utf-8' codec can't decode byte 0xff in"),
     ],
 )
 def test_what_python_raises_without_a_file_is_one_line_with_the_place_in_our_code(capsys, call, message):
@@ -236,8 +180,8 @@ def test_an_interrupted_command_is_one_line_and_130(capsys):
 
 
 @pytest.mark.parametrize("script", [["train_pretrain.py"], ["train_glue.py"], ["-m", "electra", "cost"]])
-def test_ctrl_c_while_a_script_imports_is_one_line_and_130(script, tmp_path):
-    """Also where the import swallows the exception, as torch does around NumPy's."""
+def test_ctrl_c_while_a_script_imports_ends_it_at_once(script, tmp_path):
+    """Also where an import swallows the exception, as torch does around NumPy's."""
     interrupt = (
         "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
     )
@@ -245,20 +189,13 @@ def test_ctrl_c_while_a_script_imports_is_one_line_and_130(script, tmp_path):
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     command = [sys.executable, "-P", *script]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "error: interrupted; the same command goes on\n"
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_ctrl_c_is_an_exception_again_once_all_is_loaded():
-    before = signal.signal(signal.SIGINT, interrupts._leave)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     interrupts.loaded()
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
-
-
-def test_the_exit_code_of_a_command_is_passed_on():
-    with pytest.raises(SystemExit) as stop:
-        cli.run(lambda: 143)
-    assert stop.value.code == 143
 
 
 PROGRAM = """
@@ -274,7 +211,7 @@ cli.run(main, needs_output=NEEDS)
 
 
 def output_of(tmp_path: Path, channel: str, needs_output: bool = False) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a program whose stdout is of some kind."""
+    """Exit code, stdout and stderr of PROGRAM with a kind of standard output."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-c", PROGRAM.replace("NEEDS", str(needs_output))]
@@ -285,14 +222,6 @@ def output_of(tmp_path: Path, channel: str, needs_output: bool = False) -> tuple
         done = subprocess.run(command, cwd=ROOT, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     return done.returncode, (tmp_path / "out").read_text(), done.stderr
-
-
-def test_python_unbuffered_leaves_nothing_waiting():
-    program = "import sys; from electra import cli; cli.run(lambda: [print(1, file=sys.stderr), print(2)] and 0)"
-    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    assert done.stdout == b"1\n2\n"
 
 
 def test_what_an_encoding_lacks_is_written_as_an_escape(tmp_path):
@@ -318,29 +247,18 @@ def test_a_command_ends_without_a_word_when_its_reader_has_gone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("is_terminal", "env", "colored"),
-    [
-        (True, {"TERM": "xterm"}, True),
-        (False, {"TERM": "xterm"}, False),
-        (True, {"TERM": "dumb"}, False),
-        (True, {"TERM": "xterm", "NO_COLOR": "1"}, False),
-        (True, {"TERM": "xterm", "NO_COLOR": ""}, True),
-    ],
+    ("is_terminal", "term", "no_color", "is_colored"),
+    [(True, "xterm", "", True), (False, "xterm", "", False), (True, "dumb", "", False), (True, "xterm", "1", False)],
 )
-def test_colors_are_for_terminals_that_know_them_and_people_who_want_them(monkeypatch, is_terminal, env, colored):
+def test_colors_are_for_terminals_that_have_them_and_people_who_want_them(
+    monkeypatch, is_terminal, term, no_color, is_colored
+):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    assert cli.is_colored() is colored
-
-
-def test_lines_are_as_wide_as_the_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("NO_COLOR", no_color)
     monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert cli.line_width() == 40
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
-    assert cli.line_width() == 100
+    assert cli.is_colored() is is_colored
+    assert cli.line_width() == (40 if is_terminal else 100)
 
 
 def test_control_characters_are_shown_as_escapes_and_letters_of_every_script_as_they_are():

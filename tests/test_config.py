@@ -53,17 +53,6 @@ def test_a_run_may_go_on_with_other_values_of_these_settings_and_no_other():
     assert not any(field.metadata["free"] for field in dataclasses.fields(EncoderConfig))
 
 
-@pytest.mark.parametrize(("size", "num_layers", "width"), [("tiny", 2, 128), ("mini", 4, 256)])
-def test_tiny_and_mini_need_no_other_flag_for_a_day_on_two_cores(size, num_layers, width):
-    shape, config = cli.build(EncoderConfig, SIZES[size]), cli.build(PretrainConfig, SIZES[size])
-    assert (shape.num_layers, shape.hidden_size, shape.intermediate_size) == (num_layers, width, 4 * width)
-    assert (shape.hidden_size // shape.num_heads, shape.embedding_size) == (64, 128)
-    assert (shape.hidden_dropout_prob, shape.attention_dropout_prob) == (0, 0)
-    assert (config.batch_size, config.seq_length, config.learning_rate) == (96, 128, 1e-3)
-    assert (config.num_train_steps, config.num_warmup_steps) == (10_000, 600)
-    assert (config.eval_every, config.checkpoint_every) == (250, 100)
-
-
 def test_the_official_recipe_differs_in_just_what_the_register_says():
     preset = cli.build(PretrainConfig, PRETRAIN_RECIPES["official"])
     changed = {d.split(" is ")[0] for d in cli.differences(PretrainConfig(), preset)}
@@ -86,25 +75,11 @@ def test_every_size_builds(size):
     assert shape.generator(config.generator_size).num_layers == shape.num_layers
 
 
-def test_heads_must_divide_the_width():
+def test_heads_must_divide_the_width_and_warm_up_must_end_before_training_does():
     with pytest.raises(ValueError, match=r"--num-heads: expected a divisor of --hidden-size 256, found 3"):
         EncoderConfig(num_heads=3)
-
-
-def test_a_generator_whose_heads_do_not_divide_its_width_is_refused_by_its_own_flag():
-    with pytest.raises(ValueError, match=r"--generator-size: .*found 0.7 \(width 179, 2 heads\); try 0.125"):
+    with pytest.raises(ValueError, match=r"--generator-size 0.7: 2 heads do not divide the width 179; try 0.125"):
         EncoderConfig().generator(0.7)
-
-
-@pytest.mark.parametrize("num_warmup_steps", [5, 6])
-def test_warm_up_must_end_before_training_does(num_warmup_steps):
-    with pytest.raises(
-        ValueError, match=f"--num-warmup-steps: expected fewer than --num-train-steps 5, found {num_warmup_steps}"
-    ):
-        PretrainConfig(num_train_steps=5, num_warmup_steps=num_warmup_steps)
+    with pytest.raises(ValueError, match="--num-warmup-steps 5 must be below --num-train-steps 5; lower it"):
+        PretrainConfig(num_train_steps=5, num_warmup_steps=5)
     PretrainConfig(num_train_steps=5, num_warmup_steps=4)
-
-
-def test_configs_cannot_be_changed_in_place():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        PretrainConfig().seed = 1

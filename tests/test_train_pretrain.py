@@ -6,10 +6,13 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import train_pretrain
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
@@ -19,11 +22,10 @@ from electra.data.windows import WindowSampler
 from electra.files import lock_folder
 from electra.glue.finetune import build_classifier, open_start
 from electra.model.networks import Electra, initialize_weights
-from electra.pretrain import journal
-from electra.pretrain.journal import milestone_steps
 from electra.pretrain.masking import make_batch
 from electra.pretrain.objective import Counts, replaced_token_detection
-from electra.seeding import derive_seed, generator
+from electra.pretrain.run import milestone_steps
+from electra.seeding import derive_seed, random_stream
 from electra.tokenizer.byte_level import Tokenizer
 from electra.training.checkpoint import checkpoints, load_encoder_config, load_weights, step_folder
 from electra.training.ranks import Ranks
@@ -41,19 +43,6 @@ from tests.helpers.pretraining import (
 )
 
 
-def assert_equal_bytes(one: object, two: object) -> None:
-    """Equal types, structure, and bytes of every tensor."""
-    assert type(one) is type(two)
-    if isinstance(one, dict) and isinstance(two, dict):
-        assert list(one) == list(two)
-        for key in one:
-            assert_equal_bytes(one[key], two[key])
-    elif isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
-        assert one.numpy().tobytes() == two.numpy().tobytes()
-    else:
-        assert one == two
-
-
 def test_n_updates_equal_half_the_updates_and_the_same_command_again(tiny_data, tmp_path, capsys):
     assert train(tiny_data, tmp_path / "straight") == 0
     assert train(tiny_data, tmp_path / "halves", "--stop-after", "3") == 0
@@ -63,7 +52,8 @@ def test_n_updates_equal_half_the_updates_and_the_same_command_again(tiny_data, 
         one = torch.load(step_folder(tmp_path / "straight", 8) / name, weights_only=True)
         two = torch.load(step_folder(tmp_path / "halves", 8) / name, weights_only=True)
         one.pop("elapsed_seconds", 0), two.pop("elapsed_seconds", 0)
-        assert_equal_bytes(one, two)
+        for ours, theirs in zip(tree_leaves(one), tree_leaves(two), strict=True):
+            assert torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else ours == theirs
     assert {entry["step"].item() for entry in one["optimizer"]["state"].values()} == {8.0}  # 8 asked, 8 made
     before = weights(tmp_path / "halves", 8)
     assert weights(tmp_path / "straight", 8) == before
@@ -89,7 +79,6 @@ def test_the_run_folder_holds_settings_provenance_metrics_checkpoints_and_milest
     } <= set(training[0])
     held_out = held_out_records(tmp_path)
     assert [r["step"] for r in held_out] == [4, 8]
-    assert all({"generator_grad_norm", "discriminator_grad_norm"} <= set(record) for record in held_out)
     out = capsys.readouterr().out
     assert "update 8, held out: loss on [MASK]" in out
     assert out.count("replaced?") >= 2
@@ -101,26 +90,6 @@ def test_milestones_of_a_million_updates_are_the_columns_of_table_2():
     assert milestones == {0, 62_500, 125_000, 250_000, 500_000, 750_000, 1_000_000}
     short = PretrainConfig(num_train_steps=90, num_warmup_steps=9)
     assert milestone_steps(short) == {0, 6, 11, 22, 45, 68, 90}  # the nearest updates
-
-
-def test_the_last_update_is_logged_whatever_the_interval(tiny_data, tmp_path):
-    train(tiny_data, tmp_path, "--log-every", "3", "--stop-after", "5")
-    assert [record["step"] for record in training_records(tmp_path)] == [3, 5]
-
-
-def test_each_rank_counts_the_tokens_of_its_own_rows(tiny_data, tmp_path, monkeypatch):
-    found = []
-    monkeypatch.setattr(journal, "Meter", lambda step, tokens_per_update: found.append(tokens_per_update))
-    for rank in range(3):
-        journal.Journal(opened(tiny_data, tmp_path), Ranks(rank, 3, torch.device("cpu")))
-    assert found == [2 * 23, 3 * 23, 3 * 23]
-
-
-def test_the_last_update_is_evaluated_with_gradient_norms_whatever_the_interval(tiny_data, tmp_path):
-    train(tiny_data, tmp_path, "--stop-after", "1")
-    (record,) = held_out_records(tmp_path)
-    assert record["step"] == 1
-    assert record["generator_grad_norm"] > 0
 
 
 def test_the_recipe_and_what_departs_from_it_are_printed(tiny_data, tmp_path, capsys):
@@ -148,14 +117,6 @@ def test_warm_up_and_intervals_follow_the_horizon_where_they_are_not_given(flags
     assert (config.num_warmup_steps, config.eval_every, config.checkpoint_every) == HORIZONS[flags]
     assert ("--num-warmup-steps follows" in notes[-1]) == ("--num-warmup-steps" not in flags)
     assert not any("num_warmup_steps is" in note for note in notes) or "--num-warmup-steps" in flags
-
-
-def test_a_first_try_with_a_number_of_updates_alone_runs_and_says_what_follows(tiny_data, tmp_path, capsys):
-    flags = "--num-train-steps 3 --size tiny --batch-size 2 --eval-rows 2 --device cpu --precision fp32".split()
-    assert train_pretrain.main(["--data", str(tiny_data), "--run-dir", str(tmp_path), *flags]) == 0
-    out = capsys.readouterr().out
-    assert "--num-warmup-steps follows: 6 % of 3, 0; --eval-every follows: 3; --checkpoint-every follows: 3" in out
-    assert checkpoints(tmp_path)[0].name == "step-0000003"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -210,14 +171,14 @@ def test_a_run_can_start_from_anothers_weights_with_a_fresh_schedule(tiny_data, 
 
 
 def loop_by_hand(data: Path, num_steps: int) -> list[torch.Tensor]:
-    """The updates that `test_every_setting_reaches_the_loop` asks for, written out with torch's own optimizer."""
+    """The weights after the updates of `test_every_setting_reaches_the_loop`, made with torch's own optimizer."""
     tokenizer, shards = Tokenizer.load(data), open_shards(data)
     shape = EncoderConfig(
         vocab_size=331, num_layers=2, hidden_size=26, num_heads=2, intermediate_size=37, embedding_size=11,
         hidden_dropout_prob=0.2, attention_dropout_prob=0.3,
     )  # fmt: skip
     model = Electra(shape, 0.5)
-    initialize_weights(model, generator(3, "init"), 0.02)
+    initialize_weights(model, random_stream(3, "init"), 0.02)
     decayed = [p for p in model.parameters() if p.ndim == 2]
     spared = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.3}, {"params": spared, "weight_decay": 0.0}]
@@ -261,17 +222,8 @@ def test_every_setting_reaches_the_loop(tiny_data, tmp_path):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
-def test_the_losses_of_micro_batches_add_up_to_those_of_the_batch(tiny_data, tmp_path):
-    whole, cut = (
-        next(train_pretrain.updates(opened(tiny_data, tmp_path, *NO_DROPOUT, "--micro-batch-size", size), ALONE))
-        for size in ("0", "3")
-    )
-    for ours, theirs in zip(cut.losses, whole.losses, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
-
-
 class Second(Ranks):
-    """The second of two ranks, alone."""
+    """The second of two ranks, without the first."""
 
     def sum_gradients(self, parameters):
         pass
@@ -284,6 +236,28 @@ def test_dropout_differs_between_updates_ranks_and_micro_batches(tiny_data, tmp_
     for ranks in (ALONE, Second(1, 2, ALONE.device)):
         next(train_pretrain.updates(run, ranks))
     assert places == [(7, 0, 0, index) for index in range(4)] + [(7, 1, 1, index) for index in range(2)]
+
+
+class Operators(TorchDispatchMode):
+    """The names of all operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_waits_for_the_device_within_an_update(tiny_data, tmp_path):
+    updates, operators = train_pretrain.updates(opened(tiny_data, tmp_path), ALONE), Operators()
+    next(updates)
+    with operators:
+        next(updates)
+    assert {"mm", "addmm"} & operators.names
+    # .item(), int(), float() and bool() of a tensor; boolean indexing
+    assert not {"_local_scalar_dense", "nonzero"} & operators.names
 
 
 @pytest.mark.parametrize(("flag", "expected"), [("on", 1), ("off", 0), ("auto", 0)])
@@ -319,22 +293,14 @@ def test_data_of_another_tokenizer_than_the_models_are_refused_when_a_run_goes_o
     prepare_documents(word_salad(120, 40, seed=1), tmp_path / "other", vocab_size=331)
     err = failure(capsys, *arguments(tmp_path / "other", tmp_path / "run"))
     ours, theirs = Tokenizer.load(tiny_data).fingerprint[:12], Tokenizer.load(tmp_path / "other").fingerprint[:12]
-    assert f"tokenizer fingerprint is {ours}, asked for {theirs}" in err
+    assert f"tokenizer is '{ours}', asked for '{theirs}'" in err
     err = failure(capsys, *arguments(tmp_path / "other", tmp_path / "new", "--init-from", str(tmp_path / "run")))
-    assert f"{tmp_path}/other: expected the tokenizer of {tmp_path}/run/step-0000002 (331 words" in err
-    assert "prepare the data with --tokenizer" in err
-
-
-def test_shards_beside_a_tokenizer_they_were_not_made_with_are_refused(tiny_data, tmp_path, capsys):
-    shutil.copytree(tiny_data, tmp_path / "data")
-    Tokenizer.train(word_salad(20, 40, seed=3), 331).save(tmp_path / "data")
-    err = failure(capsys, "--data", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run"))
-    assert "tokenizer.json: expected sha256" in err
+    assert f"{tmp_path}/other: the tokenizer is not that of {tmp_path}/run/step-0000002; prepare the data with" in err
 
 
 def test_a_first_mistake_does_not_bind_the_run_folder(tiny_data, tmp_path, capsys):
     err = failure(capsys, *["--data", str(tiny_data), "--run-dir", str(tmp_path), "--seq-length", "600"])
-    assert "--seq-length: expected at most --max-position-embeddings 512, found 600" in err
+    assert "--seq-length 600 is above --max-position-embeddings 512" in err
     train(tiny_data, tmp_path, "--stop-after", "1", "--checkpoint-every", "99", "--seed", "7")
     shutil.rmtree(step_folder(tmp_path, 1))  # killed before its first checkpoint
     assert train(tiny_data, tmp_path) == 0
@@ -359,22 +325,7 @@ def test_missing_or_damaged_data_are_one_line_that_names_them(tiny_data, tmp_pat
     assert "python -m electra prepare" in err
 
 
-@pytest.mark.parametrize(
-    ("flag", "value", "message"),
-    [
-        ("--learning-rate", "7", "--learning-rate: expected float >= 0 and <= 1, found 7.0"),
-        ("--size", "huge", "--size: expected one of demo, tiny, mini, small, found 'huge'"),
-        ("--num-heads", "3", "--num-heads: expected a divisor of --hidden-size 256, found 3"),
-        ("--num-warmup-steps", "1000000", "--num-warmup-steps: expected fewer than --num-train-steps 1000000"),
-        ("--batch-sise", "3", "did you mean --batch-size?"),
-    ],
-)
-def test_an_impossible_setting_is_one_line(tiny_data, tmp_path, capsys, flag, value, message):
-    err = failure(capsys, "--data", str(tiny_data), "--run-dir", str(tmp_path), flag, value)
-    assert message in err
-
-
 def test_a_second_process_on_a_run_folder_is_refused(tiny_data, tmp_path, capsys):
     with lock_folder(tmp_path):
         err = failure(capsys, "--data", str(tiny_data), "--run-dir", str(tmp_path))
-    assert "found it in use by another process" in err
+    assert "another process is using this folder" in err

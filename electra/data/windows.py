@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from electra.data.shards import Shards
 from electra.ids import SpecialIds
-from electra.seeding import generator
+from electra.seeding import random_stream
 
 
 class WindowSampler:
@@ -42,7 +42,7 @@ class WindowSampler:
         Returns:
             int64 (B, L): [CLS], up to L - 2 tokens of one document, [SEP], then [PAD].
         """
-        noise = generator(self.seed, "windows", step)
+        noise = random_stream(self.seed, "windows", step)
         documents = self._draw(step, noise)
         places = noise.random(self.batch_size)
         batch = np.full((self.batch_size, self.seq_length), self.special_ids.pad, np.int64)
@@ -59,7 +59,7 @@ class WindowSampler:
 
     def documents(self, step: int) -> list[int]:
         """Return the number of the document of each row of `sample(step)`."""
-        return self._draw(step, generator(self.seed, "windows", step))
+        return self._draw(step, random_stream(self.seed, "windows", step))
 
     def _draw(self, step: int, noise: np.random.Generator) -> list[int]:
         if self.sampling == "tokens":
@@ -72,4 +72,4 @@ class WindowSampler:
     def _draw_order(self, epoch: int) -> npt.NDArray[np.uint32]:
         """Return the documents of an epoch in the order of their visits: 4 bytes each; 0.4 s for 8 million."""
         documents = np.arange(self.shards.num_documents, dtype=np.uint32)
-        return generator(self.seed, "windows", epoch, "order").permutation(documents)
+        return random_stream(self.seed, "windows", epoch, "order").permutation(documents)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from electra.scores.metrics import Array
-from electra.seeding import generator
+from electra.seeding import random_stream
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer
 
@@ -113,7 +113,7 @@ def training_batches(
     Args:
         lengths: (N,) tokens of each row.
     """
-    rng = generator(seed, "finetune-order", epoch)
+    rng = random_stream(seed, "finetune-order", epoch)
     order = rng.permutation(len(lengths))
     if not length_buckets:
         return _cut(order, batch_size)

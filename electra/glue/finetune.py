@@ -18,7 +18,7 @@ from electra.glue.batches import AnyTokenizer, Features, collate, evaluation_bat
 from electra.glue.tasks import Task
 from electra.model.networks import SequenceClassifier, initialize_weights, wide
 from electra.scores.metrics import Array
-from electra.seeding import generator
+from electra.seeding import random_stream
 from electra.tokenizer.wordpiece import load_tokenizer, tokenizer_file
 from electra.training import checkpoint
 from electra.training.devices import autocast, resolve_precision
@@ -75,9 +75,9 @@ def build_classifier(
         raise ValueError(f"--max-seq-length: {expected}, found {config.max_seq_length}; lower it")
     model = SequenceClassifier(shape, num_outputs, config.pooling, config.head)
     head = nn.ModuleDict({name: part for name, part in model.named_children() if name != "encoder"})
-    initialize_weights(head, generator(seed, "finetune-head"), shape.initializer_range)
+    initialize_weights(head, random_stream(seed, "finetune-head"), shape.initializer_range)
     if from_scratch:
-        initialize_weights(model.encoder, generator(seed, "init"), shape.initializer_range)
+        initialize_weights(model.encoder, random_stream(seed, "init"), shape.initializer_range)
     else:
         checkpoint.load_encoder_weights(start.folder, model.encoder)
     return model

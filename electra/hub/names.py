@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from electra.cli import from_dict
 from electra.config import EncoderConfig
 from electra.files import FormatError, read_json
 from electra.model.networks import Discriminator, Generator, SequenceClassifier, make_embeddings
 from electra.model.transformer import LAYER_NORM_EPS, Encoder
-from electra.training.checkpoint import encoder_config, in_brief, mismatches
+from electra.training.checkpoint import in_brief, mismatches
 
 REQUIRED = {"model_type": "electra", "hidden_act": "gelu", "layer_norm_eps": LAYER_NORM_EPS}
 """Values that config.json must have. "gelu" is the exact form (erf) in transformers."""
@@ -190,7 +191,7 @@ def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
         raise FormatError(
             f"{file}: expected {required} and every size, found {'; '.join(wrong)}; choose an ELECTRA model"
         )
-    shape = encoder_config({ours: config[theirs] for ours, theirs in CONFIG_NAMES.items()}, file)
+    shape = from_dict(EncoderConfig, {ours: config[theirs] for ours, theirs in CONFIG_NAMES.items()}, file)
     return parts[architecture], shape, config
 
 

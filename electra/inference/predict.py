@@ -25,7 +25,6 @@ from electra.training.checkpoint import (
     MODEL_FILE,
     default_checkpoint,
     load_encoder_weights,
-    load_part,
     load_weights,
     read_settings,
     read_tensors,
@@ -110,7 +109,7 @@ def open_detector(checkpoint: Path | str | None = None, device: torch.device | s
         found = f"a model of {config['task'] or 'another task'}" if "finetune" in config else "none"
         raise FormatError(f"{start.folder}: expected a discriminator, found {found}; name a run of train_pretrain.py")
     model = Discriminator(start.shape, make_embeddings(start.shape))
-    load_part(start.folder, model, "discriminator.")
+    load_weights(start.folder, model, "discriminator.")
     return _ready(start, config, model, device)
 
 

@@ -1,4 +1,4 @@
-"""Generator, discriminator, their tied pair, and the classifier made from a discriminator's encoder."""
+"""Generator, discriminator, the pair with shared embeddings, and the classifier with a discriminator's encoder."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from electra.config import EncoderConfig
 from electra.model.transformer import LAYER_NORM_EPS, Dropout, Embeddings, Encoder, gather_positions
 
 GLOROT = ("projection", "output")
-"""Last names of the dense layers that start Glorot-uniform; all others start truncated-normal.
+"""Names of the dense layers with Glorot-uniform starting weights; all others are truncated-normal.
 
-Source: release modeling.py:226, run_pretraining.py:193, classification_tasks.py:224 pass no initializer.
+Source: release modeling.py:226, run_pretraining.py:193, classification_tasks.py:224, which pass no initializer.
 """
 
 
@@ -54,7 +54,7 @@ class Discriminator(nn.Module):
 
 
 class Electra(nn.Module):
-    """The pre-training pair. Both encoders hold the same `Embeddings` module, so nothing can part the tie."""
+    """The pre-training pair. Both encoders hold the same `Embeddings` module, so the tables stay shared."""
 
     def __init__(self, config: EncoderConfig, generator_size: float) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Electra(nn.Module):
 
 
 class MaskedLM(nn.Module):
-    """BERT-Small, the control: an encoder of the discriminator's size under the generator's head."""
+    """BERT-Small, the control: an encoder of the discriminator's size with the generator's head."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -72,11 +72,11 @@ class MaskedLM(nn.Module):
 
 
 class SequenceClassifier(nn.Module):
-    """Encoder, pooling and a task head; one output for regression.
+    """Encoder, pooling and a task head; `num_labels` is 1 for regression.
 
-    `pooling="mean", head="mlp"` is Mercier's (section 3.1): mean over real tokens, then dropout, dense, GELU,
-    dropout, dense. `pooling="first", head="linear"` is the release's (classification_tasks.py:218-290).
-    `pooling="first", head="mlp"` is what `transformers` calls ElectraForSequenceClassification.
+    Mercier (section 3.1): `pooling="mean", head="mlp"`, the mean over real tokens, then dropout, dense, GELU, dropout,
+    dense. Release (classification_tasks.py:218-290): `pooling="first", head="linear"`.
+    `transformers` (ElectraForSequenceClassification): `pooling="first", head="mlp"`.
     """
 
     def __init__(self, config: EncoderConfig, num_labels: int, pooling: str, head: str) -> None:
@@ -102,13 +102,13 @@ class SequenceClassifier(nn.Module):
 
 
 def make_embeddings(config: EncoderConfig) -> Embeddings:
-    """The embedding stack of a config, before initialisation."""
-    rows = config.vocab_size, config.max_position_embeddings, config.type_vocab_size
-    return Embeddings(*rows, config.embedding_size, config.hidden_dropout_prob)
+    """The embeddings for a config, before `initialize_weights`."""
+    sizes = config.vocab_size, config.max_position_embeddings, config.type_vocab_size, config.embedding_size
+    return Embeddings(*sizes, config.hidden_dropout_prob)
 
 
 def _truncated_normal(rng: np.random.Generator, shape: torch.Size, std: float) -> np.ndarray:
-    """Normal draws of the given deviation, each re-drawn until within two of them."""
+    """Normal draws with standard deviation `std`; each draw beyond 2 `std` is repeated."""
     draws = rng.standard_normal(shape)
     while (outside := np.abs(draws) > 2).any():
         draws[outside] = rng.standard_normal(int(outside.sum()))
@@ -117,11 +117,10 @@ def _truncated_normal(rng: np.random.Generator, shape: torch.Size, std: float) -
 
 @torch.no_grad()
 def initialize_weights(model: nn.Module, rng: np.random.Generator, std: float) -> None:
-    """Give every weight its starting value, drawn on the CPU, in module order, shared modules once.
+    """Set all weights to their starting values, drawn in module order; a shared module is drawn once.
 
-    Embeddings and dense weights: normal(0, std) re-drawn beyond 2 std. Dense layers named in `GLOROT`: uniform
-    within sqrt(6 / (fan_in + fan_out)). Biases 0, LayerNorm 1 and 0.
-    Source: release modeling.py:405-407.
+    Tables and dense weights: normal(0, std), drawn again beyond 2 std. Dense layers in `GLOROT`: uniform within
+    sqrt(6 / (fan_in + fan_out)). Biases: 0. LayerNorm gains: 1. Source: release modeling.py:405-407.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding):
@@ -138,10 +137,10 @@ def initialize_weights(model: nn.Module, rng: np.random.Generator, std: float) -
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Scalars in the distinct parameters of a module; a shared table counts once."""
+    """Number of scalar parameters of a module; a shared table counts once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def wide(logits: Tensor) -> Tensor:
-    """Logits in float32 or wider: losses are never taken in a 16-bit type, whatever autocast does."""
+    """Logits in float32 or wider, so that no loss is computed in 16 bits under autocast."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

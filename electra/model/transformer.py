@@ -1,9 +1,9 @@
 """The encoder: shared embeddings, an optional projection, post-norm transformer layers.
 
-Legend for shapes, here and everywhere: B batch rows, L row length in tokens, P target slots of a row,
+Legend for shapes, in the whole package: B batch rows, L row length in tokens, P target slots of a row,
 V vocabulary size, E embedding width, D hidden width, H attention heads.
 
-Source: release model/modeling.py; facts that ports often miss are named where they stand.
+Source: release model/modeling.py.
 """
 
 from __future__ import annotations
@@ -14,19 +14,15 @@ from torch import Tensor, nn
 
 from electra.config import EncoderConfig
 
-LAYER_NORM_EPS = 1e-12  # Source: release, tf.contrib layer_norm; PyTorch's default 1e-5 is another model.
+LAYER_NORM_EPS = 1e-12  # Source: release, tf.contrib layer_norm; PyTorch's default is 1e-5
 DROPOUT_LEVELS = 2**16
 
 
 def drop(values: Tensor, prob: float) -> Tensor:
-    """Zero each value with chance `prob` and scale the rest, so that every expectation stays.
+    """Dropout: zero each value (any shape, any float dtype) with probability `prob` in [0, 1), and scale the others.
 
-    On a CPU each decision takes 16 bits of a draw of 64, since torch's own draws take a fifth of an update of the
-    small size in bf16. The chance is the nearest multiple of 2^-16: 0.100006 for 0.1. The scale is exact for it.
-
-    Args:
-        values: any shape and float dtype.
-        prob: in [0, 1).
+    On a CPU each decision takes 16 bits of a 64-bit draw, because an update with torch's own dropout takes 1.23 times
+    as long. The probability is the nearest multiple of 2^-16, 0.100006 for 0.1, and the scale is exact for it.
     """
     if prob == 0.0 or values.is_cuda:
         return F.dropout(values, prob)
@@ -39,7 +35,7 @@ def drop(values: Tensor, prob: float) -> Tensor:
 
 
 class Dropout(nn.Module):
-    """`drop` in training, nothing in evaluation."""
+    """`drop` in training; the identity in evaluation."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -51,9 +47,9 @@ class Dropout(nn.Module):
 
 
 class Embeddings(nn.Module):
-    """Word + position + token-type tables of width E, then LayerNorm, then dropout.
+    """Sum of word, position and token-type vectors of width E, then LayerNorm, then dropout.
 
-    One instance is shared by generator and discriminator, its LayerNorm included.
+    Generator and discriminator share one instance, its LayerNorm included.
     Source: release modeling.py:187-218, 511-559.
     """
 
@@ -66,10 +62,9 @@ class Embeddings(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
-        """(B, L) int64 ids, and types or None for type 0 everywhere -> (B, L, E)."""
-        length = input_ids.shape[1]
-        if length > self.position.num_embeddings:
-            limit = self.position.num_embeddings
+        """(B, L) int64 ids; (B, L) int64 types, or None for type 0 everywhere -> (B, L, E)."""
+        length, limit = input_ids.shape[1], self.position.num_embeddings
+        if length > limit:
             raise ValueError(f"input_ids: expected rows of at most {limit} tokens, found {length}; shorten them")
         types = self.token_type.weight[0] if token_type_ids is None else self.token_type(token_type_ids)
         return self.dropout(self.norm(self.word(input_ids) + self.position.weight[:length] + types))
@@ -78,13 +73,13 @@ class Embeddings(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None, dropout: float) -> Tensor:
     """softmax(query key^T / sqrt(d)) value, dropout on the probabilities.
 
-    torch's own on CUDA; written out on a CPU, where torch's takes 1.4 to 3.2 times as long with dropout, forward and
-    backward (32 rows of 128, heads of 64, one thread).
+    CUDA uses torch's function. On a CPU the products are written out, because an update with torch's function takes
+    1.27 times as long.
 
     Args:
         query, key, value: (B, H, L, d).
-        key_mask: (B, 1, 1, L) bool, True where a key may be attended to, or None.
-        dropout: chance in [0, 1) that a probability becomes 0.
+        key_mask: (B, 1, 1, L) bool, True at keys that may be attended to, or None for all.
+        dropout: probability in [0, 1).
 
     Returns:
         (B, H, L, d).
@@ -98,7 +93,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None, d
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention with one fused query-key-value product and an output product."""
+    """Multi-head attention; queries, keys and values come from one product."""
 
     def __init__(self, width: int, num_heads: int, dropout: float) -> None:
         super().__init__()
@@ -108,7 +103,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, key_mask: Tensor | None) -> Tensor:
-        """(B, L, D), and (B, 1, 1, L) bool, True where a key may be attended to, or None -> (B, L, D)."""
+        """(B, L, D); key mask as in `attend` -> (B, L, D)."""
         B, L, D = hidden.shape
         qkv = self.qkv(hidden).view(B, L, 3, self.num_heads, D // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # three of (B, H, L, D / H)
@@ -117,7 +112,7 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """dense, exact (erf) GELU, dense. Source: release modeling.py:298-311; not the tanh form."""
+    """Dense, exact (erf) GELU, dense. Source: release modeling.py:298-311."""
 
     def __init__(self, width: int, inner_width: int) -> None:
         super().__init__()
@@ -130,7 +125,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Post-norm: each part is followed by dropout, the residual sum, and LayerNorm."""
+    """Post-norm layer: dropout, residual sum and LayerNorm follow each part."""
 
     def __init__(self, width: int, num_heads: int, inner_width: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()
@@ -141,16 +136,16 @@ class TransformerLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, hidden: Tensor, key_mask: Tensor | None) -> Tensor:
-        """(B, L, D), key mask as in `SelfAttention` -> (B, L, D)."""
+        """(B, L, D); key mask as in `attend` -> (B, L, D)."""
         hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, key_mask)))
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
 
 
 class Encoder(nn.Module):
-    """Embeddings, a projection E -> D where the widths differ, and the layers.
+    """Embeddings, a projection E -> D, and the layers.
 
-    The projection comes after the embeddings' LayerNorm and dropout, has a bias and no activation, and does
-    not exist where E == D (the 50 % generator of the small size). Source: release modeling.py:224-228.
+    The projection follows the embeddings' LayerNorm and dropout. It has a bias and no activation, and does not exist
+    if E == D. Source: release modeling.py:224-228.
     """
 
     def __init__(self, config: EncoderConfig, embeddings: Embeddings) -> None:
@@ -165,7 +160,7 @@ class Encoder(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """Contextual vectors of every token.
+        """Contextual vectors of all tokens; vectors of padding have no meaning.
 
         Args:
             input_ids: (B, L) int64.
@@ -173,7 +168,7 @@ class Encoder(nn.Module):
             token_type_ids: (B, L) int64; None for type 0 everywhere.
 
         Returns:
-            (B, L, D); rows at padding are meaningless.
+            (B, L, D).
         """
         key_mask = None if attention_mask is None else attention_mask[:, None, None, :]
         hidden: Tensor = self.projection(self.embeddings(input_ids, token_type_ids))

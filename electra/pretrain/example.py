@@ -1,4 +1,4 @@
-"""A sentence with the discriminator's answer under each token, for a terminal."""
+"""A sentence with the discriminator's probability under each token, for a terminal."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ from electra.pretrain.masking import Batch
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer
 
-CALLED = 0.5
-"""Above this probability a token is called replaced."""
-
+CALLED = 0.5  # a token with a higher probability is called replaced
 _RED, _PLAIN = "\033[1;31m", "\033[0m"
-_LABELS = ("shown", "was", "replaced?")
 
 
 def corrupted_example(batch: Batch, outputs: DiscriminatorOutputs, tokenizer: Tokenizer | WordPieceTokenizer) -> str:
-    """The row in which the discriminator is surest of a replacement, right or wrong, as `marked_sentence` shows it."""
+    """`marked_sentence` of the row with the discriminator's highest probability of a replaced token."""
     is_real = real_tokens(batch)
     row = int(np.where(is_real, outputs.logits, -np.inf).max(axis=1).argmax())
     originals, shown, logits = (
@@ -31,7 +28,7 @@ def corrupted_example(batch: Batch, outputs: DiscriminatorOutputs, tokenizer: To
 
 
 def _visible(token: str) -> str:
-    """A token without its leading space and without control characters; escaped where it is white space alone."""
+    """A token without white space around it and without control characters; white space alone becomes escapes."""
     return printable(token.strip()) or repr(token)[1:-1]
 
 
@@ -43,16 +40,14 @@ def marked_sentence(
     width: int = 100,
     colored: bool = False,
 ) -> str:
-    """A sentence with the discriminator's answer under each token, in lines of at most `width` columns.
+    """A sentence with the probability under each token that it was replaced, in lines of at most `width` columns.
 
     Args:
-        originals: the tokens as they were, as text.
-        shown: the tokens the discriminator saw; where some differ the originals stand in a line between.
-        replaced_probs: its probability that each token was replaced, from 0 to 1.
-        width: of the terminal; a token that is wider has its lines to itself.
-        colored: tokens called replaced in a terminal's red.
+        originals, shown: the tokens before and after replacement; a line between has the originals that differ.
+        width: of the terminal; a wider token has lines of its own.
+        colored: whether tokens that are called replaced are red.
     """
-    blocks: list[list[list[str]]] = []  # of columns, of their cells from the top
+    blocks: list[list[list[str]]] = []  # of columns; a column has the cells of one token
     used = width
     for original, token, prob in zip(originals, shown, replaced_probs, strict=True):
         was = f"({_visible(original)})" if original != token else ""
@@ -66,7 +61,7 @@ def marked_sentence(
         blocks[-1].append([f"{red}{cell.ljust(size)}{plain}" if cell else " " * size for cell in cells])
     lines = []
     for block in blocks:
-        for label, row in zip(_LABELS, zip(*block, strict=True), strict=True):
+        for label, row in zip(("shown", "was", "replaced?"), zip(*block, strict=True), strict=True):
             if label != "was" or any(cell.strip() for cell in row):
                 lines.append(f"{label:>10} {' '.join(row)}".rstrip())
         lines.append("")

@@ -14,21 +14,21 @@ from electra.pretrain.masking import Batch, corrupt, sample_replacements
 
 
 class Counts(NamedTuple):
-    """Denominators over the *global* batch, so that micro-batches and ranks add up to one mean.
+    """Denominators over the *global* batch, so that the losses of micro-batches and ranks add up to one mean.
 
-    Tensors, not numbers: a compiled objective would be compiled anew for each number it meets.
+    They are tensors, because torch.compile would compile again for every new Python number.
     """
 
     num_targets: Tensor  # scalar int64
     num_tokens: Tensor  # scalar int64: real tokens, [CLS] and [SEP] included
 
     def to(self, device: torch.device) -> Counts:
-        """The same on a device."""
+        """A copy on a device."""
         return Counts(*(number.to(device, non_blocking=True) for number in self))
 
 
 class Detection(NamedTuple):
-    """What the discriminator saw and said."""
+    """The discriminator's input, labels and output."""
 
     corrupted: Tensor  # (B, L) int64
     is_replaced: Tensor  # (B, L) bool
@@ -36,33 +36,30 @@ class Detection(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The losses of some rows, as scalars without a graph: what an update logs."""
+    """The losses of some rows, as scalars without a gradient."""
 
     loss: Tensor
     masked_lm_loss: Tensor
     disc_loss: Tensor
 
     def plus(self, other: Losses) -> Losses:
-        """The losses of both sets of rows, in new tensors."""
+        """The sum with the losses of other rows, in new tensors."""
         return Losses(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 class PretrainLosses(NamedTuple):
-    """Some rows' share of the losses, and what an evaluation looks at.
+    """The losses of some rows, and outputs for the evaluation. Only `loss` and its two parts have a gradient."""
 
-    Only the losses carry a gradient: a compiled backward pass would fill one of zeros for the logits, V wide.
-    """
-
-    loss: Tensor  # scalar, what is minimised
-    masked_lm_loss: Tensor  # scalar, nats a target
-    disc_loss: Tensor  # scalar, nats a real token; 0 where there is no discriminator
+    loss: Tensor  # scalar, the training loss
+    masked_lm_loss: Tensor  # scalar, nats per target
+    disc_loss: Tensor  # scalar, nats per real token; 0 without a discriminator
     generator_logits: Tensor  # (B, P, V)
     sampled_ids: Tensor  # (B, P) int64
-    detection: Detection | None  # None where there is no discriminator
+    detection: Detection | None  # None without a discriminator
 
 
 def count(batch: Batch) -> Counts:
-    """Count the targets and real tokens of a whole update; on the CPU, before anything is computed."""
+    """Count the targets and real tokens of a whole update, on the CPU."""
     is_real = torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask
     return Counts(batch.is_target.sum(), is_real.sum())
 
@@ -79,56 +76,49 @@ def replaced_nats(logits: Tensor, is_replaced: Tensor) -> Tensor:
 
 
 def sum_where(nats: Tensor, chosen: Tensor | None) -> Tensor:
-    """Sum the entries a mask of the same shape chooses, or all of them; static shapes, no wait for the device."""
+    """Sum the entries where `chosen` is True, or all entries for None, without a wait for the device."""
     return nats.sum() if chosen is None else nats.masked_fill(~chosen, 0.0).sum()
+
+
+def masked_language_modeling(
+    model: Electra | MaskedLM, batch: Batch, counts: Counts, gen_weight: float, disc_weight: float
+) -> PretrainLosses:
+    """The generator fills the targets. With an encoder of the discriminator's size, this is the control objective.
+
+    The loss is a mean over targets. Arguments as in `replaced_token_detection`; `disc_weight` is not used.
+    Source: release run_pretraining.py, `electra_objective: false` (BERT under the same masking).
+    """
+    logits = wide(model.generator(batch.masked_ids, batch.positions, batch.attention_mask))
+    sampled_ids = sample_replacements(logits, batch.sample_uniforms)
+    nats = masked_lm_nats(logits, batch.input_ids.gather(1, batch.positions))
+    masked_lm_loss = sum_where(nats, batch.is_target) / counts.num_targets
+    no_loss = torch.zeros_like(masked_lm_loss)
+    return PretrainLosses(gen_weight * masked_lm_loss, masked_lm_loss, no_loss, logits.detach(), sampled_ids, None)
 
 
 def replaced_token_detection(
     model: Electra, batch: Batch, counts: Counts, gen_weight: float, disc_weight: float
 ) -> PretrainLosses:
-    """ELECTRA's objective: the generator fills the targets, the discriminator tells which tokens are not original.
+    """ELECTRA's objective: the generator fills the targets; the discriminator finds the tokens that are not original.
 
-    The masked-LM loss is a mean over targets, the replaced-token loss over non-padding tokens. No gradient flows
-    from the discriminator into the generator's own weights: samples are ids.
+    The discriminator's loss is a mean over real tokens. Samples are ids, so no gradient flows from the discriminator
+    into the generator's own weights.
 
     Args:
-        model: the tied pair.
         batch: the rows of this call, on the model's device.
-        counts: of the global batch these rows are part of.
-        gen_weight: of the masked-LM loss.
-        disc_weight: lambda, of the replaced-token loss.
+        counts: of the global batch that contains these rows.
+        gen_weight: weight of the masked-LM loss.
+        disc_weight: weight of the replaced-token loss, lambda.
 
     Source: paper section 2; release run_pretraining.py:96-108, 183-285.
     """
-    generator_logits = wide(model.generator(batch.masked, batch.positions, batch.attention_mask))
-    sampled_ids = sample_replacements(generator_logits, batch.sample_uniforms)
-    corrupted, is_replaced = corrupt(batch, sampled_ids)
-    discriminator_logits = model.discriminator(corrupted, batch.attention_mask)
-
-    original_ids = batch.input_ids.gather(1, batch.positions)
-    gen_nats = masked_lm_nats(generator_logits, original_ids)
-    disc_nats = replaced_nats(discriminator_logits, is_replaced)
-    masked_lm_loss = sum_where(gen_nats, batch.is_target) / counts.num_targets
-    disc_loss = sum_where(disc_nats, batch.attention_mask) / counts.num_tokens
-    loss = gen_weight * masked_lm_loss + disc_weight * disc_loss
-    detection = Detection(corrupted, is_replaced, discriminator_logits.detach())
-    return PretrainLosses(loss, masked_lm_loss, disc_loss, generator_logits.detach(), sampled_ids, detection)
-
-
-def masked_language_modeling(
-    model: MaskedLM, batch: Batch, counts: Counts, gen_weight: float, disc_weight: float
-) -> PretrainLosses:
-    """The control: the generator's part of the objective alone, on an encoder of the discriminator's size.
-
-    The arguments are those of `replaced_token_detection`; `disc_weight` has nothing to weigh.
-    Source: release run_pretraining.py, `electra_objective: false` (BERT under the same masking).
-    """
-    logits = wide(model.generator(batch.masked, batch.positions, batch.attention_mask))
-    nats = masked_lm_nats(logits, batch.input_ids.gather(1, batch.positions))
-    masked_lm_loss = sum_where(nats, batch.is_target) / counts.num_targets
-    sampled_ids = sample_replacements(logits, batch.sample_uniforms)
-    loss, no_disc_loss = gen_weight * masked_lm_loss, torch.zeros_like(masked_lm_loss)
-    return PretrainLosses(loss, masked_lm_loss, no_disc_loss, logits.detach(), sampled_ids, None)
+    generated = masked_language_modeling(model, batch, counts, gen_weight, disc_weight)
+    corrupted, is_replaced = corrupt(batch, generated.sampled_ids)
+    logits = model.discriminator(corrupted, batch.attention_mask)
+    disc_loss = sum_where(replaced_nats(logits, is_replaced), batch.attention_mask) / counts.num_tokens
+    loss = generated.loss + disc_weight * disc_loss
+    detection = Detection(corrupted, is_replaced, logits.detach())
+    return generated._replace(loss=loss, disc_loss=disc_loss, detection=detection)
 
 
 Objective = Callable[[Any, Batch, Counts, float, float], PretrainLosses]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from electra.scores.metrics import Array
-from electra.seeding import generator
+from electra.seeding import random_stream
 
 CONFIDENCE = 0.95
 """The level of every interval."""
@@ -36,7 +36,7 @@ def bootstrap_interval(
         statistic: maps the (num_units,) int64 indices of one resample, drawn with replacement, to a value.
             Documents and runs are independent units; the tokens of one document are not.
     """
-    rng = generator(seed, "bootstrap")
+    rng = random_stream(seed, "bootstrap")
     values = [statistic(rng.integers(0, num_units, num_units)) for _ in range(num_resamples)]
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
@@ -51,7 +51,7 @@ def summarize(values: Sequence[float], *, seed: int = 0) -> Summary:
     if len(runs) > 1:
         sd = float(runs.std(ddof=1))
         options = {"n_resamples": NUM_RESAMPLES, "confidence_level": CONFIDENCE, "method": "percentile"}
-        found = stats.bootstrap((runs,), np.mean, rng=generator(seed, "bootstrap"), **options)
+        found = stats.bootstrap((runs,), np.mean, rng=random_stream(seed, "bootstrap"), **options)
         low, high = map(float, found.confidence_interval)
     return Summary(len(runs), float(runs.mean()), sd, float(np.median(runs)), float(runs.max()), low, high)
 

@@ -1,7 +1,7 @@
-"""Checkpoints: complete or absent, verified when opened; a run falls back on the last good one.
+"""Checkpoints: complete or absent, verified when opened; a run goes on from the newest good one.
 
-A checkpoint is a folder `step-NNNNNNN/`: config.json, the tokenizer's file, model.pt (weights only), in a run's own
-checkpoints training_state.pt, and manifest.json with the step, facts of the run and the SHA-256 of every other file.
+A checkpoint is a folder `step-NNNNNNN/` with config.json, the tokenizer's file, model.pt (weights), manifest.json (the
+step and the SHA-256 of every other file) and, except for milestones and fine-tuned models, training_state.pt.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import io
 import os
 import re
-import secrets
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -22,264 +21,169 @@ from torch import Tensor, nn
 
 from electra.cli import flag_name, from_dict
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
-from electra.files import FormatError, fsync_folder, read_json, sha256_file
+from electra.files import FormatError, fsync_folder, naming, read_json, sha256_file
 from electra.files import json_bytes as json_bytes
-from electra.tokenizer.byte_level import Tokenizer
-from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer
 
 CONFIG_FILE, MODEL_FILE, STATE_FILE, MANIFEST_FILE = "config.json", "model.pt", "training_state.pt", "manifest.json"
 FORMAT_VERSION = 1
-MODEL_FILE = "model.pt"
 
 
 def step_folder(run_dir: Path, step: int) -> Path:
-    """Where the checkpoint of a step lives."""
+    """The folder of the checkpoint of a step."""
     return run_dir / f"step-{step:07d}"
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
-    """The checkpoint folders of a run, newest first; unverified."""
+    """The checkpoint folders of a run, newest first; not verified."""
     return sorted(run_dir.glob("step-" + "[0-9]" * 7), reverse=True)
 
 
+# --- writing ------------------------------------------------------------------------------------------------
+
+
 def torch_bytes(value: object) -> bytes:
-    """A value as `torch.save` writes it."""
+    """The bytes that `torch.save` writes for a value."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
+    with naming(path), open(path, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write a folder under a temporary name, sync it, and rename it into place: it is complete or absent.
-
-    Args:
-        folder: the final name. A good checkpoint of that name is replaced; anything else there is moved aside.
-        contents: the bytes of each file.
-
-    Raises:
-        OSError: the disk is full, or the place cannot be written to; what was there stays.
-    """
-    partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"  # not that of another process
-    path = partial
+    """Write files (name: bytes) into a folder that is complete on disk, or absent; an older folder is replaced."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    replaced = partial.with_suffix(".old")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process with this number
     try:
         partial.mkdir(parents=True)
         for name, content in contents.items():
-            path = partial / name
-            _write_synced(path, content)
+            _write_synced(partial / name, content)
         fsync_folder(partial)
-        path = folder
-        _put_in_place(partial, folder)
+        if folder.exists():
+            folder.rename(replaced)
+        partial.rename(folder)
         fsync_folder(folder.parent)
-    except OSError as error:
-        raise OSError(f"{folder}: cannot write {error.filename or path} ({error.strerror or error}); "
-                      "make room or choose another folder, then repeat the command") from None  # fmt: skip
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    if not folder.exists():
-        partial.rename(folder)
-        return
-    try:
-        verify(folder)
-    except FormatError:
-        move_aside(folder)
-        partial.rename(folder)
-    else:
-        old = folder.rename(partial.with_suffix(".old"))
-        partial.rename(folder)
-        shutil.rmtree(old)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def save_checkpoint(folder: Path, contents: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
-    """Write a checkpoint folder and its manifest, all or nothing.
-
-    Args:
-        folder, contents: as in `write_folder`.
-        facts: what the manifest says of the checkpoint, as plain JSON values.
-    """
+    """`write_folder` with a manifest, which holds the digests of the files and `facts`, plain JSON values."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = {"format_version": FORMAT_VERSION, **facts, "sha256": digests}
-    write_folder(folder, {**contents, "manifest.json": json_bytes(manifest)})
+    write_folder(folder, {**contents, MANIFEST_FILE: json_bytes(manifest)})
 
 
-def load_networks(folder: Path, model: nn.Module, networks: str, settings: Mapping[str, Any]) -> None:
-    """Start a new run from a model's weights: from both networks, or from the discriminator with a new generator.
-
-    Args:
-        networks: "both" or "discriminator".
-        settings: the new run's, "encoder" and "pretrain" as dicts.
-
-    Raises:
-        ValueError, FormatError: a network is asked for and not there, or the shapes differ; the message has the flags
-            that make them equal.
-    """
-    needed = {name for name, _ in model.named_children()} if networks == "both" else {"discriminator"}
-    if not hasattr(model, "discriminator") and networks == "discriminator":
-        raise ValueError("--init-networks: expected both with --objective mlm, found discriminator; leave it out")
-    saved = {name.partition(".")[0] for name in read_tensors(folder / MODEL_FILE)} & {"discriminator", "generator"}
-    if missing := needed - saved:
-        remedy = "pass --init-networks discriminator to start a new generator"
-        raise FormatError(f"{folder}: expected {' and '.join(sorted(needed))}, found "
-                          f"{' and '.join(f'the {name} alone' for name in sorted(saved)) or 'neither'}; "
-                          f"{remedy if missing == {'generator'} else 'name another checkpoint'}")  # fmt: skip
-    _check_same_shape(folder, settings, with_generator="generator" in needed and "discriminator" in needed)
-    if networks == "both":
-        load_weights(folder, model)
-    else:
-        load_part(folder, model.get_submodule("discriminator"), "discriminator.")
-
-
-SHAPE = ("embedding_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_position_embeddings",
-         "type_vocab_size")  # fmt: skip
-"""The settings that must be equal for weights to mean the same, once the vocabulary is."""
-
-
-def _check_same_shape(folder: Path, settings: Mapping[str, Any], *, with_generator: bool) -> None:
-    encoder = vars(load_encoder_config(folder))
-    saved, asked = {name: encoder[name] for name in SHAPE}, {**settings["pretrain"], **settings["encoder"]}
-    pretrain = read_json(folder / CONFIG_FILE, pretrain=dict)["pretrain"]
-    if with_generator and "generator_size" in pretrain:
-        saved["generator_size"] = pretrain["generator_size"]
-    wrong = {name: value for name, value in saved.items() if value != asked[name]}
-    if wrong:
-        found = ", ".join(f"{name} {value} instead of {asked[name]}" for name, value in wrong.items())
-        if saved["max_position_embeddings"] < asked["seq_length"]:
-            wrong["seq_length"] = saved["max_position_embeddings"]
-        flags = " ".join(f"{flag_name(name)} {value}" for name, value in wrong.items())
-        raise FormatError(f"{folder}: expected the shape asked for, found {found}; add {flags}")
-
-
-def check_same_tokenizer(folder: Path, tokenizer: Tokenizer | WordPieceTokenizer, where: Path) -> None:
-    """Refuse to read one tokenizer's ids with a model of another.
-
-    Raises:
-        FormatError: the checkpoint's tokenizer is not the one of the data at `where`.
-    """
-    ours = load_tokenizer(folder)
-    if ours.fingerprint != tokenizer.fingerprint:
-        raise FormatError(
-            f"{where}: expected the tokenizer of {folder} ({ours.vocab_size:,} words, {ours.fingerprint[:12]}), found "
-            f"another ({tokenizer.vocab_size:,} words, {tokenizer.fingerprint[:12]}); prepare the data with "
-            f"--tokenizer {folder}"
-        )
-
-
-def move_aside(folder: Path) -> Path:
-    """Rename a damaged checkpoint so that it is neither loaded nor overwritten."""
-    number = 0
-    while (aside := folder.with_name(f"damaged-{folder.name}-{number}")).exists():
-        number += 1
-    return folder.rename(aside)
+# --- finding ------------------------------------------------------------------------------------------------
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Check a checkpoint's files against its manifest, and return the manifest.
-
-    Raises:
-        FormatError: a file is missing, changed or cut; or the folder is no checkpoint.
-    """
+    """Compare a checkpoint's files with the digests in its manifest; returns the manifest, or raises FormatError."""
     file = folder / MANIFEST_FILE
     if not file.is_file():
         raise FormatError(f"{folder}: expected a checkpoint, found no {file.name}; name a run or a step folder")
-    manifest = read_json(file, step=int | None, sha256=dict | None)
-    if "format_version" not in manifest:
-        raise FormatError(f"{folder}: expected a checkpoint, found something else; name a run or a step folder")
+    manifest = read_json(file, format_version=int, step=int, sha256=dict[str, str])
     if manifest["format_version"] != FORMAT_VERSION:
-        raise FormatError(f"{file}: expected format version {FORMAT_VERSION}, found another; "
-                          "use the version of this package that wrote it")  # fmt: skip
-    digests = read_json(file, step=int, sha256=dict[str, str])["sha256"]
-    for name, digest in {**dict.fromkeys((CONFIG_FILE, MODEL_FILE), "one"), **digests}.items():
-        found = sha256_file(folder / name) if (folder / name).is_file() else "no such file"
-        if found != digest:
-            raise FormatError(f"{folder / name}: expected sha256 {digest[:12]}…, found {found[:12]}…; "
-                              "use another checkpoint")  # fmt: skip
+        raise FormatError(f"{file}: expected format version {FORMAT_VERSION}; use the version that wrote the file")
+    for name, digest in manifest["sha256"].items():
+        if not (folder / name).is_file() or sha256_file(folder / name) != digest:
+            expected = f"expected sha256 {digest[:12]}…, found another or no file"
+            raise FormatError(f"{folder / name}: {expected}; use another checkpoint")
     return manifest
 
 
 def newest_good(run_dir: Path) -> Path | None:
-    """The newest checkpoint of a run that verifies; damaged ones are named on stderr and moved aside.
+    """The newest checkpoint of a run that verifies, or None in a new run folder.
 
-    Raises:
-        FormatError: there are checkpoints, now or moved aside before, and none is good: a run never starts over
-            by accident.
+    Damaged checkpoints are reported on stderr and renamed, so that they are neither loaded nor overwritten. If all are
+    damaged, FormatError is raised: a run never starts over by accident.
     """
-    for leftover in run_dir.glob(".step-*.partial"):  # of a process that was killed; this one has the folder's lock
+    for leftover in run_dir.glob(".step-*.partial"):  # of a process that was killed; the run folder is locked
         shutil.rmtree(leftover)
     for folder in checkpoints(run_dir):
         try:
             verify(folder)
             return folder
         except FormatError as error:
-            aside = move_aside(folder)
-            print(f"WARNING: damaged checkpoint: {error}; kept as {aside.name}, falling back", file=sys.stderr)
+            number = len([*run_dir.glob(f"damaged-{folder.name}-*")])
+            renamed = folder.rename(folder.with_name(f"damaged-{folder.name}-{number}"))
+            print(f"WARNING: damaged checkpoint: {error}; kept as {renamed.name}, falling back", file=sys.stderr)
     if any(run_dir.glob("damaged-step-*")):
-        raise FormatError(f"{run_dir}: expected a good checkpoint, found only damaged ones; "
-                          "delete the folder to start over from step 0")  # fmt: skip
+        raise FormatError(f"{run_dir}: all checkpoints are damaged; delete the folder to start over from step 0")
     return None
 
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
-"""Where a model that ships with this package is, one a folder; its name is taken wherever a checkpoint's path is."""
+"""The folder of the models that ship with this package; a model's name is accepted as the path of a checkpoint."""
 
 SHIPPED = "mini"
 
 
 def default_checkpoint(run_dir: Path) -> Path:
-    """The user's own run if there is one, else the model that ships with this package, which is said on stderr."""
+    """The user's own run if there is one, else the model that ships with this package, with a note on stderr."""
     if run_dir.exists() or not (PRETRAINED / SHIPPED).is_dir():
         return run_dir
-    print(f"note: there is no run in {run_dir}: {SHIPPED}, the model that comes with this package, is used",
-          file=sys.stderr)  # fmt: skip
+    print(f"note: no run in {run_dir}; using {SHIPPED}, the model that ships with this package", file=sys.stderr)
     return PRETRAINED / SHIPPED
 
 
 def resolve_checkpoint(path: Path) -> Path:
-    """A checkpoint folder from its path, a run folder's, or the name of a model that ships with this package; verified.
+    """The verified checkpoint folder for a path to it, a path to its run, or the name of a model that ships.
 
-    Raises:
-        FileNotFoundError: there is nothing there.
-        FormatError: what is there is damaged, or no checkpoint.
+    Raises FileNotFoundError if there is no such folder, FormatError if it is damaged or no checkpoint.
     """
     if not path.exists() and path.name == str(path) and (PRETRAINED / path).is_dir():
         path = PRETRAINED / path
     if not path.is_dir():
-        found = "a file" if path.exists() else "nothing"
-        raise FileNotFoundError(f"{path}: expected a checkpoint or a run folder, found {found}; train one with "
-                                "python train_pretrain.py")  # fmt: skip
+        raise FileNotFoundError(f"{path}: expected a checkpoint or a run folder, found nothing; train one")
     folder = next(iter(checkpoints(path)), path)
     verify(folder)
     return folder
 
 
-def read_tensors(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote, as long as it is a table of tensors and plain values; code in a file is never run.
+# --- reading ------------------------------------------------------------------------------------------------
 
-    Raises:
-        FormatError: the file is damaged, or holds code or something else.
-    """
-    with open(path, "rb") as file:
-        try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged file raises anything, from struct.error to IndexError
-            code = re.search(r"GLOBAL (\S+)", str(error))
-            found = f"code that it would run ({code[1]})" if code else f"a damaged file ({type(error).__name__})"
-            raise FormatError(f"{path}: expected tensors, found {found}; nothing was run, get the file again") from None
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """A checkpoint's config.json, checked; "finetune" or "pretrain" in it may lack settings in an imported model."""
+    file = folder / CONFIG_FILE
+    if "finetune" in (config := read_json(file)):
+        config = read_json(file, finetune=dict, task=str, labels=list[str], score_range=list[float])
+        from_dict(FinetuneConfig, config["finetune"], file, is_partial=True)
+    else:
+        config = read_json(file, pretrain=dict)
+        from_dict(PretrainConfig, config["pretrain"], file, is_partial=True)
+    return config
+
+
+def load_encoder_config(folder: Path) -> EncoderConfig:
+    """The shape of a checkpoint's encoder. Raises FormatError if a setting is unknown, missing or impossible."""
+    file = folder / CONFIG_FILE
+    return from_dict(EncoderConfig, read_json(file, encoder=dict)["encoder"], file)
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The tensors and plain values in a file of `torch.save`, by name. Code is never run, but raises FormatError."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises anything, from struct.error to IndexError
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        found = f"code that it would run ({code[1]})" if code else f"a damaged file ({type(error).__name__})"
+        raise FormatError(f"{path}: expected tensors, found {found}; nothing was run, get the file again") from None
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise FormatError(f"{path}: expected a table of tensors, found something else; get the file again")
     return content
 
 
 def mismatches(expected: Mapping[str, torch.Size], found: Mapping[str, Any]) -> list[str]:
-    """Why tensors are not those expected: a phrase for each one missing, unexpected, of another shape, or no floats."""
+    """A phrase for each tensor that is missing, unexpected, of another shape, or not of floats."""
     wrong = [f"no {name}" for name in expected.keys() - found.keys()]
     wrong += [f"an unexpected {name}" for name in found.keys() - expected.keys()]
     for name in expected.keys() & found.keys():
@@ -291,89 +195,50 @@ def mismatches(expected: Mapping[str, torch.Size], found: Mapping[str, Any]) -> 
 
 
 def in_brief(phrases: Iterable[str], most: int = 5) -> str:
-    """Some phrases in a row, and how many more there are."""
+    """The first phrases in a row, and the number of the others."""
     phrases = [*phrases]
     return "; ".join(phrases[:most]) + (f"; and {len(phrases) - most} more" if len(phrases) > most else "")
 
 
-def load_weights(folder: Path, model: nn.Module) -> None:
-    """Copy a checkpoint's weights into a model, strictly; ties stay ties because values are copied.
+def load_weights(folder: Path, module: nn.Module, prefix: str = "") -> None:
+    """Copy a checkpoint's weights whose names start with `prefix` into a module; shared tables stay shared.
 
-    Raises:
-        FormatError: tensors are missing, unexpected or of another shape; the first are named.
+    Raises FormatError if tensors are missing, unexpected or of another shape.
     """
-    load_part(folder, model, "")
-
-
-def load_part(folder: Path, module: nn.Module, prefix: str) -> None:
-    """Copy the weights whose names start with `prefix` into a module, strictly. Raises: as `load_weights`."""
     saved = read_tensors(folder / MODEL_FILE)
     part = {name.removeprefix(prefix): tensor for name, tensor in saved.items() if name.startswith(prefix)}
     if wrong := mismatches({name: tensor.shape for name, tensor in module.state_dict().items()}, part):
-        raise FormatError(f"{folder / MODEL_FILE}: expected the model's tensors{f' under {prefix}' if prefix else ''}, "
-                          f"found {in_brief(wrong)}; name another checkpoint, or its shape")  # fmt: skip
+        expected = f"expected the model's tensors{f' under {prefix}' if prefix else ''}"
+        raise FormatError(f"{folder / MODEL_FILE}: {expected}, found {in_brief(wrong)}; name another checkpoint")
     module.load_state_dict(part)
 
 
 ENCODERS = ("discriminator.encoder.", "encoder.", "generator.encoder.")
-"""Where a checkpoint's encoder is, by preference: of a pair, of a fine-tuned model, of a masked-LM control."""
+"""Prefixes of the encoder's weights by preference: in a pair, in a fine-tuned model, in a masked-LM control."""
 
 
 def load_encoder_weights(folder: Path, encoder: nn.Module) -> None:
-    """Copy the encoder that a checkpoint is about into an encoder, strictly. Raises: as `load_weights`."""
+    """Copy the weights of a checkpoint's main encoder into an encoder. Raises as `load_weights`."""
     names = read_tensors(folder / MODEL_FILE)
     prefixes = (prefix for prefix in ENCODERS if any(name.startswith(prefix) for name in names))
-    load_part(folder, encoder, next(prefixes, ENCODERS[0]))
+    load_weights(folder, encoder, next(prefixes, ENCODERS[0]))
 
 
-_SECTIONS: Mapping[str, tuple[type[Any], dict[str, Any], set[str]]] = {
-    "pretrain": (PretrainConfig, {"pretrain": dict}, set()),
-    "finetune": (
-        FinetuneConfig,
-        {
-            "finetune": dict,
-            "task": str,
-            "labels": list[str],
-            "score_range": list[float],
-            "text_columns": list[str] | None,
-        },
-        {"pooling", "head", "max_seq_length"},
-    ),
-}
-"""How a checkpoint's settings were made: their class, the fields of config.json, the settings that must be there."""
+def load_networks(folder: Path, model: nn.Module, networks: str, settings: Mapping[str, Any]) -> None:
+    """Copy the weights of both networks, or of the discriminator alone, into a new run's model.
 
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """A checkpoint's config.json, with "pretrain" or "finetune", which may lack settings if it was imported.
-
-    Raises:
-        FormatError: a part is missing, of another type or impossible.
+    `networks` is "both" or "discriminator"; `settings` are the new run's, with "encoder" and "pretrain" as dicts. If a
+    network is missing or a shape differs, the message of the ValueError has the flags that mend it.
     """
-    file = folder / CONFIG_FILE
-    section = "finetune" if "finetune" in read_json(file) else "pretrain"
-    config_class, fields, needed = _SECTIONS[section]
-    config = read_json(file, tokenizer=str | None, shards=str | None, **fields)
-    from_dict(config_class, config[section], file, is_partial=True)
-    if missing := sorted(needed - config[section].keys()):
-        raise FormatError(f"{file}: expected {missing[0]!r} in {section!r}, found no such field; restore the file")
-    if len(config.get("score_range", (0, 1))) != 2:
-        raise FormatError(f"{file}: expected two numbers as 'score_range', found another count; restore the file")
-    return config
-
-
-def load_encoder_config(folder: Path) -> EncoderConfig:
-    """The encoder's shape as the checkpoint's config.json states it. Raises: as `encoder_config`."""
-    file = folder / CONFIG_FILE
-    return encoder_config(read_json(file, encoder=dict)["encoder"], file)
-
-
-def encoder_config(values: Mapping[str, Any], file: Path) -> EncoderConfig:
-    """The shape that a file states.
-
-    Raises:
-        FormatError: a setting is unknown, missing or impossible.
-    """
-    try:
-        return from_dict(EncoderConfig, values, file)
-    except ValueError as error:
-        raise FormatError(f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
+    if networks == "discriminator" and not hasattr(model, "discriminator"):
+        raise ValueError("--init-networks discriminator: --objective mlm has no discriminator; leave the flag out")
+    if networks == "both" and not any(name.startswith("generator.") for name in read_tensors(folder / MODEL_FILE)):
+        raise FormatError(f"{folder}: it has no generator; pass --init-networks discriminator to start a new one")
+    config = read_json(folder / CONFIG_FILE, encoder=dict, pretrain=dict)
+    saved, asked = {**config["pretrain"], **config["encoder"]}, {**settings["pretrain"], **settings["encoder"]}
+    shape = ["embedding_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "type_vocab_size"]
+    shape += ["max_position_embeddings"] + ["generator_size"] * (networks == "both" and "generator_size" in saved)
+    if flags := [f"{flag_name(name)} {saved[name]}" for name in shape if saved[name] != asked[name]]:
+        raise FormatError(f"{folder}: its shape is not the shape asked for; add {' '.join(flags)}")
+    part = "" if networks == "both" else "discriminator"
+    load_weights(folder, model.get_submodule(part), f"{part}." if part else "")

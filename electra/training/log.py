@@ -1,8 +1,7 @@
-"""The log of a run: metrics.jsonl holds every number, provenance.json says where the numbers come from."""
+"""The log of a run: metrics.jsonl holds every number, provenance.json says how and where they were made."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import platform
@@ -10,56 +9,41 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from electra.files import atomic_write, naming, read_records
 
-HELD_OUT = "held-out"
+METRICS, HELD_OUT = "metrics.jsonl", "held-out"
+Record = dict[str, Any]
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl, in order; a last line cut short by a kill is left out.
-
-    Raises:
-        FormatError: another line is not a JSON object with a step; it is named.
-    """
-    return read_records(path, step=int)
+def read_metrics(run_dir: Path, last_step: float = math.inf) -> list[Record]:
+    """The records that a run has logged up to a step, in order; an incomplete last line is left out."""
+    records = read_records(run_dir / METRICS, step=int) if (run_dir / METRICS).exists() else []
+    return [record for record in records if record["step"] <= last_step]
 
 
-def metrics_until(run_dir: Path, step: int) -> list[dict[str, Any]]:
-    """What a run has logged up to a step, evaluations included; nothing if the run is new."""
-    path = run_dir / "metrics.jsonl"
-    return [record for record in read_metrics(path) if record["step"] <= step] if path.exists() else []
-
-
-def evaluations(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The held-out records among `records`."""
+def evaluations(records: Sequence[Record]) -> list[Record]:
+    """The records of held-out evaluations."""
     return [record for record in records if record.get("split") == HELD_OUT]
 
 
 class RunLog:
-    """Writes a run's metrics.jsonl, one JSON object a line, and shows progress to the person watching.
+    """Writes a run's metrics.jsonl, one JSON object a line, and shows progress up to `last_step`.
 
-    On resume, records after the checkpoint's step are removed first, so that each step is logged once.
-
-    Args:
-        run_dir: folder of the run.
-        step: the step of the checkpoint that the run resumes from; 0 for a new run.
-        last_step: the last step of the progress bar.
-        track: service that gets a copy of the records, or "".
-        enabled: False on all ranks but the first: nothing is written or shown.
+    Records after `step`, where the run starts or resumes, are removed first, so that each step is logged once.
+    The service `track`, if any, gets a copy of the records. If not `enabled`, nothing is written or shown.
     """
 
     def __init__(self, run_dir: Path, step: int, last_step: int, track: str = "", enabled: bool = True) -> None:
-        self._path, self._enabled = run_dir / "metrics.jsonl", enabled
-        kept = metrics_until(run_dir, step)
+        self._path, self._enabled = run_dir / METRICS, enabled
+        kept = read_metrics(run_dir, step)
         self.evaluations = evaluations(kept)
         if enabled:
             with atomic_write(self._path) as file:
@@ -68,30 +52,31 @@ class RunLog:
         self._mirror = tracker(track if enabled else "", run_dir)
         self._bar = tqdm(total=last_step, initial=step, unit="update", disable=None if enabled else True, smoothing=0.1)
 
-    def _write(self, record: dict[str, Any]) -> None:
+    def _write(self, record: Record) -> None:
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
         with naming(self._path), open(self._path, "a") as file:
             file.write(json.dumps(plain) + "\n")
         self._mirror(plain)
 
-    def training(self, step: int, record: dict[str, Any]) -> None:
-        """Append a training record and show it beside the progress bar; a number that is not finite becomes null."""
+    def training(self, step: int, numbers: Record) -> None:
+        """Append a training record and show it; a number that is not finite becomes null."""
         if self._enabled:
-            self._write({"step": step, **record})
-            self._bar.set_postfix_str(progress_line(record), refresh=False)
+            self._write({"step": step, **numbers})
+            self._bar.set_postfix_str(progress_line(numbers), refresh=False)
             if self._bar.disable:  # no terminal, so no progress bar: print a line
                 seconds_left = (time.monotonic() - self._started) / (step - self._first) * (self._last - step)
                 left = tqdm.format_interval(seconds_left)
-                self.say(f"update {step:,} of {self._last:,}: {progress_line(record)}, {left} left")
+                self.say(f"update {step:,} of {self._last:,}: {progress_line(numbers)}, {left} left")
 
     def advance(self, step: int) -> None:
         """Move the progress bar to a step."""
         self._bar.update(step - self._bar.n)
 
-    def held_out(self, step: int, metrics: dict[str, Any]) -> None:
-        """Append a held-out record and print its line."""
-        self._write({"step": step, "split": HELD_OUT, **metrics})
-        self.evaluations.append({"step": step, **metrics})
+    def held_out(self, step: int, metrics: Record) -> None:
+        """Append the record of an evaluation and print its line."""
+        record = {"step": step, "split": HELD_OUT, **metrics}
+        self._write(record)
+        self.evaluations.append(record)
         self.say(held_out_line(step, metrics))
 
     def say(self, text: str) -> None:
@@ -101,12 +86,8 @@ class RunLog:
             sys.stdout.flush()
 
 
-def tracker(service: str, run_dir: Path) -> Callable[[dict[str, Any]], None]:
-    """A function that copies records to Weights & Biases or TensorBoard, or does nothing for "".
-
-    Raises:
-        FileNotFoundError: the service's package is not installed.
-    """
+def tracker(service: str, run_dir: Path) -> Callable[[Record], None]:
+    """A function that copies records to Weights & Biases or TensorBoard; for "" it does nothing."""
     if not service:
         return lambda record: None
     try:
@@ -117,102 +98,67 @@ def tracker(service: str, run_dir: Path) -> Callable[[dict[str, Any]], None]:
             return lambda record: run.log(_scalars(record), step=record["step"])
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
-        message = f"--track {service}: expected the package {error.name}, found none; pip install -e '.[track]'"
+        message = f"--track {service}: the package {error.name} is not installed; pip install -e '.[track]'"
         raise FileNotFoundError(message) from None
     writer = SummaryWriter(run_dir)
 
-    def write(record: dict[str, Any]) -> None:
+    def write(record: Record) -> None:
         for name, value in _scalars(record).items():
             writer.add_scalar(name, value, record["step"])
 
     return write
 
 
-def _scalars(record: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a record, held-out ones under their own prefix."""
+def _scalars(record: Record) -> dict[str, float]:
+    """The numbers of a record; the names of held-out numbers get a prefix."""
     prefix = f"{record['split']}/" if "split" in record else ""
     return {prefix + name: value for name, value in record.items() if isinstance(value, int | float) and name != "step"}
 
 
-class Meter:
-    """Means per update of the values added, and the speed. Sums stay on the device until they are read."""
-
-    def __init__(self, step: int, tokens_per_update: int) -> None:
-        self._step, self._tokens_per_update = step, tokens_per_update
-        self._sums: dict[str, Tensor] = {}
-        self._started = time.monotonic()
-
-    def add(self, **values: Tensor) -> None:
-        """Add scalars to their sums; each micro-batch adds its share."""
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.detach()
-
-    def read(self, step: int) -> dict[str, float]:
-        """Means per update since the last reading, and `tokens_per_second`; starts a new interval at `step`."""
-        num_updates, seconds = step - self._step, time.monotonic() - self._started
-        means = {name: total.item() / num_updates for name, total in self._sums.items()}
-        means["tokens_per_second"] = num_updates * self._tokens_per_update / seconds
-        self._step, self._sums, self._started = step, {}, time.monotonic()
-        return means
-
-    @contextlib.contextmanager
-    def pause(self) -> Iterator[None]:
-        """Do not count the time inside: it is not training."""
-        paused = time.monotonic()
-        yield
-        self._started += time.monotonic() - paused
-
-
-def progress_line(record: Mapping[str, float]) -> str:
-    """What the progress bar shows of a training record: both losses, speed, memory and learning rate."""
+def progress_line(numbers: Mapping[str, float]) -> str:
+    """A training record in one line: both losses, speed, memory and learning rate."""
     return (
-        f"masked_lm_loss {record['masked_lm_loss']:.3f}, disc_loss {record['disc_loss']:.4f}, "
-        f"{record['tokens_per_second']:,.0f} tokens/s, {record['peak_memory_bytes'] / 2**30:.1f} GiB, "
-        f"lr {record['learning_rate']:.2e}"
+        f"masked_lm_loss {numbers['masked_lm_loss']:.3f}, disc_loss {numbers['disc_loss']:.4f}, "
+        f"{numbers['tokens_per_second']:,.0f} tokens/s, {numbers['peak_memory_bytes'] / 2**30:.1f} GiB, "
+        f"lr {numbers['learning_rate']:.2e}"
     )
 
 
 def held_out_line(step: int, metrics: Mapping[str, float]) -> str:
-    """The one line an evaluation prints; metrics.jsonl has every number."""
-    line = (
-        f"update {step:,}, held out: loss on [MASK] {metrics['masked_only_lm_loss']:.3f} "
-        f"(unigrams {metrics['unigram_loss']:.3f})"
-    )
-    if "disc_loss" not in metrics:
-        return line
-    return (
-        f"{line}, disc_loss {metrics['disc_loss']:.4f} (base rate {metrics['disc_base_rate_entropy']:.4f}), disc_auc "
-        f"{metrics['disc_auc']:.3f} [{metrics['disc_auc_low']:.3f}, {metrics['disc_auc_high']:.3f}]"
-    )
+    """The main numbers of an evaluation in one line, each with its baseline."""
+    loss, unigram_loss = metrics["masked_only_lm_loss"], metrics["unigram_loss"]
+    line = f"update {step:,}, held out: loss on [MASK] {loss:.3f} (unigrams {unigram_loss:.3f})"
+    if "disc_loss" in metrics:
+        line += f", disc_loss {metrics['disc_loss']:.4f} (base rate {metrics['disc_base_rate_entropy']:.4f})"
+        line += f", disc_auc {metrics['disc_auc']:.3f} [{metrics['disc_auc_low']:.3f}, {metrics['disc_auc_high']:.3f}]"
+    return line
 
 
 def commit() -> str:
-    """The commit of the running code, "-dirty" if files differ from it, "unknown" outside a git checkout."""
-    folder = Path(__file__).resolve().parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
+    """The commit of the running code, with "-dirty" after changes to its files; "unknown" outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run([*command, "--exclude", "*"], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
 def processor() -> str:
-    """The processor's model where Linux names it, or its architecture."""
+    """The processor's model if Linux names it, else its architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.*)", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()
+    return found[1].strip() if found else platform.machine()
 
 
 def provenance(command: Sequence[str], device: torch.device) -> dict[str, str | int]:
     """Commit, command, versions and hardware of this process, as plain JSON values."""
-    on_cuda = device.type == "cuda"
     return {
         "commit": commit(),
         "command": " ".join(command),
-        "python": sys.version.split()[0],
+        "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": torch.cuda.get_device_name(device) if on_cuda else processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "device_type": device.type,
         "num_devices": torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1,
         "num_threads": torch.get_num_threads(),

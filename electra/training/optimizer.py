@@ -13,22 +13,23 @@ from electra.config import SCHEDULES
 
 
 def schedule_factor(schedule: str, step: int, num_train_steps: int, num_warmup_steps: float) -> float:
-    """The learning rate at update `step` (from 0) over the peak rate. The first update of a warm-up has rate 0.
+    """The learning rate at update `step` (from 0) as a fraction of the peak. A warm-up starts at 0.
 
-    "warmup_then_linear": up to 1 at the end of warm-up, then linearly down to 0 at `num_train_steps`.
-    "warmup_times_linear": linearly from 1 to 0 over all steps, times the warm-up (release model/optimization.py:36-45).
-    A warm-up need not be a whole number: 10 % of 804 updates are 80.4.
+    "warmup_then_linear": rises to 1 during warm-up, then falls linearly to 0 at `num_train_steps`.
+    "warmup_times_linear": falls linearly from 1 to 0 over all steps, times the warm-up. Source: release
+    model/optimization.py:36-45.
+    The warm-up may be a fraction: 10 % of 804 updates are 80.4.
     """
     warmup = min(1.0, step / num_warmup_steps) if num_warmup_steps else 1.0
     if schedule == "warmup_times_linear":
         return warmup * max(0.0, 1 - step / num_train_steps)
     if schedule == "warmup_then_linear":
         return min(warmup, max(0.0, (num_train_steps - step) / (num_train_steps - num_warmup_steps)))
-    raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, found {schedule!r}; name one of them")
+    raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, found {schedule!r}")
 
 
 def takes_decay(parameter: Tensor) -> bool:
-    """Weight matrices and embedding tables decay; vectors (biases and LayerNorm gains) do not.
+    """Whether weight decay applies: to matrices and embedding tables, not to vectors (biases and LayerNorm gains).
 
     Source: release model/optimization.py:56 (excludes by the names LayerNorm, layer_norm, bias).
     """
@@ -40,30 +41,19 @@ def parameter_groups(
     weight_decay: float,
     rates: dict[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Group parameters by weight decay and by rate.
-
-    Args:
-        named_parameters: each distinct parameter once.
-        weight_decay: of the groups that decay.
-        rates: rate multiplier of each name; None: 1 for all.
-
-    Returns:
-        Groups with `params`, `decay` and `lr_scale`; none is empty.
-    """
+    """Group parameters by weight decay and rate multiplier (`rates` by name, or 1 for all) for `make_optimizer`."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in named_parameters:
         decay = weight_decay if takes_decay(parameter) else 0.0
         groups.setdefault((decay, rates[name] if rates else 1.0), []).append(parameter)
-    return [
-        {"params": parameters, "decay": decay, "lr_scale": lr_scale} for (decay, lr_scale), parameters in groups.items()
-    ]
+    return [{"params": group, "decay": decay, "lr_scale": scale} for (decay, scale), group in groups.items()]
 
 
 def layerwise_rates(names: Iterable[str], num_layers: int, decay: float, top_exponent: int) -> dict[str, float]:
-    """Rate multiplier of each parameter of a `SequenceClassifier`.
+    """The rate multiplier of each parameter of a `SequenceClassifier`.
 
-    The head has 1; layer i of n (from 1, the top is n) has decay ** (n - i + top_exponent); the embeddings and
-    their projection have decay ** (n + top_exponent). The paper intends `top_exponent` 1; the release runs 2
+    The head has 1, layer i of n (the top is n) has decay ** (n - i + top_exponent), and the embeddings with their
+    projection have decay ** (n + top_exponent). The paper intends `top_exponent` 1; the release runs 2
     (optimization.py:181-193, its issue 51).
     """
     rates = {}
@@ -77,45 +67,34 @@ def layerwise_rates(names: Iterable[str], num_layers: int, decay: float, top_exp
 def make_optimizer(
     groups: list[dict[str, Any]], adam_beta1: float, adam_beta2: float, adam_epsilon: float
 ) -> torch.optim.AdamW:
-    """torch's fused AdamW; `set_update` sets rate, epsilon and decay before each step."""
+    """Make torch's fused AdamW; `set_update` sets its rate, epsilon and decay before each step."""
     groups = [{**group, "adam_epsilon": adam_epsilon} for group in groups]
     return torch.optim.AdamW(groups, lr=0.0, betas=(adam_beta1, adam_beta2), eps=adam_epsilon, fused=True)
 
 
 def updates_made(optimizer: torch.optim.AdamW) -> int:
-    """The optimizer's own count of applied updates, without skipped ones."""
+    """The optimizer's count of updates; skipped updates do not count."""
     state = next(iter(optimizer.state.values()), None)
     return 0 if state is None else int(state["step"].item())
 
 
 def set_update(optimizer: torch.optim.AdamW, learning_rate: float, bias_correction: bool) -> None:
-    """Prepare the next `optimizer.step()`.
+    """Set rate, epsilon and decay for the next `optimizer.step()`.
 
-    Without bias correction the step must be p -= lr x (m / (sqrt(v) + eps) + decay x p). torch's AdamW always
-    corrects; it makes this step if its rate is lr x f, its epsilon eps / sqrt(1 - b2^t) and its decay decay / f,
-    where f = (1 - b1^t) / sqrt(1 - b2^t) and t is the number of this update, from 1.
-    Source: release model/optimization.py:114-133; the algebra is tested on the release's own updates.
+    Without bias correction the step is p -= lr x (m / (sqrt(v) + eps) + decay x p). torch's AdamW always corrects; it
+    makes the same step with rate lr x f, epsilon eps / sqrt(1 - b2^t) and decay decay / f, where
+    f = (1 - b1^t) / sqrt(1 - b2^t) and t is the number of this update, from 1.
+    Source: release model/optimization.py:114-133; tested on the release's own updates.
     """
     rate_factor, root = 1.0, 1.0
-    t = 0 if bias_correction else updates_made(optimizer) + 1
+    if not bias_correction:
+        t, (beta1, beta2) = updates_made(optimizer) + 1, optimizer.param_groups[0]["betas"]
+        root = (1 - beta2**t) ** 0.5
+        rate_factor = (1 - beta1**t) / root
     for group in optimizer.param_groups:
-        if not bias_correction:
-            beta1, beta2 = group["betas"]
-            root = (1 - beta2**t) ** 0.5
-            rate_factor = (1 - beta1**t) / root
         group["lr"] = learning_rate * group["lr_scale"] * rate_factor
         group["eps"] = group["adam_epsilon"] / root
         group["weight_decay"] = group["decay"] / rate_factor
-
-
-def gradient_norms(model: nn.Module) -> dict[str, float]:
-    """Norm of each network's gradients before clipping; shared tables count in both. Waits for the device."""
-    return {
-        f"{name}_grad_norm": nn.utils.get_total_norm(
-            [p.grad for p in network.parameters() if p.grad is not None]
-        ).item()
-        for name, network in model.named_children()
-    }
 
 
 def apply_update(
@@ -126,11 +105,9 @@ def apply_update(
 ) -> tuple[Tensor, Tensor]:
     """Clip the joint norm of unscaled gradients, step, and clear the gradients.
 
-    The fused kernel skips an update whose gradient norm is not finite, without a wait for the device.
+    An update whose gradient norm is not finite is skipped; the fused kernel does so without a wait for the device.
 
-    Returns:
-        grad_norm: scalar, before clipping.
-        skipped: scalar, 1.0 if the update was skipped, else 0.0.
+    Returns the gradient norm before clipping, and 1.0 if the update was skipped, else 0.0; both are scalar tensors.
     """
     grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     skipped = (~grad_norm.isfinite()).float()

@@ -1,4 +1,4 @@
-"""The processes that torchrun starts. Only this module reads torchrun's environment variables."""
+"""The processes (ranks) that torchrun starts. Only this module reads torchrun's environment variables."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Result = TypeVar("Result")
 
 
 class Ranks(NamedTuple):
-    """This process among those that torchrun started; (0, 1) without torchrun."""
+    """This process's place among the processes that torchrun started: rank 0 of 1 without torchrun."""
 
     rank: int
     world_size: int
     device: torch.device
-    host_group: dist.ProcessGroup | None = None  # gloo, for what is agreed on without the device
+    host_group: dist.ProcessGroup | None = None  # gloo, for CPU tensors
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the rank that writes files and speaks."""
+        """Whether this rank is the one that writes files and prints."""
         return self.rank == 0
 
     def say(self, text: str) -> None:
@@ -33,35 +33,32 @@ class Ranks(NamedTuple):
             print(text)
 
     def share(self, num_rows: int) -> tuple[int, int]:
-        """First and last + 1 of this rank's rows of a global batch."""
+        """The range (start, end) of this rank's rows in a global batch."""
         return num_rows * self.rank // self.world_size, num_rows * (self.rank + 1) // self.world_size
 
     def agree(self, code: int) -> int:
-        """The largest of the ranks' codes: a stop that one rank wants is a stop for all."""
-        if self.host_group is None:
-            return code
+        """The largest of the ranks' exit codes: all ranks stop when one rank wants to stop."""
         tensor = torch.tensor(code)
-        dist.all_reduce(tensor, dist.ReduceOp.MAX, self.host_group)
+        if self.host_group is not None:
+            dist.all_reduce(tensor, dist.ReduceOp.MAX, self.host_group)
         return int(tensor)
 
     def add_up(self, numbers: dict[str, float]) -> dict[str, float]:
-        """Sums over the ranks of what each has measured on its own rows."""
-        if self.host_group is None:
-            return numbers
+        """Sums over the ranks of numbers that each rank measured on its own rows."""
         sums = torch.tensor([*numbers.values()], dtype=torch.float64)
-        dist.all_reduce(sums, group=self.host_group)
+        if self.host_group is not None:
+            dist.all_reduce(sums, group=self.host_group)
         return dict(zip(numbers, sums.tolist(), strict=True))
 
     def first_does(self, act: Callable[[], Result]) -> Result:
-        """What `act` returns on the first rank, on all ranks; the others only wait for it."""
-        if self.host_group is None:
-            return act()
-        box = [act() if self.is_first else None]
-        dist.broadcast_object_list(box, src=0, group=self.host_group)
-        return cast(Result, box[0])
+        """Call `act` on the first rank only; returns its result on all ranks."""
+        results = [act() if self.is_first else None]
+        if self.host_group is not None:
+            dist.broadcast_object_list(results, src=0, group=self.host_group)
+        return cast(Result, results[0])
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum gradients over the ranks, in place, as one flat `all_reduce`."""
+        """Sum gradients over the ranks in place, with one `all_reduce` of a flat copy."""
         if self.world_size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -73,23 +70,19 @@ class Ranks(NamedTuple):
 
 @contextlib.contextmanager
 def started(device: str) -> Iterator[Ranks]:
-    """Join the process group if torchrun started this process, choose the device, and leave the group at the end.
-
-    Raises:
-        ValueError: "cuda" is asked for and there is none.
-    """
+    """A context in which this process belongs to torchrun's process group, if there is one, and has its device."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device: expected a CUDA device, found none; pass --device cpu")
     on_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size > 1:
-        dist.init_process_group("nccl" if on_cuda else "gloo")
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if on_cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    here = torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu")
+    if world_size == 1:
+        yield Ranks(rank, world_size, here)
+        return
+    dist.init_process_group("nccl" if on_cuda else "gloo")
     try:
-        here = torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu")
-        host_group = dist.new_group(backend="gloo") if world_size > 1 else None
-        yield Ranks(int(os.environ.get("RANK", "0")), world_size, here, host_group)
+        yield Ranks(rank, world_size, here, dist.new_group(backend="gloo"))
     finally:
-        if world_size > 1:
-            dist.destroy_process_group()
+        dist.destroy_process_group()

@@ -128,7 +128,7 @@ class Peer:
         labels = torch.full_like(batch.input_ids, -100).scatter(1, batch.positions, originals)
         is_target = labels != -100
         with autocast(self.device, self.dtype):
-            generated = self.generator(batch.masked, batch.attention_mask, labels=labels)
+            generated = self.generator(batch.masked_ids, batch.attention_mask, labels=labels)
             with torch.no_grad():
                 chances = generated.logits[is_target].float().softmax(-1)
                 sampled = torch.multinomial(chances, 1).squeeze(-1)

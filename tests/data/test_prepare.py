@@ -343,7 +343,7 @@ def test_an_output_folder_of_other_documents_in_memory_is_refused(tmp_path: Path
 
 
 def test_a_folder_in_use_is_refused(folder: Path, tmp_path: Path):
-    with lock_folder(tmp_path / "out"), pytest.raises(FormatError, match="found it in use by another process"):
+    with lock_folder(tmp_path / "out"), pytest.raises(FormatError, match="another process is using this folder"):
         prepare([folder], tmp_path / "out", SMALL, num_workers=1)
 
 

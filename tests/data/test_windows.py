@@ -13,7 +13,7 @@ from electra.data.shards import Shards, write_shard
 from electra.data.windows import WindowSampler
 from electra.files import FormatError
 from electra.ids import SpecialIds
-from electra.seeding import generator
+from electra.seeding import random_stream
 
 SPECIAL = SpecialIds(pad=0, cls=1, sep=2, mask=3)
 FALSE_ALARM = 1e-6  # of each chi-square test below; seeds are fixed, so a pass is a pass forever
@@ -138,7 +138,7 @@ def test_draws_are_the_same_on_every_machine(tmp_path: Path):
 def test_an_epoch_is_the_permutation_of_numpys_philox(tmp_path: Path):
     """7 documents, batches of 5: update 4 has the last row of epoch 2 and the first four of epoch 3."""
     sampler = make_sampler(make_shards(tmp_path, [5] * 7), 5, 7, seed=3)
-    second, third = (generator(3, "windows", epoch, "order").permutation(7).tolist() for epoch in (2, 3))
+    second, third = (random_stream(3, "windows", epoch, "order").permutation(7).tolist() for epoch in (2, 3))
     assert sampler.documents(4) == [second[6], *third[:4]]
 
 

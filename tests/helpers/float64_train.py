@@ -1,4 +1,4 @@
-"""train_pretrain.py with float64 weights, for tests under torchrun; one rank can be told to die."""
+"""train_pretrain.py in float64 for tests under torchrun; DIE_AT_STEP stops one rank."""
 
 from __future__ import annotations
 

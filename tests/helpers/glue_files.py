@@ -1,4 +1,4 @@
-"""A small world for fine-tuning: a tokenizer, a pre-trained checkpoint, and task files that a tiny model can learn."""
+"""Small files for fine-tuning: a tokenizer, a pre-trained checkpoint, and tasks that a tiny model can learn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from electra.files import read_json
 from electra.glue.predictions import write_predictions
 from electra.glue.tasks import TASKS, Task
 from electra.model.networks import Electra, initialize_weights
-from electra.seeding import generator
+from electra.seeding import random_stream
 from electra.tokenizer.byte_level import Tokenizer
 from electra.training.checkpoint import json_bytes, save_checkpoint, torch_bytes
 
@@ -24,7 +24,7 @@ THINGS = ("the film", "a book", "this day", "our house", "that song")
 
 
 def reviews(num_rows: int, seed: int) -> list[tuple[str, int]]:
-    """Sentences of very different lengths, and whether they praise."""
+    """Sentences of different lengths, each with 1 for praise or 0."""
     draw = random.Random(seed)
     rows = []
     for _ in range(num_rows):
@@ -42,7 +42,7 @@ def make_checkpoint(run_dir: Path, *, num_layers: int = 2, seed: int = 0, shape:
                          max_position_embeddings=128)  # fmt: skip
     shape = dataclasses.replace(shape or tiny, vocab_size=tokenizer.vocab_size)
     model = Electra(shape, 0.5)
-    initialize_weights(model, generator(seed, "init"), 0.1)
+    initialize_weights(model, random_stream(seed, "init"), 0.1)
     run_dir.mkdir(parents=True, exist_ok=True)
     tokenizer.save(run_dir / "tokenizer.json")
     pretrain = {"generator_size": 0.5}

@@ -1,4 +1,4 @@
-"""Checkpoints that are exported and imported: a pair, classifiers, and what changes a folder of theirs."""
+"""Checkpoints to export and import, and changes to exported folders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def randomize(model: nn.Module) -> nn.Module:
 
 
 def write_checkpoint(folder: Path, model: nn.Module, tokenizer: bytes, **settings: Any) -> Path:
-    """A checkpoint as the training scripts leave it."""
+    """A checkpoint as the training scripts write it."""
     contents = {
         "config.json": json_bytes({"encoder": dataclasses.asdict(SHAPE), **settings}),
         "tokenizer.json": tokenizer,
@@ -85,7 +85,7 @@ def assert_same_bytes(first: dict[str, Tensor], second: dict[str, Tensor]) -> No
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
-    """Change the tensors of a folder of theirs."""
+    """Change the tensors of an exported folder."""
     weights = tensors(folder / "pytorch_model.bin")
     change(weights)
     torch.save(weights, folder / "pytorch_model.bin")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import Any
 
 # --- metrics and GLUE -------------------------------------------------------------------------------------
 
@@ -43,65 +41,6 @@ def auc_by_pairs(scores: Iterable[float], labels: Iterable[float]) -> float:
     rows = list(zip(scores, labels, strict=True))
     pairs = [(a, b) for a, is_a in rows for b, is_b in rows if is_a and not is_b]
     return sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs)
-
-
-# --- the model --------------------------------------------------------------------------------------------
-
-
-def layer_norm_by_hand(x: list[float], gain: list[float], bias: list[float]) -> list[float]:
-    """LayerNorm of one vector, with the release's epsilon."""
-    mean = sum(x) / len(x)
-    variance = sum((v - mean) ** 2 for v in x) / len(x)
-    return [(v - mean) / math.sqrt(variance + 1e-12) * g + b for v, g, b in zip(x, gain, bias, strict=True)]
-
-
-def dense_by_hand(x: list[float], weight: list[list[float]], bias: list[float]) -> list[float]:
-    """One vector through a dense layer."""
-    return [sum(a * w for a, w in zip(x, row, strict=True)) + b for row, b in zip(weight, bias, strict=True)]
-
-
-def gelu_by_hand(x: list[float]) -> list[float]:
-    """The exact GELU."""
-    return [v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x]
-
-
-def attention_by_hand(
-    queries: list[list[float]], keys: list[list[float]], values: list[list[float]], is_real: list[bool]
-) -> list[list[float]]:
-    """One head of one row: softmax(q k / sqrt(size)) over real keys, times the values."""
-    mixed = []
-    for query in queries:
-        scores = [sum(a * b for a, b in zip(query, key, strict=True)) / math.sqrt(len(query)) for key in keys]
-        weights = [math.exp(s) if real else 0.0 for s, real in zip(scores, is_real, strict=True)]
-        total = sum(weights)
-        mixed.append([sum(w / total * v[i] for w, v in zip(weights, values, strict=True)) for i in range(len(query))])
-    return mixed
-
-
-def transformer_layer_by_hand(
-    rows: list[list[float]], weights: dict[str, Any], num_heads: int, is_real: list[bool]
-) -> list[list[float]]:
-    """One post-norm layer over one row, every product written out; `weights` is its state dict as lists."""
-    width = len(rows[0])
-    size = width // num_heads
-    qkv = [dense_by_hand(x, weights["attention.qkv.weight"], weights["attention.qkv.bias"]) for x in rows]
-    mixed: list[list[float]] = [[] for _ in rows]
-    for head in range(num_heads):
-        queries, keys, values = [
-            [x[part * width + head * size : part * width + (head + 1) * size] for x in qkv] for part in range(3)
-        ]
-        for row, piece in zip(mixed, attention_by_hand(queries, keys, values, is_real), strict=True):
-            row.extend(piece)
-    out = []
-    for x, attended in zip(rows, mixed, strict=True):
-        attended = dense_by_hand(attended, weights["attention.out.weight"], weights["attention.out.bias"])
-        summed = [a + b for a, b in zip(x, attended, strict=True)]
-        x = layer_norm_by_hand(summed, weights["attention_norm.weight"], weights["attention_norm.bias"])
-        inner = gelu_by_hand(dense_by_hand(x, weights["feed_forward.inner.weight"], weights["feed_forward.inner.bias"]))
-        outer = dense_by_hand(inner, weights["feed_forward.outer.weight"], weights["feed_forward.outer.bias"])
-        summed = [a + b for a, b in zip(x, outer, strict=True)]
-        out.append(layer_norm_by_hand(summed, weights["feed_forward_norm.weight"], weights["feed_forward_norm.bias"]))
-    return out
 
 
 # --- tokenizer and data -----------------------------------------------------------------------------------

@@ -32,18 +32,18 @@ def arguments(data: Path, run_dir: Path, *more: str) -> list[str]:
 
 
 def train(data: Path, run_dir: Path, *more: str) -> int:
-    """Eight updates; returns the exit code."""
+    """Make eight updates; returns the exit code."""
     return train_pretrain.main(arguments(data, run_dir, *more))
 
 
 def opened(data: Path, run_dir: Path, *more: str, ranks: Ranks = ALONE) -> Run:
-    """The same run before its first update."""
+    """The run of `arguments`, opened and not trained."""
     config, shape, _ = train_pretrain.parse(arguments(data, run_dir, *more))
     return open_run(config, shape, ranks)
 
 
 def failure(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line that a refused command prints; checks that it is one line, and the exit code."""
+    """The error of a refused command, which must be one line with exit code 2."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         cli.run(lambda: train_pretrain.main(argv))
@@ -60,10 +60,10 @@ def weights(run_dir: Path, step: int) -> bytes:
 
 
 def training_records(run_dir: Path) -> list[dict[str, Any]]:
-    """What a run logged of its updates, evaluations left out."""
-    return [record for record in read_metrics(run_dir / "metrics.jsonl") if "split" not in record]
+    """The training records of a run."""
+    return [record for record in read_metrics(run_dir) if "split" not in record]
 
 
 def held_out_records(run_dir: Path) -> list[dict[str, Any]]:
-    """What a run logged of its evaluations."""
-    return [record for record in read_metrics(run_dir / "metrics.jsonl") if "split" in record]
+    """The held-out records of a run."""
+    return [record for record in read_metrics(run_dir) if "split" in record]

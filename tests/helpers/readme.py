@@ -1,4 +1,4 @@
-"""The pages a person reads, as tests read them: their text and their commands."""
+"""The documentation pages and their commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the small committed runs and results are that report and card are tested on, and records made for a test."""
+"""The folder of small recorded runs and results, and result records made for a test."""
 
 from __future__ import annotations
 

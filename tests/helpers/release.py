@@ -42,7 +42,7 @@ NAMES = (
     (r"LayerNorm/bias$", "LayerNorm/beta"),
     (r"weight$", "kernel"),
 )
-"""Our names -> the release's, rule after rule; queries, keys and values are split besides."""
+"""Rules from our names to the release's, applied in order; queries, keys and values are split in addition."""
 
 
 def release_name(name: str) -> str:

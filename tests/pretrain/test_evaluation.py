@@ -25,7 +25,7 @@ from electra.pretrain.evaluation import (
 )
 from electra.pretrain.objective import count, masked_language_modeling, replaced_token_detection
 from electra.scores.metrics import roc_auc
-from electra.seeding import generator
+from electra.seeding import random_stream
 from tests.conftest import SPECIAL_IDS, tiny_batch, tiny_electra, tiny_shape
 
 CPU = torch.device("cpu")
@@ -35,8 +35,6 @@ LENGTHS = [23, 11, 5, 17, 23, 3, 19] * 11  # 77 rows: more than one piece
 
 def metrics_by_hand(model, batch):
     """Row by row, token by token, in Python floats."""
-    hidden = []
-    model.discriminator.encoder.register_forward_hook(lambda module, inputs, output: hidden.append(output.detach()))
     seen = replaced_token_detection(model.eval(), batch, count(batch), 1.0, 1.0)
     log_probs = seen.generator_logits.log_softmax(dim=-1).detach()
     sums = dict.fromkeys(("n", "nats", "right", "sampled", "hidden", "hidden_nats", "hidden_right"), 0.0)
@@ -68,11 +66,6 @@ def metrics_by_hand(model, batch):
             disc["fake"] += fake
             scores.append(logit)
             labels.append(fake)
-    cosines = []
-    for row, length in enumerate(LENGTHS):
-        units = [vector / vector.norm() for vector in hidden[0][row, :length].double()]
-        of_row = [float(one @ other) for i, one in enumerate(units) for other in units[:i]]
-        cosines.append(sum(of_row) / len(of_row))
     pairs = wins = 0.0
     for s, fake in zip(scores, labels, strict=True):
         for t, other in zip(scores, labels, strict=True):
@@ -86,7 +79,6 @@ def metrics_by_hand(model, batch):
         "sampled_masked_lm_accuracy": sums["sampled"] / sums["n"],
         "masked_only_lm_loss": sums["hidden_nats"] / sums["hidden"],
         "masked_only_lm_accuracy": sums["hidden_right"] / sums["hidden"],
-        "mean_token_cosine": sum(cosines) / len(cosines),
         "disc_loss": disc["nats"] / disc["n"],
         "disc_base_rate_entropy": -rate * math.log(rate) - (1 - rate) * math.log(1 - rate),
         "disc_accuracy": disc["right"] / disc["n"],
@@ -104,23 +96,14 @@ def test_every_metric_equals_a_count_by_hand():
     assert found == pytest.approx(metrics_by_hand(model, batch), abs=1e-6)
 
 
-@pytest.mark.parametrize("rows_at_a_time", [1, 13, 77, 1000])
-def test_metrics_do_not_move_with_the_number_of_rows_at_a_time(rows_at_a_time, monkeypatch):
-    model, batch = tiny_electra(), tiny_batch(LENGTHS, 23)
-    expected = held_out_metrics(compute_outputs(model, replaced_token_detection, batch, CPU, torch.float32), batch)
-    monkeypatch.setattr("electra.pretrain.evaluation.ROWS_AT_A_TIME", rows_at_a_time)
-    found = held_out_metrics(compute_outputs(model, replaced_token_detection, batch, CPU, torch.float32), batch)
-    assert found == pytest.approx(expected, abs=1e-9)
-
-
 def test_the_control_has_the_generators_metrics_alone():
     model = MaskedLM(tiny_shape())
-    initialize_weights(model, generator(0, "init"), 0.2)
+    initialize_weights(model, random_stream(0, "init"), 0.2)
     batch = tiny_batch(LENGTHS, 23)
     held_out = HeldOut(batch, list(range(len(LENGTHS))), SPECIAL_IDS, np.zeros(VOCAB_SIZE, np.int64))
     predictions, found = held_out.evaluate(model.double(), masked_language_modeling, CPU, torch.float32)
     assert predictions.discriminator is None
-    assert {"masked_lm_loss", "unigram_loss", "mean_token_cosine"} <= set(found)
+    assert {"masked_lm_loss", "unigram_loss"} <= set(found)
     assert not [name for name in found if name.startswith("disc")]
     assert not is_collapsed([{"step": step, **found} for step in (1, 2, 3)], 0)
 
@@ -133,30 +116,15 @@ def test_evaluation_switches_dropout_off_and_training_back_on():
     assert held_out_metrics(compute_outputs(model, replaced_token_detection, batch, CPU, torch.float32), batch) == first
 
 
-def test_evaluation_leaves_no_gradient():
-    model = tiny_electra()
-    compute_outputs(model, replaced_token_detection, tiny_batch([23] * 3, 23), CPU, torch.float32)
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
-@pytest.mark.parametrize(("rate", "nats"), [(0.08, 0.279), (0.10, 0.325), (0.12, 0.367)])
+@pytest.mark.parametrize(("rate", "nats"), [(0.08, 0.279), (0.12, 0.367), (0.0, 0.0), (1.0, 0.0)])
 def test_the_base_rate_entropy_is_what_always_original_scores(rate, nats):
     assert base_rate_entropy(rate) == pytest.approx(nats, abs=5e-4)
-
-
-def test_the_base_rate_entropy_of_certainty_is_zero():
-    assert base_rate_entropy(0.0) == base_rate_entropy(1.0) == 0.0
-
-
-def test_without_any_training_text_the_unigram_loss_is_that_of_equal_odds():
-    batch = tiny_batch(LENGTHS, 23)
-    assert unigram_loss(batch, np.zeros(VOCAB_SIZE, np.int64), SPECIAL_IDS) == pytest.approx(math.log(VOCAB_SIZE - 4))
 
 
 def test_the_unigram_loss_is_that_of_the_masked_tokens_under_the_training_texts_frequencies():
     batch = tiny_batch(LENGTHS, 23)
     counts = np.arange(VOCAB_SIZE) ** 2
-    masked = batch.input_ids[batch.masked == SPECIAL_IDS.mask].tolist()
+    masked = batch.input_ids[batch.masked_ids == SPECIAL_IDS.mask].tolist()
     total = sum(n * n + 1 for n in range(4, VOCAB_SIZE))
     expected = sum(math.log(total / (n * n + 1)) for n in masked) / len(masked)
     assert unigram_loss(batch, counts, SPECIAL_IDS) == pytest.approx(expected, rel=1e-12)
@@ -173,17 +141,6 @@ def test_unigrams_are_counted_over_all_files_or_over_pieces_spread_evenly(tmp_pa
     shards.vocab_size = 7
     with pytest.raises(FormatError, match=rf"{tmp_path}: expected ids below 7, found 7; find the damaged file with"):
         unigram_counts(shards, 7)
-
-
-def test_the_interval_of_the_auc_covers_it_and_is_the_same_every_time():
-    draws = np.random.default_rng(0)
-    labels = draws.random(3000) < 0.15
-    scores = draws.normal(size=3000).round(1) + labels  # many ties
-    units = np.repeat(np.arange(60), 50)
-    low, high = auc_interval(scores, labels, units)
-    assert low < roc_auc(scores, labels) < high
-    assert (low, high) == auc_interval(scores, labels, units)
-    assert 0.02 < high - low < 0.10  # one binormal AUC of 450 against 2,550: standard error about 0.012
 
 
 def test_one_resample_of_the_units_themselves_gives_the_plain_auc(monkeypatch):
@@ -216,14 +173,6 @@ def test_the_unit_of_the_interval_is_the_document_and_not_the_row(monkeypatch):
     assert [units.tolist() for units in found] == [[1] * 5 + [0] * 3 + [1] * 4]
 
 
-def test_held_out_numbers_hold_the_interval_and_the_unigram_loss():
-    batch, counts = tiny_batch(LENGTHS, 23), np.arange(VOCAB_SIZE)
-    held_out = HeldOut(batch, list(range(100, 100 + len(LENGTHS))), SPECIAL_IDS, counts)
-    _, found = held_out.evaluate(tiny_electra(), replaced_token_detection, CPU, torch.float32)
-    assert found["unigram_loss"] == unigram_loss(batch, counts, SPECIAL_IDS)
-    assert found["disc_auc_low"] < found["disc_auc"] < found["disc_auc_high"]
-
-
 def evaluations(*rows: tuple[int, float, float]) -> list[dict[str, float]]:
     """Records of (step, upper end of the AUC's interval, disc_loss over the base-rate entropy)."""
     return [
@@ -239,9 +188,3 @@ def test_three_blind_evaluations_in_a_row_after_warm_up_are_a_collapse():
     assert not is_collapsed(evaluations(*blind), num_warmup_steps=30)  # one of them is not past warm-up
     assert not is_collapsed(evaluations(*blind, (60, 0.54, 1.0)), num_warmup_steps=10)
     assert not is_collapsed(evaluations(*blind[:2], (50, 0.52, 0.97)), num_warmup_steps=10)
-
-
-def test_the_dip_of_the_official_run_is_no_collapse():
-    # the shape of the official curve: AUC spikes to 0.88, dips to 0.85, rises; the loss jumps from 0.24 to 0.26
-    dip = [(5_000, 0.88, 0.75), (12_000, 0.85, 0.82), (20_000, 0.85, 0.81), (50_000, 0.87, 0.74)]
-    assert not any(is_collapsed(evaluations(*dip[:n]), 1_000) for n in range(1, 5))

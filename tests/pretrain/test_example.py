@@ -1,4 +1,4 @@
-"""What a person is shown."""
+"""The example sentence with probabilities."""
 
 from __future__ import annotations
 

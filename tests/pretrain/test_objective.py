@@ -1,4 +1,4 @@
-"""The objective: what is averaged over what, what gradient goes where, and that layouts do not matter."""
+"""The objective: averages, gradients, layouts. Losses and gradients on the release's numbers: `test_golden.py`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from electra.pretrain.objective import (
     replaced_nats,
     replaced_token_detection,
 )
-from electra.seeding import generator
+from electra.seeding import random_stream
 from electra.training.devices import micro_batches
 from electra.training.optimizer import apply_update, make_optimizer, parameter_groups, set_update
 from electra.training.ranks import Ranks
@@ -39,20 +39,6 @@ def gradients(model: Electra) -> dict[str, Tensor]:
     return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
 
 
-def test_the_masked_lm_loss_is_a_mean_over_targets_of_the_whole_batch():
-    model, batch = tiny_electra(), tiny_batch([23, 11, 3], 23)
-    log_probs = model.generator(batch.masked, batch.positions, batch.attention_mask).log_softmax(dim=-1)
-    total = num = 0.0
-    for row in range(3):
-        for slot in range(3):
-            if batch.is_target[row, slot]:
-                original = batch.input_ids[row, batch.positions[row, slot]]
-                total -= log_probs[row, slot, original].item()
-                num += 1
-    assert num == 3 + 2 + 1
-    assert losses_of(model, batch).masked_lm_loss.item() == pytest.approx(total / num, rel=1e-12)
-
-
 def test_the_replaced_token_loss_is_a_mean_over_real_tokens_with_cls_and_sep():
     model, batch = tiny_electra(), tiny_batch([23, 11, 3], 23)
     losses = losses_of(model, batch)
@@ -67,12 +53,6 @@ def test_the_replaced_token_loss_is_a_mean_over_real_tokens_with_cls_and_sep():
     assert losses.disc_loss.item() == pytest.approx(total / num, rel=1e-12)
 
 
-def test_the_loss_weighs_the_generator_once_and_the_discriminator_fifty_times():
-    losses = losses_of(tiny_electra(), tiny_batch([23, 11], 23))
-    expected = losses.masked_lm_loss.item() + 50 * losses.disc_loss.item()
-    assert losses.loss.item() == pytest.approx(expected, rel=1e-12)
-
-
 def test_no_gradient_reaches_the_generators_own_weights_from_the_discriminators_loss():
     model = tiny_electra()
     losses_of(model, tiny_batch([23, 11], 23), gen_weight=0.0).loss.backward()
@@ -81,43 +61,13 @@ def test_no_gradient_reaches_the_generators_own_weights_from_the_discriminators_
     assert all(not g.any() for g in own.values())
 
 
-def test_shared_tables_get_both_gradients_and_they_add():
-    batch = tiny_batch([23, 11], 23)
-    parts = []
-    for gen_weight, disc_weight in ((1.0, 0.0), (0.0, 50.0), (1.0, 50.0)):
-        model = tiny_electra()
-        replaced_token_detection(model, batch, count(batch), gen_weight, disc_weight).loss.backward()
-        parts.append({n: g for n, g in gradients(model).items() if "embeddings" in n})
-    for name, both in parts[2].items():
-        assert parts[0][name].any(), name
-        assert parts[1][name].any(), name
-        torch.testing.assert_close(both, parts[0][name] + parts[1][name])
-
-
-def test_every_parameter_gets_a_gradient():
-    model = tiny_electra()
-    losses_of(model, tiny_batch([23] * 5, 23)).loss.backward()
-    assert [name for name, g in gradients(model).items() if not g.any()] == []
-
-
 def test_a_fresh_small_model_starts_at_ln_v_and_near_ln_2():
     shape = tiny_shape(vocab_size=997, embedding_size=32, hidden_size=64, intermediate_size=128)
     model = Electra(shape, 0.25)
-    initialize_weights(model, generator(0, "init"), 0.02)
+    initialize_weights(model, random_stream(0, "init"), 0.02)
     losses = losses_of(model, tiny_batch([31] * 64, 31))
     assert losses.masked_lm_loss.item() == pytest.approx(math.log(997), rel=0.01)
     assert losses.disc_loss.item() == pytest.approx(math.log(2), rel=0.15)
-
-
-def test_losses_are_float32_under_autocast():
-    model, batch = tiny_electra().float(), tiny_batch([23, 11], 23)
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = losses_of(model, batch)
-        products = model.generator(batch.masked, batch.positions, batch.attention_mask)
-    assert products.dtype == losses.detection.logits.dtype == torch.bfloat16
-    assert {losses.generator_logits.dtype, losses.masked_lm_loss.dtype, losses.disc_loss.dtype, losses.loss.dtype} == {
-        torch.float32
-    }
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -130,16 +80,6 @@ def test_losses_of_16_bit_logits_are_those_of_the_same_logits_in_float32(dtype):
     nats = replaced_nats(logits[0], labels[0, :, None] > torch.arange(89))
     assert nats.dtype == torch.float32
     assert torch.equal(nats, replaced_nats(logits[0].float(), labels[0, :, None] > torch.arange(89)))
-
-
-def test_the_discriminator_sees_the_samples_and_is_scored_on_them():
-    model, batch = tiny_electra(), tiny_batch([23, 11], 23)
-    losses = losses_of(model, batch)
-    written = losses.detection.corrupted.gather(1, batch.positions)[batch.is_target]
-    assert torch.equal(written, losses.sampled_ids[batch.is_target])
-    assert torch.equal(losses.detection.is_replaced, losses.detection.corrupted != batch.input_ids)
-    again = model.discriminator(losses.detection.corrupted, batch.attention_mask)
-    torch.testing.assert_close(again, losses.detection.logits)
 
 
 def three_updates(micro_batch_size: int, bias_correction: bool = True) -> list[Tensor]:
@@ -178,24 +118,21 @@ def test_rows_masks_and_given_equal_logits_samples_do_not_depend_on_the_layout(w
         for start, end in micro_batches(*Ranks(rank, world_size, CPU).share(8), micro_batch_size):
             pieces.append(whole.rows(start, end, CPU))
             samples.append(sample_replacements(logits[start:end], pieces[-1].sample_uniforms))
-    for name in ("input_ids", "attention_mask", "masked", "positions", "is_target", "is_masked"):
+    for name in ("input_ids", "attention_mask", "masked_ids", "positions", "is_target", "is_masked"):
         assert torch.equal(torch.cat([getattr(piece, name) for piece in pieces]), getattr(whole, name)), name
     assert torch.equal(torch.cat(samples), sample_replacements(logits, whole.sample_uniforms))
 
 
 def test_the_control_minimises_the_generators_loss_alone():
-    shape = tiny_shape()
-    model = MaskedLM(shape)
-    initialize_weights(model, generator(0, "init"), 0.2)
+    model = MaskedLM(tiny_shape())
+    initialize_weights(model, random_stream(0, "init"), 0.2)
     model, batch = model.double(), tiny_batch([23, 11, 3], 23)
-    assert model.generator.encoder.layers[0].attention.qkv.in_features == shape.hidden_size
     losses = masked_language_modeling(model, batch, count(batch), 2.0, 50.0)
-    logits = model.generator(batch.masked, batch.positions, batch.attention_mask)
+    logits = model.generator(batch.masked_ids, batch.positions, batch.attention_mask)
     nats = masked_lm_nats(logits, batch.input_ids.gather(1, batch.positions))[batch.is_target]
     assert losses.masked_lm_loss.item() == pytest.approx(nats.mean().item(), rel=1e-12)
     assert losses.loss.item() == pytest.approx(2 * nats.mean().item(), rel=1e-12)
-    assert losses.disc_loss.item() == 0.0
-    assert losses.detection is None
+    assert (losses.disc_loss.item(), losses.detection) == (0.0, None)
 
 
 def test_a_compiled_objective_gives_the_same_gradients_from_one_graph_for_all_counts():

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from electra.scores import statistics as spread
-from electra.seeding import generator
+from electra.seeding import random_stream
 
 
 def test_a_summary_of_runs_by_hand() -> None:
@@ -29,7 +29,7 @@ def test_a_single_run_has_no_spread() -> None:
 def test_the_bootstrap_interval_of_documents_is_that_of_scipy() -> None:
     values = np.random.default_rng(17).normal(size=211)
     low, high = spread.bootstrap_interval(lambda rows: float(np.median(values[rows])), 211, seed=3, num_resamples=997)
-    options = {"method": "percentile", "n_resamples": 997, "rng": generator(3, "bootstrap")}
+    options = {"method": "percentile", "n_resamples": 997, "rng": random_stream(3, "bootstrap")}
     theirs = stats.bootstrap((values,), np.median, **options).confidence_interval
     assert (low, high) == pytest.approx(tuple(theirs), abs=1e-15)
 

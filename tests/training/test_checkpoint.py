@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,13 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from electra.config import EncoderConfig, FinetuneConfig
+from electra.config import FinetuneConfig
 from electra.files import FormatError, write_json
 from electra.model.networks import make_embeddings
 from electra.model.transformer import Encoder
 from electra.training import checkpoint
 from electra.training.checkpoint import (
-    checkpoints,
     default_checkpoint,
     load_encoder_config,
     load_encoder_weights,
@@ -53,52 +51,21 @@ def test_a_checkpoint_holds_five_files_with_their_digests(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.pt", "training_state.pt", "config.json", "states.py"])
-def test_a_flipped_byte_in_any_file_is_found(tmp_path, name):
-    save(tmp_path, 1)
-    flip_a_byte(step_folder(tmp_path, 1) / name)
-    with pytest.raises(
-        FormatError, match=rf"{name}: expected sha256 [0-9a-f]{{12}}…, found [0-9a-f]{{12}}…; use another"
-    ):
-        verify(step_folder(tmp_path, 1))
-
-
-def test_a_missing_file_is_named(tmp_path):
-    os.unlink(save(tmp_path, 1) / "model.pt")
-    with pytest.raises(FormatError, match=r"model.pt: expected sha256 .*found no such file"):
-        verify(step_folder(tmp_path, 1))
-
-
-def test_a_damaged_newest_means_the_one_before_said_loudly(tmp_path, capsys):
-    good = save(tmp_path, 1)
-    flip_a_byte(save(tmp_path, 2) / "model.pt")
-    assert newest_good(tmp_path) == good
-    err = capsys.readouterr().err
-    assert "WARNING: damaged checkpoint" in err
-    assert "damaged-step-0000002-0, falling back" in err
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-0000001"]
-
-
-def test_a_truncated_newest_means_the_one_before(tmp_path):
-    good = save(tmp_path, 1)
-    path = save(tmp_path, 2) / "training_state.pt"
-    path.write_bytes(path.read_bytes()[:-100])
-    assert newest_good(tmp_path) == good
+def test_a_flipped_byte_in_any_file_or_a_missing_file_is_found(tmp_path, name):
+    file = save(tmp_path, 1) / name
+    flip_a_byte(file)
+    with pytest.raises(FormatError, match=rf"{name}: expected sha256 [0-9a-f]{{12}}…, found another or no file; use"):
+        verify(file.parent)
+    file.unlink()
+    with pytest.raises(FormatError, match=f"{name}: expected sha256"):
+        verify(file.parent)
 
 
 def test_with_only_damaged_checkpoints_the_run_is_refused_now_and_later(tmp_path):
     flip_a_byte(save(tmp_path, 1) / "model.pt")
     for _ in range(2):  # the second time the damaged one has been moved aside
-        with pytest.raises(FormatError, match="expected a good checkpoint, found only damaged ones; delete the folder"):
+        with pytest.raises(FormatError, match="all checkpoints are damaged; delete the folder to start over"):
             newest_good(tmp_path)
-
-
-def test_a_damaged_checkpoint_that_is_reached_again_is_moved_aside_not_overwritten(tmp_path):
-    folder = save(tmp_path, 5)
-    flip_a_byte(folder / "model.pt")
-    before = (folder / "model.pt").read_bytes()
-    save(tmp_path, 5, seed=1)
-    verify(folder)
-    assert (tmp_path / "damaged-step-0000005-0" / "model.pt").read_bytes() == before
 
 
 def test_a_good_checkpoint_that_is_written_again_is_replaced_and_leaves_nothing_beside_it(tmp_path):
@@ -117,32 +84,14 @@ def test_what_a_killed_process_left_is_removed_by_the_run_that_goes_on(tmp_path)
     assert not [*tmp_path.iterdir()]
 
 
-def test_two_processes_can_write_the_same_checkpoint_at_once(tmp_path, monkeypatch):
-    write, started = checkpoint._write_synced, []
-
-    def interrupted_by_another(path: Path, content: bytes) -> None:
-        if not started:
-            started.append(path)
-            save(tmp_path, 1)
-        write(path, content)
-
-    monkeypatch.setattr(checkpoint, "_write_synced", interrupted_by_another)
-    verify(save(tmp_path, 1, seed=1))
-    assert [path.name for path in tmp_path.iterdir()] == ["step-0000001"]
-
-
-def test_an_empty_run_folder_has_no_checkpoint(tmp_path):
-    assert newest_good(tmp_path) is None
-
-
 def test_a_save_that_fails_leaves_the_one_before_and_no_partial_folder(tmp_path, monkeypatch):
     good = save(tmp_path, 1)
 
-    def disk_full(path: Path, content: bytes) -> None:
+    def disk_full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_write_synced", disk_full)
-    with pytest.raises(OSError, match=r"step-0000002: cannot write .*/config.json \(No space left .*\); make room or"):
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/config.json'"):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000001"]
     verify(good)
@@ -159,7 +108,7 @@ def test_starting_from_a_discriminator_alone_is_a_choice(tmp_path):
     weights = torch.load(folder / "model.pt")
     torch.save({name: t for name, t in weights.items() if name.startswith("discriminator.")}, folder / "model.pt")
     model, fresh, saved = tiny_electra(seed=2), tiny_electra(seed=2), new_state(4).model
-    with pytest.raises(FormatError, match="found the discriminator alone; pass --init-networks discriminator"):
+    with pytest.raises(FormatError, match="it has no generator; pass --init-networks discriminator to start a new one"):
         load_networks(folder, model, "both", SETTINGS)
     load_networks(folder, model, "discriminator", SETTINGS)
     assert torch.equal(model.discriminator.output.weight, saved.get_parameter("discriminator.output.weight"))
@@ -178,16 +127,15 @@ def test_another_shape_is_refused_with_all_the_flags_that_make_it_equal(tmp_path
     flags += " --generator-size 0.25" if networks == "both" else ""
     with pytest.raises(FormatError) as error:
         load_networks(folder, tiny_electra(tiny_shape(**changes)), networks, asked)
-    assert "found num_layers 2 instead of 3, num_heads 2 instead of 1, max_position" in str(error.value)
-    assert str(error.value).endswith(f"; add {flags} --seq-length 31")
+    assert str(error.value) == f"{folder}: its shape is not the shape asked for; add {flags}"
 
 
-def test_a_network_that_is_not_there_is_named(tmp_path):
+def test_a_discriminator_that_is_not_there_is_named(tmp_path):
     folder = save(tmp_path, 1)
     weights = torch.load(folder / "model.pt")
     torch.save({name: t for name, t in weights.items() if name.startswith("generator.")}, folder / "model.pt")
     for networks in ("both", "discriminator"):
-        with pytest.raises(FormatError, match=r"expected .*discriminator.*, found the generator alone; name another"):
+        with pytest.raises(FormatError, match=r"found no (discriminator.)?dense.bias; .*; name another checkpoint"):
             load_networks(folder, tiny_electra(), networks, SETTINGS)
 
 
@@ -195,13 +143,13 @@ def test_the_name_of_a_shipped_model_is_taken_for_its_path_where_nothing_has_tha
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path / "shipped")
     assert default_checkpoint(Path("run")) == Path("run")
-    with pytest.raises(FileNotFoundError, match=r"^mini: expected a checkpoint or a run folder, found nothing; train"):
+    with pytest.raises(FileNotFoundError, match=r"^mini: expected a checkpoint or a run folder, found"):
         resolve_checkpoint(Path("mini"))
     save(tmp_path, 1).rename(tmp_path / "shipped-1")
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped-1").rename(tmp_path / "shipped" / "mini")
     assert resolve_checkpoint(Path("mini")) == default_checkpoint(Path("run")) == tmp_path / "shipped" / "mini"
-    assert capsys.readouterr().err.startswith("note: there is no run in run: mini, the model that comes with this")
+    assert capsys.readouterr().err.startswith("note: no run in run; using mini, the model that ships with this")
     own = save(Path("mini"), 3)
     assert resolve_checkpoint(Path("mini")) == own
     assert default_checkpoint(Path("mini")) == Path("mini")
@@ -216,35 +164,29 @@ def test_a_run_folder_or_a_checkpoint_in_it_is_accepted(tmp_path):
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"nowhere: expected a checkpoint or a run folder, found nothing; train one"
-    ):
-        resolve_checkpoint(tmp_path / "nowhere")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(FileNotFoundError, match="file: expected a checkpoint or a run folder, found a file; train one"):
-        resolve_checkpoint(tmp_path / "file")
-    with pytest.raises(
-        FormatError, match=r"expected a checkpoint, found no manifest.json; name a run or a step folder"
+    for name in ("nowhere", "file"):
+        with pytest.raises(FileNotFoundError, match=f"{name}: expected a checkpoint or a run folder"):
+            resolve_checkpoint(tmp_path / name)
+    with pytest.raises(FormatError, match=r"expected a checkpoint, found no manifest.json; name a run"):
+        resolve_checkpoint(tmp_path)
+    for manifest, message in (
+        (
+            {"format_version": 1, "step": 3, "sha256": ["model.pt"]},
+            r"expected dict.* as 'sha256', found a list",
+        ),
+        ({"format_version": 9, "step": 3, "sha256": {}}, "expected format version 1; use the version"),
+        ({"version": 1}, "expected int as 'format_version', found no such field"),  # say, of token shards
     ):
-        resolve_checkpoint(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format_version": 1, "step": 3, "sha256": ["model.pt"]}')
-    with pytest.raises(FormatError, match=r"manifest.json: expected dict.* as 'sha256', found a list; restore"):
-        resolve_checkpoint(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    digests = {"config.json": hashlib.sha256(b"{}").hexdigest()}
-    (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 1, "step": 3, "sha256": digests}))
-    with pytest.raises(FormatError, match=r"model.pt: expected sha256 .*found no such file"):
-        resolve_checkpoint(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"version": 1}')  # say, of token shards
-    with pytest.raises(FormatError, match="expected a checkpoint, found something else; name a run or a step folder"):
-        resolve_checkpoint(tmp_path)
+        write_json(tmp_path / "manifest.json", manifest)
+        with pytest.raises(FormatError, match=f"manifest.json: {message}"):
+            resolve_checkpoint(tmp_path)
 
 
 def test_weights_of_another_shape_are_refused_by_name(tmp_path):
     folder = save(tmp_path, 1)
-    with pytest.raises(
-        FormatError, match=r"word.weight of shape \[89, 11\] instead of \[97, 11\]; generator.bias of .*; name"
-    ):
+    message = r"word.weight of shape \[89, 11\] instead of \[97, 11\]; generator.bias of .*; name"
+    with pytest.raises(FormatError, match=message):
         load_weights(folder, tiny_electra(tiny_shape(vocab_size=97)))
 
 
@@ -271,15 +213,6 @@ def test_loading_never_runs_pickled_code(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_encoder_config_of_a_checkpoint_is_read_strictly(tmp_path):
-    folder = save(tmp_path, 1)
-    assert load_encoder_config(folder) == EncoderConfig(**SETTINGS["encoder"])
-    for encoder, message in (({**SETTINGS["encoder"], "num_layers": 2.0}, "--num-layers: expected int"), ([], "dict")):
-        write_json(folder / "config.json", {**SETTINGS, "encoder": encoder})
-        with pytest.raises(FormatError, match=rf"^{folder}/config.json: .*{message}"):
-            load_encoder_config(folder)
-
-
 FINETUNED = {"finetune": vars(FinetuneConfig()), "task": "own", "labels": ["n", "p"], "score_range": [0.0, 1.0]}
 
 
@@ -289,8 +222,6 @@ FINETUNED = {"finetune": vars(FinetuneConfig()), "task": "own", "labels": ["n", 
         (SETTINGS, {"pretrain": -1}, "expected dict as 'pretrain', found -1"),
         (SETTINGS, {"pretrain": {"batch_size": "x"}}, "--batch-size: expected int >= 1, found 'x'"),
         (FINETUNED, {"labels": 5}, r"expected list\[str\] as 'labels', found 5"),
-        (FINETUNED, {"finetune": {"pooling": "mean", "max_seq_length": 9}}, "expected 'head' in 'finetune', found no"),
-        (FINETUNED, {"score_range": [1.0]}, "expected two numbers as 'score_range', found another count"),
         ({}, {}, "expected dict as 'pretrain', found no such field"),
     ],
 )

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from electra.training import devices
-from electra.training.devices import StopRequests, ahead, autocast, micro_batches, resolve_precision, seed_dropout
+from electra.training.devices import StopRequests, ahead, micro_batches, resolve_precision, seed_dropout
 from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
@@ -37,14 +37,6 @@ def test_a_named_precision_is_what_it_says_and_auto_is_what_the_hardware_multipl
 ):
     monkeypatch.setattr(devices, "has_bf16", lambda device: has_bf16)
     assert resolve_precision(asked, torch.device(device)) == dtype
-
-
-def test_autocast_changes_products_and_float32_leaves_them():
-    layer, x = nn.Linear(3, 5), torch.ones(2, 3)
-    with autocast(CPU, torch.bfloat16):
-        assert layer(x).dtype == torch.bfloat16
-    with autocast(CPU, torch.float32):
-        assert layer(x).dtype == torch.float32
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 100])
@@ -82,12 +74,6 @@ def test_work_ahead_keeps_the_order_and_runs_one_item_early():
     assert made == [0, 1, 2, 3]
 
 
-def test_an_error_in_work_ahead_reaches_the_caller():
-    with pytest.raises(ZeroDivisionError):
-        list(ahead(lambda item: 1 // item, [1, 0]))
-    assert list(ahead(lambda item: 1 // item, [])) == []
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_a_request_and_a_second_exits_at_once(number, code, monkeypatch, capfd):
     exits: list[int] = []
@@ -99,16 +85,6 @@ def test_a_signal_is_a_request_and_a_second_exits_at_once(number, code, monkeypa
     assert "a second signal exits at once" in capfd.readouterr().err
     os.kill(os.getpid(), number)
     assert exits == [code]
-
-
-def test_hours_that_are_over_are_a_request_too(monkeypatch):
-    seconds = 1_000.0
-    monkeypatch.setattr(devices.time, "monotonic", lambda: seconds)
-    stop, endless = StopRequests(max_hours=1.5), StopRequests(max_hours=0)
-    for after, code in ((0, 0), (5_399, 0), (5_401, 75)):
-        seconds = 1_000.0 + after
-        assert stop.exit_code == code
-    assert endless.exit_code == 0
 
 
 PEAKS = """import numpy, torch

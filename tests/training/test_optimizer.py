@@ -56,21 +56,6 @@ def test_schedules_without_warm_up_start_at_the_peak_and_never_go_below_zero(sch
     assert [schedule_factor(schedule, step, 7, 0) for step in (0, 9)] == [1.0, 0.0]
 
 
-def test_an_unknown_schedule_is_refused():
-    with pytest.raises(ValueError, match="schedule: expected one of warmup_then_linear, warmup_times_linear, found"):
-        schedule_factor("x", 0, 7, 0)
-
-
-def test_groups_partition_the_parameters_and_none_is_empty():
-    model = tiny_electra()
-    groups = parameter_groups(model.named_parameters(), 0.01)
-    assert sorted(group["decay"] for group in groups) == [0.0, 0.01]
-    grouped = [p.data_ptr() for group in groups for p in group["params"]]
-    assert sorted(grouped) == sorted(p.data_ptr() for p in model.parameters())
-    assert len(grouped) == len(set(grouped))
-    assert all(group["params"] for group in groups)
-
-
 def one_weight(values: np.ndarray) -> nn.Parameter:
     return nn.Parameter(torch.from_numpy(values.copy()))
 
@@ -106,16 +91,6 @@ def test_one_clip_covers_both_networks():
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_norm_below_the_bound_is_left_alone():
-    weight = one_weight(np.ones((2, 3)))
-    optimizer = make_optimizer(parameter_groups([("w", weight)], 0.0), 0.9, 0.999, 1e-6)
-    seen = []
-    optimizer.register_step_post_hook(lambda *_: seen.append(weight.grad.clone()))
-    weight.grad = torch.full_like(weight, 0.1)
-    apply_update(optimizer, NO_SCALER, [weight], 1.0)
-    assert torch.equal(seen[0], torch.full((2, 3), 0.1, dtype=torch.float64))
-
-
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_an_update_with_a_gradient_that_is_not_finite_is_skipped_and_counted(bad):
     weight = one_weight(np.ones((2, 3)))
@@ -147,17 +122,3 @@ def test_layerwise_rates_are_the_papers_and_the_releases(top_exponent):
     }.items():
         assert rates[name] == pytest.approx(0.8 ** (top_exponent + steps_below_the_top)), name
     assert {rates[n] for n in names if not n.startswith("encoder.")} == {1.0}
-
-
-def test_layerwise_groups_scale_the_rate_and_not_the_decay():
-    model = SequenceClassifier(tiny_shape(), 2, "mean", "mlp")
-    named = list(model.named_parameters())
-    rates = layerwise_rates([name for name, _ in named], 2, 0.8, 1)
-    optimizer = make_optimizer(parameter_groups(named, 0.01, rates), 0.9, 0.999, 1e-6)
-    set_update(optimizer, 3e-4, True)
-    found = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
-    for name, parameter in named:
-        lr, decay = found[id(parameter)]
-        assert lr == pytest.approx(3e-4 * rates[name])
-        assert decay == (0.01 if parameter.ndim == 2 else 0.0)
-    assert all(group["params"] for group in optimizer.param_groups)

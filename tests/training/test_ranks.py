@@ -39,7 +39,7 @@ def test_ranks_share_all_rows_once(world_size):
 
 
 def one_of_two(rank: int, meeting_point: Path, answers: Any) -> None:
-    """A process of a group of two: what it learns from the other."""
+    """One process of a group of two; puts the results that both agree on into `answers`."""
     dist.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=2)
     ranks = Ranks(rank, 2, CPU, dist.new_group(backend="gloo"))
     layer = nn.Linear(1, 2)
