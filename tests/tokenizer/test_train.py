@@ -90,10 +90,10 @@ def test_the_chunks_are_cut_as_encoding_cuts_them():
     draw = random.Random(5)
     counts = Counter("".join(draw.choices("abé ", [6, 3, 1, 2], k=draw.randint(1, 12))) for _ in range(500))
     learned = learn(counts, 60)
-    table = bpe.MergeTable(learned.merges)
+    id_of_pair = bpe.index_merges(learned.merges)
     starts = [0, *learned.ends.tolist()]
     cut = [learned.ids[starts[n] : starts[n + 1]].tolist() for n in range(len(learned.chunks))]
-    assert cut == [table.encode(chunk.encode()) for chunk in learned.chunks]
+    assert cut == [bpe.encode_chunk(chunk.encode(), id_of_pair) for chunk in learned.chunks]
     assert learned.counts.tolist() == [counts[chunk] for chunk in learned.chunks]
 
 
