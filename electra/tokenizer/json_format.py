@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -166,28 +167,14 @@ def _check_kind(content: Mapping[str, Any], file: Path) -> None:
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"):
         if model.get(key):
             _refuse(file, f"a byte-level BPE without {key}", f"{key} = {model[key]!r}")
-    pattern, prefix_space = _pattern(content.get("pre_tokenizer"))
-    if pattern != bpe.GPT2_PATTERN:
-        _refuse(file, "the GPT-2 pattern", pattern)
-    if prefix_space:
+    pre_tokenizer = content.get("pre_tokenizer") or {"type": "none"}
+    *splits, last = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
+    if last["type"] == "ByteLevel" and last.get("add_prefix_space", True):
         _refuse(file, "no space put before a text", "add_prefix_space = true")
-
-
-def _pattern(pre_tokenizer: Any) -> tuple[str, bool]:
-    """The pattern that a pre-tokenizer splits by, or what it is instead; and whether it puts a space in front."""
-    if pre_tokenizer is None:
-        return "no pre-tokenizer", False
-    steps = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
-    kinds = [step["type"] for step in steps]
-    if not kinds or kinds[-1] != "ByteLevel" or len(kinds) > 2 or kinds[0] not in ("ByteLevel", "Split"):
-        return f"the pre-tokenizer {' + '.join(kinds)}", False
-    prefix_space = bool(steps[-1].get("add_prefix_space", True))
-    own_pattern = steps[-1].get("use_regex", True)
-    if kinds[0] == "Split":
-        if own_pattern or steps[0].get("behavior") != "Isolated" or steps[0].get("invert"):
-            return f"the pre-tokenizer {' + '.join(kinds)} with other settings", prefix_space
-        return f"{next(iter(steps[0]['pattern'].values()))}", prefix_space
-    return bpe.GPT2_PATTERN if own_pattern and len(kinds) == 1 else "ByteLevel without a pattern", prefix_space
+    split = {"type": "Split", "pattern": {"Regex": bpe.GPT2_PATTERN}, "behavior": "Isolated", "invert": False}
+    uses_own_pattern = last["type"] == "ByteLevel" and last.get("use_regex", True)
+    if splits != ([] if uses_own_pattern else [split]) or last["type"] != "ByteLevel":
+        _refuse(file, "the GPT-2 pattern", f"the pre-tokenizer {json.dumps(pre_tokenizer):.200}")
 
 
 def _numbered_merges(written: Any, added: set[str], vocab: Mapping[str, int], file: Path) -> list[bpe.Merge]:
