@@ -1,8 +1,8 @@
 """Byte-level byte-pair encoding: split a text, apply merges to its chunks.
 
-A token is an id. Ids 0-3 are the special tokens, the next 256 are the bytes, in the code-point order of their
-printable stand-ins ("!" is id 4, which is *not* byte order), then one id a merge. Merges never cross the borders
-of the *chunks* that GPT-2's pattern cuts a text into.
+Ids 0-3 are the special tokens, the next 256 are the bytes, in the code-point order of their
+printable stand-ins ("!" is id 4, which is *not* byte order), then one id for each merge. GPT-2's pattern cuts a text
+into *chunks*; merges are applied to each chunk alone.
 
 Source: GPT-2 (Radford et al. 2019) for the pattern and the stand-ins.
 """
@@ -42,7 +42,7 @@ BYTE_TO_ID = np.argsort(np.frombuffer(BYTES_IN_ID_ORDER, np.uint8)).astype(ID_DT
 _ID_OF_BYTE = BYTE_TO_ID.tolist()
 
 split_text: Callable[[str], list[str]] = regex.compile(GPT2_PATTERN).findall
-"""Cut a text into the chunks no merge may cross. Joined, they are the text."""
+"""Cut a text into chunks. Merges never join parts of two chunks. The joined chunks are the text."""
 
 
 @functools.cache

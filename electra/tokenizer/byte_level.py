@@ -1,6 +1,6 @@
-"""Text to ids and back: special tokens, `tokenizer.json`, fingerprint.
+"""The byte-level BPE tokenizer: text to ids and back, and its file.
 
-Our native file is the ecosystem's own `tokenizer.json`, so the `tokenizers` library opens it as it stands.
+The file is a `tokenizer.json` that the `tokenizers` library can open.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_CACHED_CHARS = 64  # of one chunk; longer chunks are rarely repeated
 
 
 class Tokenizer:
-    """A byte-level BPE tokenizer: cased, no normalisation, no prefix space; every string round-trips.
+    """Text <-> ids with byte-level BPE: cased, not normalised, no space added in front. `decode` gives every text back.
 
     Attributes:
         vocab_size: number of ids, special tokens included.
@@ -52,7 +52,7 @@ class Tokenizer:
 
     @classmethod
     def from_merges(cls, merges: Sequence[bpe.Merge]) -> Tokenizer:
-        """Our own tokenizer with these merges."""
+        """A tokenizer with these merges, numbered as `bpe` numbers them."""
         return cls(native_vocabulary(merges))
 
     @classmethod
@@ -64,7 +64,7 @@ class Tokenizer:
         min_count: int = MIN_COUNT,
         progress: Progress | None = None,
     ) -> Tokenizer:
-        """Learn a tokenizer from documents in this process (`prepare` does it in many).
+        """Learn a tokenizer from documents in this process; `prepare` uses several processes.
 
         Raises:
             ValueError: `vocab_size` is outside 260 ... 65,536.
@@ -76,10 +76,10 @@ class Tokenizer:
         return cls.from_merges(learn_merges(counter.take(), num_merges, min_count=min_count, progress=progress))
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text: never a special one, whatever the text says.
+        """The ids of a text. They are never special ids, even if the text contains "[MASK]".
 
         Raises:
-            ValueError: the text holds a lone surrogate, which has no UTF-8.
+            UnicodeEncodeError: the text holds a lone surrogate, which UTF-8 cannot write.
         """
         return self.encode_to_array(text).tolist()
 
@@ -112,35 +112,35 @@ class Tokenizer:
         return self._ids[bpe.encode_chunk(chunk.encode("utf-8", "surrogateescape"), self._id_of_pair)].tobytes()
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes that ids stand for; special ids stand for none."""
+        """The bytes of ids; special ids have none."""
         return b"".join(map(self._tokens.__getitem__, ids))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text that ids stand for, without special tokens; bytes that are not UTF-8 show as U+FFFD."""
+        """The text of ids, without special tokens; bytes that are not UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def token(self, token_id: int) -> str:
-        """One id as a person reads it: its text, or the name of a special token."""
+        """The text of one id, or the name of a special token."""
         name = self._vocabulary.names.get(int(token_id))
         return self._tokens[token_id].decode("utf-8", "replace") if name is None else name
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides ids: the vocabulary, the pattern, and how `regex` classifies characters."""
+        """SHA-256 of everything that affects ids: vocabulary, pattern, and the character classes of `regex`."""
         content = [*self._vocabulary[:2], sorted(self._vocabulary.names.items()), self.special_ids, bpe.split_digest()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write `tokenizer.json` (to a folder, or under the name given), complete or not at all."""
+        """Write `tokenizer.json` into a folder, or write a file of another name. The file is complete or absent."""
         write_json(path / FILE_NAME if path.is_dir() else path, to_json(self._vocabulary))
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
-        """Read a `tokenizer.json`, or the one in a folder: ours, or any byte-level BPE with GPT-2's pattern.
+        """Read a file, or the `tokenizer.json` of a folder: ours, or any byte-level BPE with GPT-2's pattern.
 
         Raises:
-            FileNotFoundError: there is none.
-            FormatError: it is another kind of tokenizer, or lacks what a model needs.
+            FileNotFoundError: there is no such file.
+            FormatError: the file holds another kind of tokenizer, or lacks a special token.
         """
         file = path / FILE_NAME if path.is_dir() else path
         if not file.exists():
@@ -148,14 +148,11 @@ class Tokenizer:
         vocabulary = read_tokenizer_json(file)
         if not isinstance(vocabulary, Vocabulary):
             raise FormatError(f"{file}: expected a byte-level BPE, found a WordPiece; use load_tokenizer")
-        try:
-            return cls(vocabulary)
-        except ValueError as error:
-            raise FormatError(f"{file}: {error}; restore the file") from None
+        return cls(vocabulary)
 
 
 def count_merges(vocab_size: int) -> int:
-    """How many merges a vocabulary of this size has.
+    """The number of merges of a vocabulary of this size.
 
     Raises:
         ValueError: the size is outside 260 ... 65,536.
@@ -167,7 +164,7 @@ def count_merges(vocab_size: int) -> int:
 
 
 def group_texts(texts: Iterable[str], num_chars: int = 1 << 23) -> Iterator[list[str]]:
-    """Texts in groups that are worth handling together: each reaches `num_chars`, but for the last."""
+    """Texts in groups of `num_chars` characters or a little more; the last group may be smaller."""
     group: list[str] = []
     size = 0
     for text in texts:

@@ -1,4 +1,4 @@
-"""The ecosystem's `tokenizer.json`: a byte-level BPE is written and read, a WordPiece vocabulary is read."""
+"""`tokenizer.json` of the `tokenizers` library: write and read a byte-level BPE, read a WordPiece vocabulary."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ _UNCASED = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars"
 
 
 class Vocabulary(NamedTuple):
-    """What a tokenizer is made of.
+    """The parts of a byte-level BPE tokenizer.
 
-    `merges` are numbered as in `bpe` (4-259 the bytes, 260 the first merge); `ids` says which id each of these
-    numbers has in the file: shape (4 + 256 + merges,), the first four unused. `names` are the tokens that are no
-    text, by id; `special` their ids for [PAD], [CLS], [SEP], [MASK].
+    Attributes:
+        merges: pairs of numbers as `bpe` counts them: 4-259 are the bytes, 260 is the first merge.
+        ids: the id in the file for each of these numbers; shape (4 + 256 + merges,), the first four unused.
+        names: special tokens by id.
+        special: the ids of [PAD], [CLS], [SEP], [MASK].
     """
 
     merges: list[bpe.Merge]
@@ -40,7 +42,7 @@ def native_vocabulary(merges: Sequence[bpe.Merge]) -> Vocabulary:
 
 
 def printable(token: bytes) -> str:
-    """A token as the file writes it: one stand-in character a byte."""
+    """A token as the file writes it: one printable character for each byte."""
     return "".join(map(bpe.BYTE_TO_CHAR.__getitem__, token))
 
 
@@ -97,10 +99,10 @@ def _added_token(token_id: int, name: str) -> dict[str, Any]:
 
 
 def read_tokenizer_json(file: Path) -> Vocabulary | list[str]:
-    """Read a tokenizer, ours or another's: a byte-level BPE with GPT-2's pattern, or the words of an uncased WordPiece.
+    """Read a byte-level BPE with GPT-2's pattern, or the words of an uncased WordPiece.
 
     Raises:
-        FormatError: it is another kind of tokenizer, or lacks what a model needs; the message says which.
+        FormatError: the file holds another kind of tokenizer, or lacks a special token.
     """
     content = read_json(file, model=dict, added_tokens=list | None)
     try:
@@ -178,7 +180,7 @@ def _check_kind(content: Mapping[str, Any], file: Path) -> None:
 
 
 def _numbered_merges(written: Any, added: set[str], vocab: Mapping[str, int], file: Path) -> list[bpe.Merge]:
-    """Merges by number instead of by name."""
+    """Merges as pairs of numbers instead of pairs of strings."""
     missing = sum(char not in vocab for char in bpe.BYTE_TO_CHAR)
     if missing:
         _refuse(file, "a token for each of the 256 bytes", f"{missing} missing")

@@ -1,7 +1,6 @@
 """The distinct words of many documents, found in arrays.
 
 Most words of a text occur many times. Each distinct word of a group of documents is split and encoded once.
-This makes `prepare` about 1.3 times as fast as a dictionary that is asked for every word.
 """
 
 from __future__ import annotations

@@ -242,20 +242,13 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c["model"]["vocab"].update({"!": 4.0}), "expected whole numbers as ids"),
     (lambda c: c["added_tokens"].append({"id": 401, "content": "a", "special": True}), "one id a token, found a token"),
     (lambda c: c["model"]["vocab"].update({"!": 10**20}), "each id from 0 on to be one token"),
-    (
-        lambda c: c["model"].update(merges=[["a"]]),
-        "of the tokenizers library, found IndexError",
-    ),
+    (lambda c: c["model"].update(merges=[["a"]]), "of the tokenizers library, found IndexError"),
     (lambda c: c.update(normalizer={"type": "NFC"}), "expected no normalizer, found NFC"),
     (lambda c: c["model"].update(dropout=0.1), "without dropout, found dropout = 0.1"),
     (lambda c: c["model"].update(ignore_merges=True), "without ignore_merges, found ignore_merges = True"),
-    (lambda c: c["model"].update(byte_fallback=True), "without byte_fallback"),
     (add_prefix_space, "expected no space put before a text, found add_prefix_space"),
     (use_no_regex, 'the GPT-2 pattern, found the pre-tokenizer .*"use_regex": false'),
-    (
-        lambda c: c.update(pre_tokenizer={"type": "Metaspace"}),
-        'the GPT-2 pattern, found the pre-tokenizer {"type": "Metaspace"}',
-    ),
+    (lambda c: c.update(pre_tokenizer={"type": "Metaspace"}), "GPT-2 pattern, found the pre-tokenizer .*Metaspace"),
     (lambda c: c.update(pre_tokenizer=None), 'expected the GPT-2 pattern, found the pre-tokenizer {"type": "none"}'),
     (with_pattern(r"\p{N}{1,3}"), r"expected the GPT-2 pattern, found the pre-tokenizer .*\\p\{N\}\{1,3\}"),
     (without_mask_and_pad, r"found no \[PAD\], \[MASK\]; this package reads"),
@@ -263,10 +256,8 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c["model"]["merges"].reverse(), "merges of tokens made before, each made once, found merge 0 of"),
     (lambda c: c["model"]["merges"].append(c["model"]["merges"][0]), "each made once, found merge 141 of"),
     (lambda c: c["model"]["vocab"].update({"<unk>": 900}), "each id from 0 on to be one token, found 402 tokens"),
-    (lambda c: c["model"]["vocab"].update({"!": "four"}), "expected whole numbers as ids, found others"),
     (without("model"), "expected dict as 'model', found no such field"),
     (without("model", "merges"), "found KeyError 'merges'"),
-    (lambda c: c["model"].update(merges=[1]), "expected a tokenizer.json of the tokenizers library, found TypeError"),
 ]
 
 
