@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from electra.data import shards
 from electra.data.corpus import Tally, Unit
 from electra.data.learn import Reader
@@ -75,8 +73,7 @@ class EncodeBlocks:
     def _encode(self, texts: list[str]) -> list[Ids]:
         if isinstance(self._tokenizer, WordPieceTokenizer):
             return list(map(self._tokenizer.encode_to_array, texts))
-        ids, ends = self._tokenizer.encode_documents(texts)
-        return np.split(ids, ends[:-1])
+        return self._tokenizer.encode_documents(texts)
 
 
 def _split(documents: Sequence[_Keyed], min_held_out: int) -> tuple[list[_Keyed], list[_Keyed]]:

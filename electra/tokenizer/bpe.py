@@ -1,8 +1,8 @@
 """Byte-level byte-pair encoding: split a text, apply merges to its chunks.
 
-A token is an id. Ids 0-3 are the special tokens, the next 256 are the bytes, in the code-point order of their
-printable stand-ins ("!" is id 4, which is *not* byte order), then one id a merge. Merges never cross the borders
-of the *chunks* that GPT-2's pattern cuts a text into.
+Ids 0-3 are the special tokens, the next 256 are the bytes, in the code-point order of their
+printable stand-ins ("!" is id 4, which is *not* byte order), then one id for each merge. GPT-2's pattern cuts a text
+into *chunks*; merges are applied to each chunk alone.
 
 Source: GPT-2 (Radford et al. 2019) for the pattern and the stand-ins.
 """
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+import heapq
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import regex
 
-from electra.ids import ID_BITS, ID_DTYPE, MAX_VOCAB_SIZE
+from electra.ids import ID_DTYPE
 
 Merge = tuple[int, int]  # the ids of the left and the right part
 
@@ -38,32 +39,10 @@ def _printable_stand_ins() -> tuple[str, ...]:
 BYTE_TO_CHAR = _printable_stand_ins()
 BYTES_IN_ID_ORDER = bytes(sorted(range(256), key=lambda byte: BYTE_TO_CHAR[byte]))
 BYTE_TO_ID = np.argsort(np.frombuffer(BYTES_IN_ID_ORDER, np.uint8)).astype(ID_DTYPE) + NUM_SPECIAL_TOKENS
+_ID_OF_BYTE = BYTE_TO_ID.tolist()
 
 split_text: Callable[[str], list[str]] = regex.compile(GPT2_PATTERN).findall
-"""Cut a text into the chunks no merge may cross. Joined, they are the text."""
-
-
-def split_words(words: Sequence[bytes]) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """The chunks of many words, each as `split_text` cuts it alone.
-
-    Words are joined for the pattern to run over, where that changes nothing: the next one must start with white
-    space, the one before must not end with it.
-
-    Returns:
-        The chunks of all words, and how many of them there are up to the end of each word.
-    """
-    texts = [word.decode() for word in words]
-    runs: list[list[str]] = []
-    may_go_on = False
-    for text in texts:
-        if may_go_on and text[0] in "\t\n\v\f\r ":
-            runs[-1].append(text)
-        else:
-            runs.append([text])
-        may_go_on = not text[-1].isspace()
-    chunks = [chunk for run in runs for chunk in split_text("".join(run))]
-    chunk_ends = np.cumsum(list(map(len, chunks)), dtype=np.int64)
-    return chunks, chunk_ends.searchsorted(np.cumsum(list(map(len, texts)), dtype=np.int64), "right")
+"""Cut a text into chunks. Merges never join parts of two chunks. The joined chunks are the text."""
 
 
 @functools.cache
@@ -86,91 +65,32 @@ def token_bytes(merges: Sequence[Merge]) -> list[bytes]:
     return tokens
 
 
-class MergeTable:
-    """Merges arranged so that a chunk of any length is encoded in linear time.
+def index_merges(merges: Sequence[Merge]) -> dict[Merge, int]:
+    """The id that each merge makes, by the pair of ids that it joins."""
+    return {merge: FIRST_MERGE_ID + rank for rank, merge in enumerate(merges)}
 
-    Merging pair by pair, the earliest merge first, defines the result; doing it costs a pass over the chunk a
-    merge. Here tokens are laid from left to right instead, the longest first. A row of tokens is the result exactly
-    when each two neighbours are what merging leaves of their bytes; where no token is right after the last one,
-    that one gives way to the next shorter.
 
-    Source: the `bpe` crate of github.com/github/rust-gems, which proves it.
+def encode_chunk(chunk: bytes, id_of_pair: Mapping[Merge, int]) -> list[int]:
+    """Apply merges to one chunk, the earliest merge first, each from left to right.
 
-    Attributes:
-        tokens: the bytes of every id.
+    Pairs wait in a queue, so that a chunk of n bytes takes O(n log n) steps.
 
-    Raises:
-        ValueError: a merge uses a token that no earlier merge makes, or makes one that is made already or never
-            comes up. Training yields no such merges.
+    Args:
+        id_of_pair: as `index_merges` returns it.
     """
-
-    def __init__(self, merges: Sequence[Merge]) -> None:
-        for rank, (left, right) in enumerate(merges):
-            if not NUM_SPECIAL_TOKENS <= min(left, right) <= max(left, right) < FIRST_MERGE_ID + rank:
-                raise ValueError(f"merge {rank}: expected parts that earlier merges make, found {left} and {right}")
-        self.tokens = token_bytes(merges)
-        if len(set(self.tokens[NUM_SPECIAL_TOKENS:])) != len(self.tokens) - NUM_SPECIAL_TOKENS:
-            raise ValueError("merges: expected each token to be made once, found some that are made twice")
-        self._parts = [(0, 0)] * FIRST_MERGE_ID + list(merges)
-        self._merged = {left << ID_BITS | right: FIRST_MERGE_ID + rank for rank, (left, right) in enumerate(merges)}
-        for rank, (left, right) in enumerate(merges):
-            if self._are_merged(left, right, FIRST_MERGE_ID + rank):
-                raise ValueError(f"merge {rank}: expected a token that merging makes, found {left} and {right} apart")
-        self._id_of = {token: n for n, token in enumerate(self.tokens) if n >= NUM_SPECIAL_TOKENS}
-        self._reach: dict[bytes, int] = {}  # the length of the longest token by its first two bytes
-        for token in self._id_of:
-            self._reach[token[:2]] = max(len(token), self._reach.get(token[:2], 1))
-        self._lengths = [len(token) for token in self.tokens]
-        self._shorter = [self._longest(token[:-1], 0) for token in self.tokens]
-
-    def encode(self, chunk: bytes) -> list[int]:
-        """The ids of one chunk."""
-        whole = self._id_of.get(chunk)
-        if whole is not None:
-            return [whole]
-        ids: list[int] = []
-        dead_ends: set[int] = set()  # places that no row of tokens leads on from
-        place, token = 0, self._longest(chunk, 0)
-        while place < len(chunk):
-            end = place + self._lengths[token]
-            if end not in dead_ends and not (ids and self._are_merged(ids[-1], token, MAX_VOCAB_SIZE)):
-                ids.append(token)
-                place = end
-                token = self._longest(chunk, place)
-                continue
-            token = self._shorter[token]
-            while not token:
-                dead_ends.add(place)
-                last = ids.pop()
-                place -= self._lengths[last]
-                token = self._shorter[last]
-        return ids
-
-    def _longest(self, chunk: bytes, start: int) -> int:
-        """The longest token that the chunk goes on with, 0 at its end."""
-        end = min(len(chunk), start + self._reach.get(chunk[start : start + 2], 1))
-        while end > start:
-            token = self._id_of.get(chunk[start:end])
-            if token is not None:
-                return token
-            end -= 1
-        return 0
-
-    def _are_merged(self, left: int, right: int, before: int) -> bool:
-        """Whether merging the bytes of two neighbours joins something across their border, by a merge below `before`.
-
-        The two are taken apart again, latest merge first; at each stage the tokens at the border must not make one
-        that comes earlier than the merge just undone.
-        """
-        merged, parts = self._merged, self._parts
-        while True:
-            if merged.get(left << ID_BITS | right, before) < before:
-                return True
-            if left > right:
-                if left < FIRST_MERGE_ID:
-                    return False
-                before, left = left, parts[left][1]
-            else:
-                if right < FIRST_MERGE_ID:
-                    return False
-                before, right = right + 1, parts[right][0]
+    ids = [*map(_ID_OF_BYTE.__getitem__, chunk), 0]  # the 0 joins with nothing; [-1] is before [0]
+    following, previous = list(range(1, len(ids) + 1)), list(range(-1, len(ids) - 1))
+    queue = [(new, n) for n, pair in enumerate(itertools.pairwise(ids)) if (new := id_of_pair.get(pair))]
+    heapq.heapify(queue)
+    while queue:
+        new, left = heapq.heappop(queue)
+        right = following[left]
+        if id_of_pair.get((ids[left], ids[right])) != new:
+            continue  # an earlier merge took a part of this pair
+        ids[left], ids[right] = new, 0
+        before, after = previous[left], following[right]
+        following[left], previous[after] = after, left
+        for place, pair in ((before, (ids[before], new)), (left, (new, ids[after]))):
+            if later := id_of_pair.get(pair):
+                heapq.heappush(queue, (later, place))
+    return [token for token in ids if token]

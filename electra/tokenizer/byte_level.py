@@ -1,35 +1,37 @@
-"""Text to ids and back: special tokens, `tokenizer.json`, fingerprint.
+"""The byte-level BPE tokenizer: text to ids and back, and its file.
 
-Our native file is the ecosystem's own `tokenizer.json`, so the `tokenizers` library opens it as it stands.
+The file is a `tokenizer.json` that the `tokenizers` library can open.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from electra.files import FormatError, write_json
 from electra.ids import ID_DTYPE, MAX_VOCAB_SIZE, Ids, SpecialIds
 from electra.tokenizer import bpe
 from electra.tokenizer.count import ChunkCounter
-from electra.tokenizer.encode import TextEncoder
 from electra.tokenizer.json_format import SPECIAL_TOKENS, Vocabulary, native_vocabulary, read_tokenizer_json, to_json
 from electra.tokenizer.train import MIN_COUNT, Progress, learn_merges
+from electra.tokenizer.words import find_words
 
 __all__ = ["FILE_NAME", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
 
 FILE_NAME = "tokenizer.json"
 MIN_VOCAB_SIZE = bpe.FIRST_MERGE_ID
+_MAX_CACHED_CHUNKS = 1 << 18  # about 60 MB
+_MAX_CACHED_CHARS = 64  # of one chunk; longer chunks are rarely repeated
 
 
 class Tokenizer:
-    """A byte-level BPE tokenizer: cased, no normalisation, no prefix space; every string round-trips.
+    """Text <-> ids with byte-level BPE: cased, not normalised, no space added in front. `decode` gives every text back.
 
     Attributes:
         vocab_size: number of ids, special tokens included.
@@ -40,7 +42,9 @@ class Tokenizer:
         self._vocabulary = vocabulary
         self.special_ids = SpecialIds(*vocabulary.special)
         self.vocab_size = len(vocabulary.names) + len(vocabulary.ids) - bpe.NUM_SPECIAL_TOKENS
-        self._encoder = TextEncoder(vocabulary.merges, vocabulary.ids)
+        self._id_of_pair = bpe.index_merges(vocabulary.merges)
+        self._ids = np.array(vocabulary.ids, ID_DTYPE)
+        self._encode_short_chunk = functools.lru_cache(_MAX_CACHED_CHUNKS)(self._encode_new_chunk)
         self._tokens = [b""] * self.vocab_size
         for token_id, token in zip(vocabulary.ids, bpe.token_bytes(vocabulary.merges), strict=True):
             if token:
@@ -48,7 +52,7 @@ class Tokenizer:
 
     @classmethod
     def from_merges(cls, merges: Sequence[bpe.Merge]) -> Tokenizer:
-        """Our own tokenizer with these merges."""
+        """A tokenizer with these merges, numbered as `bpe` numbers them."""
         return cls(native_vocabulary(merges))
 
     @classmethod
@@ -60,7 +64,7 @@ class Tokenizer:
         min_count: int = MIN_COUNT,
         progress: Progress | None = None,
     ) -> Tokenizer:
-        """Learn a tokenizer from documents in this process (`prepare` does it in many).
+        """Learn a tokenizer from documents in this process; `prepare` uses several processes.
 
         Raises:
             ValueError: `vocab_size` is outside 260 ... 65,536.
@@ -72,66 +76,71 @@ class Tokenizer:
         return cls.from_merges(learn_merges(counter.take(), num_merges, min_count=min_count, progress=progress))
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text: never a special one, whatever the text says.
+        """The ids of a text. They are never special ids, even if the text contains "[MASK]".
 
         Raises:
-            ValueError: the text holds a lone surrogate, which has no UTF-8.
+            UnicodeEncodeError: the text holds a lone surrogate, which UTF-8 cannot write.
         """
         return self.encode_to_array(text).tolist()
 
     def encode_to_array(self, text: str) -> Ids:
         """The ids of a text as a read-only uint16 array."""
-        return np.frombuffer(self._encoder.encode(text), ID_DTYPE)
+        text.encode()  # raises for a lone surrogate
+        return np.frombuffer(self._encode(text), ID_DTYPE)
 
-    def encode_to_bytes(self, text: str) -> bytes:
-        """The ids of a text as little-endian 16-bit integers."""
-        return self._encoder.encode(text)
-
-    def encode_documents(self, texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.int64]]:
-        """The ids of many texts, the fast way; about a MB of text a call is best.
-
-        Returns:
-            All ids one after the other, and where each text ends among them.
-        """
-        return self._encoder.encode_documents(texts)
+    def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
+        """The ids of each text, faster than one by one if a call has some MB of text."""
+        words = find_words(texts)
+        ids_of_word = list(map(self._encode, words.distinct))
+        ids = list(map(ids_of_word.__getitem__, words.numbers.tolist()))
+        spans = itertools.pairwise([0, *words.document_ends.tolist()])
+        return [np.frombuffer(b"".join(ids[start:end]), ID_DTYPE) for start, end in spans]
 
     def encode_bytes(self, data: bytes) -> list[int]:
-        """The ids of bytes that need not be UTF-8; those that are not are split like punctuation."""
-        try:
-            return self.encode(data.decode())
-        except UnicodeDecodeError:
-            return np.frombuffer(self._encoder.encode_any(data), ID_DTYPE).tolist()
+        """The ids of bytes that need not be UTF-8; bytes that are not UTF-8 are split like punctuation."""
+        return np.frombuffer(self._encode(data.decode("utf-8", "surrogateescape")), ID_DTYPE).tolist()
+
+    def _encode(self, text: str) -> bytes:
+        return b"".join(
+            [
+                self._encode_short_chunk(chunk) if len(chunk) <= _MAX_CACHED_CHARS else self._encode_new_chunk(chunk)
+                for chunk in bpe.split_text(text)
+            ]
+        )
+
+    def _encode_new_chunk(self, chunk: str) -> bytes:
+        return self._ids[bpe.encode_chunk(chunk.encode("utf-8", "surrogateescape"), self._id_of_pair)].tobytes()
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes that ids stand for; special ids stand for none."""
+        """The bytes of ids; special ids have none."""
         return b"".join(map(self._tokens.__getitem__, ids))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text that ids stand for, without special tokens; bytes that are not UTF-8 show as U+FFFD."""
+        """The text of ids, without special tokens; bytes that are not UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def token(self, token_id: int) -> str:
-        """One id as a person reads it: its text, or the name of a special token."""
+        """The text of one id, or the name of a special token."""
         name = self._vocabulary.names.get(int(token_id))
         return self._tokens[token_id].decode("utf-8", "replace") if name is None else name
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides ids: the vocabulary, the pattern, and how `regex` classifies characters."""
+        """SHA-256 of everything that affects ids: vocabulary, pattern, and the character classes of `regex`."""
         content = [*self._vocabulary[:2], sorted(self._vocabulary.names.items()), self.special_ids, bpe.split_digest()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write `tokenizer.json` (to a folder, or under the name given), complete or not at all."""
+        """Write `tokenizer.json` into a folder, or write a file of another name. The file is complete or absent."""
         write_json(path / FILE_NAME if path.is_dir() else path, to_json(self._vocabulary))
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
-        """Read a `tokenizer.json`, or the one in a folder: ours, or any byte-level BPE with GPT-2's pattern.
+        """Read a file, or the `tokenizer.json` of a folder: ours, or any byte-level BPE with GPT-2's pattern.
 
         Raises:
-            FileNotFoundError: there is none.
-            FormatError: it is another kind of tokenizer, or lacks what a model needs.
+            FileNotFoundError: there is no such file.
+            FormatError: the file holds another kind of tokenizer, or lacks a special token.
         """
         file = path / FILE_NAME if path.is_dir() else path
         if not file.exists():
@@ -139,14 +148,11 @@ class Tokenizer:
         vocabulary = read_tokenizer_json(file)
         if not isinstance(vocabulary, Vocabulary):
             raise FormatError(f"{file}: expected a byte-level BPE, found a WordPiece; use load_tokenizer")
-        try:
-            return cls(vocabulary)
-        except ValueError as error:
-            raise FormatError(f"{file}: {error}; restore the file") from None
+        return cls(vocabulary)
 
 
 def count_merges(vocab_size: int) -> int:
-    """How many merges a vocabulary of this size has.
+    """The number of merges of a vocabulary of this size.
 
     Raises:
         ValueError: the size is outside 260 ... 65,536.
@@ -157,8 +163,8 @@ def count_merges(vocab_size: int) -> int:
     return vocab_size - MIN_VOCAB_SIZE
 
 
-def group_texts(texts: Iterable[str], num_chars: int = 1 << 20) -> Iterator[list[str]]:
-    """Texts in groups that are worth handling together: each reaches `num_chars`, but for the last."""
+def group_texts(texts: Iterable[str], num_chars: int = 1 << 23) -> Iterator[list[str]]:
+    """Texts in groups of `num_chars` characters or a little more; the last group may be smaller."""
     group: list[str] = []
     size = 0
     for text in texts:

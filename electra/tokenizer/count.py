@@ -1,6 +1,6 @@
-"""Count the chunks of a corpus: exactly, whatever it is, in bounded memory.
+"""Count the chunks of a corpus exactly, in bounded memory.
 
-Workers count, each its part (`ChunkCounter`); one process adds up what they found (`ChunkTotals`).
+Each worker counts its part with a `ChunkCounter`; one process adds the counts with `ChunkTotals`.
 """
 
 from __future__ import annotations
@@ -19,68 +19,40 @@ from typing import IO
 
 import numpy as np
 
-from electra.tokenizer.bpe import split_words
-from electra.tokenizer.words import MAX_WORD_BYTES, MAX_WORDS, WordTable, cut_words
+from electra.tokenizer.bpe import split_text
+from electra.tokenizer.words import find_words
 
-MAX_CHUNKS = 1 << 21  # distinct ones that are added up in memory, and learned from: about 1.5 GB while learning
-_HELD_CHUNKS = 1 << 19  # distinct ones that a worker keeps: about 90 MB
-_HELD_LONG_BYTES = 1 << 25  # text without ASCII white space, as in Chinese, that a worker keeps
+MAX_CHUNKS = 1 << 21  # distinct chunks that are kept in memory and learned from: about 1.5 GB while learning
+_MAX_HELD_CHUNKS = 1 << 19  # distinct chunks that a worker keeps: about 90 MB
 _WRITTEN_TOGETHER = 1000
 
 
 class ChunkCounter:
-    """Counts the chunks of documents, in memory that grows with the distinct ones until they are taken away."""
+    """Counts the chunks of documents. Memory grows with the number of distinct chunks until `take` is called."""
 
-    def __init__(self, max_words: int = MAX_WORDS) -> None:
-        self._table = WordTable(max_words)
-        self._words: list[bytes] = []
-        self._counts = np.zeros(0, np.int64)  # of each word of the table
-        self._long_words: Counter[bytes] = Counter()
-        self._long_bytes = 0  # of them, repetitions included
+    def __init__(self) -> None:
         self._chunks: Counter[str] = Counter()
 
     def add(self, texts: Sequence[str]) -> int:
-        """Count some documents; returns how many bytes they have."""
-        all_words = cut_words(texts)
-        for words in all_words.batches():
-            if self._table.is_full() or self._long_bytes > _HELD_LONG_BYTES:
-                self._reduce()
-            is_short = words.lengths <= MAX_WORD_BYTES
-            long_words, short_words = words.select(~is_short), words.select(is_short)
-            self._long_words.update(long_words.texts())
-            self._long_bytes += int(long_words.lengths.sum())
-            numbers, new = self._table.number(short_words)
-            self._words += short_words.select(new).texts()
-            counts = np.bincount(numbers, minlength=self._table.num_words)
-            counts[: len(self._counts)] += self._counts
-            self._counts = counts
-        return int(all_words.lengths.sum())
+        """Count some documents; returns their number of bytes."""
+        words = find_words(texts)
+        for word, count in zip(words.distinct, np.bincount(words.numbers).tolist(), strict=True):
+            for chunk in split_text(word):
+                self._chunks[chunk] += count
+        return words.num_bytes
 
     def is_full(self) -> bool:
-        """Whether the counts should be taken away before the next documents."""
-        return len(self._chunks) > _HELD_CHUNKS
+        """Whether `take` should be called before the next documents."""
+        return len(self._chunks) > _MAX_HELD_CHUNKS
 
     def take(self) -> Counter[str]:
-        """How often each chunk occurs in the documents since the last call."""
-        self._reduce()
+        """The number of times each chunk occurs in the documents since the last call."""
         chunks, self._chunks = self._chunks, Counter()
         return chunks
 
-    def _reduce(self) -> None:
-        """Turn counts of words into counts of chunks: each distinct word is split once."""
-        words = [*self._words, *self._long_words]
-        counts = np.concatenate([self._counts, np.fromiter(self._long_words.values(), np.int64, len(self._long_words))])
-        chunks, ends = split_words(words)
-        for chunk, count in zip(chunks, np.repeat(counts, np.diff(ends, prepend=0)).tolist(), strict=True):
-            self._chunks[chunk] += count
-        self._table.clear()
-        self._words, self._counts = [], np.zeros(0, np.int64)
-        self._long_words.clear()
-        self._long_bytes = 0
-
 
 class ChunkTotals:
-    """Adds up counts. What does not fit into memory waits, sorted, in files without a name.
+    """Adds counts. Counts that do not fit into memory are written, sorted, to temporary files without a name.
 
     Args:
         folder: where these files are.
@@ -100,32 +72,22 @@ class ChunkTotals:
             self._write()
 
     def take_most_frequent(self) -> tuple[Counter[str], int]:
-        """The `max_chunks` most frequent chunks, and how many times all others occur.
+        """The `max_chunks` most frequent chunks, and the number of times all others occur.
 
-        Of equally frequent ones those with the higher CRC-32 are taken: a fair sample, and always the same.
+        Among equally frequent chunks, those with the higher CRC-32 are taken: a fair sample that does not depend on
+        the order of the counts.
         """
         if not self._files:
             return self._counts, 0
         self._write()
-        lowest = self._lowest_rank()
-        kept = Counter({chunk: count for chunk, count in self._in_order() if _rank(chunk, count) >= lowest})
+        parts = heapq.merge(*map(_read, self._files))
+        totals = (
+            (chunk, sum(count for _, count in part)) for chunk, part in itertools.groupby(parts, operator.itemgetter(0))
+        )
+        kept = Counter(dict(heapq.nlargest(self._max_chunks, totals, key=_rank)))
         for file in self._files:
             file.close()
         return kept, self._num_all - kept.total()
-
-    def _lowest_rank(self) -> int:
-        """That of the chunks to take: numbers alone, so that at no time more chunks than these are in memory."""
-        ranks, size = itertools.starmap(_rank, self._in_order()), self._max_chunks
-        best = np.fromiter(itertools.islice(ranks, size), np.int64)
-        while len(more := np.fromiter(itertools.islice(ranks, size), np.int64)):
-            best = np.partition(np.concatenate([best, more]), -size)[-size:]
-        return int(best.min())
-
-    def _in_order(self) -> Iterator[tuple[str, int]]:
-        """Every chunk with its count, out of the files."""
-        parts = heapq.merge(*map(_read, self._files))
-        for chunk, group in itertools.groupby(parts, operator.itemgetter(0)):
-            yield chunk, sum(count for _, count in group)
 
     def _write(self) -> None:
         in_order = sorted(self._counts.items())
@@ -136,8 +98,9 @@ class ChunkTotals:
             pickle.dump(in_order[first : first + _WRITTEN_TOGETHER], file)
 
 
-def _rank(chunk: str, count: int) -> int:
-    return min(count, (1 << 31) - 1) << 32 | zlib.crc32(chunk.encode())
+def _rank(counted: tuple[str, int]) -> int:
+    chunk, count = counted
+    return count << 32 | zlib.crc32(chunk.encode())
 
 
 def _read(file: IO[bytes]) -> Iterator[tuple[str, int]]:

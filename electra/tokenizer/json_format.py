@@ -1,7 +1,8 @@
-"""The ecosystem's `tokenizer.json`: a byte-level BPE is written and read, a WordPiece vocabulary is read."""
+"""`tokenizer.json` of the `tokenizers` library: write and read a byte-level BPE, read a WordPiece vocabulary."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -19,11 +20,13 @@ _UNCASED = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars"
 
 
 class Vocabulary(NamedTuple):
-    """What a tokenizer is made of.
+    """The parts of a byte-level BPE tokenizer.
 
-    `merges` are numbered as in `bpe` (4-259 the bytes, 260 the first merge); `ids` says which id each of these
-    numbers has in the file: shape (4 + 256 + merges,), the first four unused. `names` are the tokens that are no
-    text, by id; `special` their ids for [PAD], [CLS], [SEP], [MASK].
+    Attributes:
+        merges: pairs of numbers as `bpe` counts them: 4-259 are the bytes, 260 is the first merge.
+        ids: the id in the file for each of these numbers; shape (4 + 256 + merges,), the first four unused.
+        names: special tokens by id.
+        special: the ids of [PAD], [CLS], [SEP], [MASK].
     """
 
     merges: list[bpe.Merge]
@@ -39,7 +42,7 @@ def native_vocabulary(merges: Sequence[bpe.Merge]) -> Vocabulary:
 
 
 def printable(token: bytes) -> str:
-    """A token as the file writes it: one stand-in character a byte."""
+    """A token as the file writes it: one printable character for each byte."""
     return "".join(map(bpe.BYTE_TO_CHAR.__getitem__, token))
 
 
@@ -96,10 +99,10 @@ def _added_token(token_id: int, name: str) -> dict[str, Any]:
 
 
 def read_tokenizer_json(file: Path) -> Vocabulary | list[str]:
-    """Read a tokenizer, ours or another's: a byte-level BPE with GPT-2's pattern, or the words of an uncased WordPiece.
+    """Read a byte-level BPE with GPT-2's pattern, or the words of an uncased WordPiece.
 
     Raises:
-        FormatError: it is another kind of tokenizer, or lacks what a model needs; the message says which.
+        FormatError: the file holds another kind of tokenizer, or lacks a special token.
     """
     content = read_json(file, model=dict, added_tokens=list | None)
     try:
@@ -166,32 +169,18 @@ def _check_kind(content: Mapping[str, Any], file: Path) -> None:
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"):
         if model.get(key):
             _refuse(file, f"a byte-level BPE without {key}", f"{key} = {model[key]!r}")
-    pattern, prefix_space = _pattern(content.get("pre_tokenizer"))
-    if pattern != bpe.GPT2_PATTERN:
-        _refuse(file, "the GPT-2 pattern", pattern)
-    if prefix_space:
+    pre_tokenizer = content.get("pre_tokenizer") or {"type": "none"}
+    *splits, last = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
+    if last["type"] == "ByteLevel" and last.get("add_prefix_space", True):
         _refuse(file, "no space put before a text", "add_prefix_space = true")
-
-
-def _pattern(pre_tokenizer: Any) -> tuple[str, bool]:
-    """The pattern that a pre-tokenizer splits by, or what it is instead; and whether it puts a space in front."""
-    if pre_tokenizer is None:
-        return "no pre-tokenizer", False
-    steps = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
-    kinds = [step["type"] for step in steps]
-    if not kinds or kinds[-1] != "ByteLevel" or len(kinds) > 2 or kinds[0] not in ("ByteLevel", "Split"):
-        return f"the pre-tokenizer {' + '.join(kinds)}", False
-    prefix_space = bool(steps[-1].get("add_prefix_space", True))
-    own_pattern = steps[-1].get("use_regex", True)
-    if kinds[0] == "Split":
-        if own_pattern or steps[0].get("behavior") != "Isolated" or steps[0].get("invert"):
-            return f"the pre-tokenizer {' + '.join(kinds)} with other settings", prefix_space
-        return f"{next(iter(steps[0]['pattern'].values()))}", prefix_space
-    return bpe.GPT2_PATTERN if own_pattern and len(kinds) == 1 else "ByteLevel without a pattern", prefix_space
+    split = {"type": "Split", "pattern": {"Regex": bpe.GPT2_PATTERN}, "behavior": "Isolated", "invert": False}
+    uses_own_pattern = last["type"] == "ByteLevel" and last.get("use_regex", True)
+    if splits != ([] if uses_own_pattern else [split]) or last["type"] != "ByteLevel":
+        _refuse(file, "the GPT-2 pattern", f"the pre-tokenizer {json.dumps(pre_tokenizer):.200}")
 
 
 def _numbered_merges(written: Any, added: set[str], vocab: Mapping[str, int], file: Path) -> list[bpe.Merge]:
-    """Merges by number instead of by name."""
+    """Merges as pairs of numbers instead of pairs of strings."""
     missing = sum(char not in vocab for char in bpe.BYTE_TO_CHAR)
     if missing:
         _refuse(file, "a token for each of the 256 bytes", f"{missing} missing")

@@ -1,4 +1,4 @@
-"""Learn byte-pair merges from counted chunks: all of them in a few arrays, one merge a step.
+"""Learn byte-pair merges from counted chunks. All chunks are in a few arrays; each step makes one merge.
 
 Source: Sennrich et al. 2016; order and ties as in the `tokenizers` library's trainer.
 """
@@ -23,7 +23,7 @@ _LOOP_BELOW = 64  # places: calling NumPy for fewer costs more than looping, a t
 
 
 class Learned(NamedTuple):
-    """What `learn` found: the merges, and how they cut the chunks they were learned from."""
+    """The merges that `learn` found, and the ids of the chunks they were learned from."""
 
     merges: list[Merge]
     chunks: list[str]
@@ -47,7 +47,7 @@ def learn_merges(
 def learn(
     chunk_counts: Mapping[str, int], num_merges: int, *, min_count: int = MIN_COUNT, progress: Progress | None = None
 ) -> Learned:
-    """As `learn_merges`, with the chunks as the merges cut them."""
+    """Learn as `learn_merges` does; also return the ids of the chunks."""
     chunks = [chunk for chunk in chunk_counts if len(chunk.encode()) <= MAX_CHUNK_BYTES]
     counts = np.fromiter(map(chunk_counts.__getitem__, chunks), np.int64, len(chunks))
     text = _Symbols(chunks, counts, max(min_count, 1))
@@ -67,9 +67,9 @@ class _Symbols:
 
     Chunks stand between zeros, which pair with nothing. After a merge the left place holds the new id and the right
     one a zero that no link leads to. A pair is the number left << ID_BITS | right: numeric order is the tie's order.
-    A pair with a new id is born in the merge that makes the id and in no other: its count and places are set once,
-    and from then on its count only falls; so one born below `min_count` is not kept. Queue entries and places are
-    allowed to be out of date; both are checked when they are used.
+    Pairs that contain a new id appear only in the merge that makes the id, so a count is set once and never grows; a
+    pair whose first count is below `min_count` is not kept. Entries of the queue and places may be out of date; both
+    are checked when they are used.
     """
 
     def __init__(self, chunks: Sequence[str], counts: npt.NDArray[np.int64], min_count: int) -> None:
@@ -145,7 +145,7 @@ class _Symbols:
         return first, self._next[first]
 
     def _every_other(self, places: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """Of overlapping pairs, as in "aaa", those that merging from the left finds."""
+        """The places left after overlapping pairs, as in "aaa", are merged from the left."""
         kept, taken = [], -1
         for place in np.sort(places).tolist():
             if place != taken:

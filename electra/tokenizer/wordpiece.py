@@ -31,7 +31,7 @@ _CJK_BLOCKS = (
     range(0x2A700, 0x2CEB0),
     range(0x2F800, 0x2FA20),
 )
-_CACHED_PIECES = 1 << 18
+_MAX_CACHED_RUNS = 1 << 18
 
 
 def _is_removed(char: str) -> bool:
@@ -79,7 +79,7 @@ class WordPieceTokenizer:
     def __init__(self, words: Sequence[str]) -> None:
         self._words = list(words)
         self._ids = {word: number for number, word in enumerate(words)}
-        self._encode_piece = functools.lru_cache(_CACHED_PIECES)(self._encode_run)
+        self._encode_run = functools.lru_cache(_MAX_CACHED_RUNS)(self._encode_new_run)
         self.vocab_size = len(words)
         self.special_ids = SpecialIds(*map(self._ids.__getitem__, SPECIAL_TOKENS))
 
@@ -89,13 +89,9 @@ class WordPieceTokenizer:
 
     def encode_to_array(self, text: str) -> Ids:
         """The ids of a text as a read-only uint16 array."""
-        return np.frombuffer(self.encode_to_bytes(text), ID_DTYPE)
+        return np.frombuffer(b"".join(map(self._encode_run, _SPACES.split(text))), ID_DTYPE)
 
-    def encode_to_bytes(self, text: str) -> bytes:
-        """The ids of a text as little-endian 16-bit integers."""
-        return b"".join(map(self._encode_piece, _SPACES.split(text)))
-
-    def _encode_run(self, run: str) -> bytes:
+    def _encode_new_run(self, run: str) -> bytes:
         ids = [number for word in split_words(run) for number in self._pieces(word)]
         return np.array(ids, ID_DTYPE).tobytes()
 
@@ -144,8 +140,8 @@ class WordPieceTokenizer:
         """Read a `vocab.txt`, or the one in a folder.
 
         Raises:
-            FileNotFoundError: there is none.
-            FormatError: it is no vocabulary of the uncased kind.
+            FileNotFoundError: there is no such file.
+            FormatError: the file is not an uncased vocabulary.
         """
         file = path / VOCAB_NAME if path.is_dir() else path
         try:
@@ -158,30 +154,31 @@ class WordPieceTokenizer:
     def _checked(cls, words: Sequence[str], file: Path) -> WordPieceTokenizer:
         _check_settings(file.parent)
         if missing := sorted({*SPECIAL_TOKENS, UNKNOWN} - {*words}):
-            raise FormatError(f"{file}: expected one word a line with {', '.join(missing)}, found none such; "
-                              "name a WordPiece vocabulary")  # fmt: skip
+            expected = f"one word a line with {', '.join(missing)}"
+            raise FormatError(f"{file}: expected {expected}, found no such line; name a WordPiece vocabulary")
         if len(words) > MAX_VOCAB_SIZE or len({*words}) < len(words):
             found = f"{len(words):,} words, {len({*words}):,} of them different"
-            raise FormatError(f"{file}: expected at most {MAX_VOCAB_SIZE:,} different words, found {found}; "
-                              "name another vocabulary")  # fmt: skip
+            expected = f"at most {MAX_VOCAB_SIZE:,} different words"
+            raise FormatError(f"{file}: expected {expected}, found {found}; name another vocabulary")
         return cls(words)
 
 
 def _check_settings(folder: Path) -> None:
-    """Refuse a vocabulary beside which files say that text is not lower-cased, or that words were added to it."""
+    """Refuse a folder whose settings say that text is not lower-cased, or that words were added to the vocabulary."""
     config, added = folder / "tokenizer_config.json", folder / "added_tokens.json"
     settings = read_json(config, added_tokens_decoder=dict | None) if config.exists() else {}
     for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
         if settings.get(name, True) not in (True, None):
-            raise FormatError(f"{config}: expected {name} True (only the uncased tokenizer is here), "
-                              f"found {settings[name]}; choose a model of uncased text")  # fmt: skip
+            expected = f"{name} True (only uncased WordPiece is supported)"
+            raise FormatError(f"{config}: expected {expected}, found {settings[name]}; choose an uncased model")
     words = [*read_json(added)] if added.exists() else []
     for token in (settings.get("added_tokens_decoder") or {}).values():
         if not isinstance(token, dict) or not token.get("special"):
             words.append(token.get("content", "") if isinstance(token, dict) else str(token))
     if words:
-        raise FormatError(f"{added if added.exists() else config}: expected no words added to the vocabulary, found "
-                          f"{words[0]!r}; choose a model without")  # fmt: skip
+        file = added if added.exists() else config
+        expected = "no words added to the vocabulary"
+        raise FormatError(f"{file}: expected {expected}, found {words[0]!r}; choose a model without added words")
 
 
 def tokenizer_file(path: Path) -> Path:
@@ -195,16 +192,17 @@ def load_tokenizer(path: Path) -> Tokenizer | WordPieceTokenizer:
     """The tokenizer in a file or folder: WordPiece (vocab.txt or tokenizer.json) or byte-level BPE (tokenizer.json).
 
     Raises:
-        FileNotFoundError: there is none.
-        FormatError: it is damaged or of another kind, or the two files of a folder differ.
+        FileNotFoundError: there is no such file.
+        FormatError: the file is damaged or of another kind, or the two files of a folder differ.
     """
     file = tokenizer_file(path)
     if file.suffix == ".txt":
         tokenizer = WordPieceTokenizer.load(file)
         other = path / FILE_NAME
         if path.is_dir() and other.exists() and load_tokenizer(other).fingerprint != tokenizer.fingerprint:
-            raise FormatError(f"{path}: expected one tokenizer, found that {VOCAB_NAME} and {FILE_NAME} differ; "
-                              "remove the one that the model was not trained with")  # fmt: skip
+            remedy = "remove the file that the model was not trained with"
+            found = f"{VOCAB_NAME} and {FILE_NAME} that differ"
+            raise FormatError(f"{path}: expected one tokenizer, found {found}; {remedy}")
         return tokenizer
     words = read_tokenizer_json(file) if file.exists() else None
     return WordPieceTokenizer._checked(words, file) if isinstance(words, list) else Tokenizer.load(file)

@@ -136,7 +136,7 @@ class EncodeTexts:
     def __call__(self, task: tuple[int, list[str]] | None) -> Iterator[tuple[int, list[Ids]]]:
         if task:
             groups = map(self._tokenizer.encode_documents, group_texts(task[1]))
-            yield task[0], [document for ids, ends in groups for document in np.split(ids, ends[:-1])]
+            yield task[0], [document for documents in groups for document in documents]
 
 
 def ours_encode(path: Path, texts: Sequence[str]) -> list[Ids]:

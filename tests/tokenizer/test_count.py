@@ -10,49 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from electra.tokenizer import bpe
-from electra.tokenizer import count as chunk_counter
+from electra.tokenizer import bpe, count
 from electra.tokenizer.count import ChunkCounter, ChunkTotals
 
 
-@pytest.mark.parametrize("max_words", [3, 1 << 19])
-def test_chunks_are_counted_over_documents_whatever_the_table_holds(max_words: int):
+def test_chunks_are_counted_over_documents_until_they_are_taken(monkeypatch: pytest.MonkeyPatch):
     draw = random.Random(4)
     words = ["".join(draw.choices("abcé ,.", k=draw.randint(1, 9))) for _ in range(300)] + ["x" * 40, "y " * 9]
     documents = [" ".join(draw.choices(words, k=50)) for _ in range(20)]
-    counter = ChunkCounter(max_words)
-    sizes = [counter.add(documents[n : n + 3]) for n in range(0, 20, 3)]
-    assert counter.take() == Counter(chunk for text in documents for chunk in bpe.split_text(text))
-    assert sum(sizes) == sum(len(text.encode()) for text in documents)
-
-
-def test_long_words_are_kept_up_to_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(chunk_counter, "_HELD_LONG_BYTES", 100)
-    counter, texts = ChunkCounter(), [f"{n:060}," * 2 for n in range(5)]
-    for text in texts:
-        counter.add([text])
-        assert sum(map(len, counter._long_words)) <= 100 + 122
-    assert counter.take() == Counter(chunk for text in texts for chunk in bpe.split_text(text))
-
-
-def test_nothing_is_counted_in_nothing():
+    expected = Counter(chunk for text in documents for chunk in bpe.split_text(text))
+    monkeypatch.setattr(count, "_MAX_HELD_CHUNKS", len(expected) - 1)
     counter = ChunkCounter()
     assert counter.add([]) == counter.add([""]) == 0
-    assert not counter.take()
-
-
-def test_counts_are_taken_away_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(chunk_counter, "_HELD_CHUNKS", 2)
-    counter = ChunkCounter(max_words=1)
-    for text in ("a b", " b c", "d"):
-        assert not counter.is_full()
-        counter.add([text])
-    counter.add(["e"])  # before which the words seen so far become chunks: "a", " b", " c", "d"
-    assert counter.is_full()
-    assert counter.take() == {"a": 1, " b": 2, " c": 1, "d": 1, "e": 1}
     assert not counter.is_full()
-    counter.add(["a"])
-    assert counter.take() == {"a": 1}
+    sizes = [counter.add(documents[n : n + 3]) for n in range(0, 20, 3)]
+    assert counter.is_full()
+    assert counter.take() == expected
+    assert sum(sizes) == sum(len(text.encode()) for text in documents)
+    assert not counter.take()
 
 
 def parts_of(seed: int) -> list[Counter[str]]:

@@ -95,14 +95,7 @@ def test_special_ids_are_where_the_vocabulary_has_them(tokenizer: WordPieceToken
     assert (tokenizer.special_ids.pad, tokenizer.special_ids.cls) == (0, 2)
     assert (tokenizer.special_ids.sep, tokenizer.special_ids.mask) == (3, 4)
     assert tokenizer.vocab_size == len(WORDS)
-
-
-def test_the_three_ways_to_encode_agree(tokenizer: WordPieceTokenizer):
-    text = "unaffable ask! CAFÉ xyz"
-    array = tokenizer.encode_to_array(text)
-    assert array.dtype == "uint16"
-    assert array.tolist() == tokenizer.encode(text)
-    assert array.astype("<u2").tobytes() == tokenizer.encode_to_bytes(text)
+    assert tokenizer.encode_to_array("ask!").dtype == "uint16"
 
 
 def test_ids_are_shown_as_words_and_joined_into_text(tokenizer: WordPieceTokenizer):
@@ -128,7 +121,7 @@ def test_a_folder_says_which_tokenizer_it_holds(tokenizer: WordPieceTokenizer, t
     assert isinstance(load_tokenizer(tmp_path), Tokenizer)
     assert tokenizer_file(tmp_path).name == "tokenizer.json"
     tokenizer.save(tmp_path)
-    with pytest.raises(FormatError, match=r"found that vocab.txt and tokenizer.json differ; remove the one"):
+    with pytest.raises(FormatError, match=r"found vocab.txt and tokenizer.json that differ; remove the file"):
         load_tokenizer(tmp_path)
     write_tokenizer_json(tmp_path)  # released folders hold both
     assert isinstance(load_tokenizer(tmp_path), WordPieceTokenizer)
