@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 from electra.data import archives
 from electra.data.archives import OPENERS, PACKED_TARS, BadDocument, Member, Readable, read_document, read_tar, unpack
+from electra.files import FormatError
 
 BLOCK_BYTES = 32 << 20  # of text in one task of a worker, and in one shard
 _PACKING_RATIO = 3  # bytes of text for a compressed byte, roughly
@@ -79,11 +80,14 @@ def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocumen
     """Yield each file of the sources, folders by name, and why it is left out or cannot be read ("" if it is read).
 
     A file or folder is read once, however many names, links or sources lead to it (150 bytes of memory each). A source
-    that does not exist raises FileNotFoundError.
+    that does not exist raises FileNotFoundError, one with a name that is not read a FormatError.
     """
     seen: set[tuple[int, int]] = set()
     for source in sources:
         source.stat()  # raises FileNotFoundError
+        if source.is_file() and not kind_of(source.name)[0]:
+            expected = ".txt, .jsonl, .tar (each also compressed as .gz, .bz2 or .xz) or OpenWebText's .xz"
+            raise FormatError(f"{source}: expected a name that ends in {expected}; rename it")
         waiting = [source]
         while waiting:
             path = waiting.pop()

@@ -73,7 +73,7 @@ def run_tasks(
 
 def _serve(make_worker: Callable[[], Callable[[Any], Iterable[Any]]], pipe: Any) -> None:
     """Do tasks in a worker process. Sent for each: its results, then None; or an exception, which ends the worker."""
-    gc.disable()  # a worker makes millions of objects and no cycles: counting takes a fifth less time
+    gc.disable()  # a worker makes millions of objects and no cycles: counting takes about 15 % less CPU time
     worker: Callable[[Any], Iterable[Any]] | None = None
     is_last = False
     with contextlib.suppress(OSError, KeyboardInterrupt):  # the parent has ended

@@ -117,6 +117,11 @@ def from_theirs(
         FormatError: a tensor is missing, unexpected, of another shape, or not tied; the message names the first five.
     """
     theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith(POSITION_BUFFER)}
+    if config.num_layers > len(theirs):  # before so many layers are built
+        raise FormatError(
+            f"{file}: expected {config.num_layers:,} layers, as config.json says, found {len(theirs)} tensors; "
+            "restore the folder"
+        )
     ours, tied = empty_module(part, config, num_outputs).state_dict(), PARTS[part].tied
     expected = {name: t.shape for name, t in to_theirs(part, ours).items() if name not in tied or name in theirs}
     wrong = mismatches(expected, theirs) or [

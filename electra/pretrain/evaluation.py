@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electra.data.shards import Shards
 from electra.ids import SpecialIds
+from electra.model.networks import wide
 from electra.pretrain.masking import Batch
 from electra.pretrain.objective import Objective, count, masked_lm_nats, replaced_nats
 from electra.scores.metrics import detection
@@ -38,6 +40,7 @@ class Outputs(NamedTuple):
     gen_nats: Array  # (B, P) float32, negative log-likelihood of the original token
     is_correct: Array  # (B, P) bool, the likeliest token is the original
     is_sample_correct: Array  # (B, P) bool, the sampled token is the original
+    token_cosine: Array  # (B,) float32, see `token_cosine`
     discriminator: DiscriminatorOutputs | None  # None without a discriminator
 
 
@@ -46,7 +49,10 @@ def compute_outputs(
     model: nn.Module, objective: Objective, batch: Batch, device: torch.device, dtype: torch.dtype
 ) -> Outputs:
     """Run the objective over all rows without dropout; the model is in training mode afterwards."""
+    encoder = model.get_submodule("discriminator.encoder" if hasattr(model, "discriminator") else "generator.encoder")
     parts: list[list[Tensor]] = []
+    states: list[Tensor] = []
+    hook = encoder.register_forward_hook(lambda module, inputs, hidden: states.append(hidden))
     model.eval()
     for start in range(0, len(batch.input_ids), ROWS_AT_A_TIME):
         rows = batch.rows(start, start + ROWS_AT_A_TIME, device)
@@ -54,17 +60,30 @@ def compute_outputs(
             seen = objective(model, rows, count(batch), 1.0, 1.0)
         original_ids = rows.input_ids.gather(1, rows.positions)
         nats, best_ids = masked_lm_nats(seen.generator_logits, original_ids), seen.generator_logits.argmax(dim=-1)
-        part = [nats, best_ids == original_ids, seen.sampled_ids == original_ids]
+        cosine = token_cosine(states.pop(), rows.attention_mask)
+        part = [nats, best_ids == original_ids, seen.sampled_ids == original_ids, cosine]
         if seen.detection is not None:
             corrupted, is_replaced, logits = seen.detection
             part += [replaced_nats(logits, is_replaced), logits.float(), is_replaced, corrupted]
         parts.append(part)
     model.train()
-    gen_nats, is_correct, is_sample_correct, *detected = (
+    hook.remove()
+    nats, is_correct, is_sample_correct, cosines, *detected = (
         torch.cat(tensors).cpu().numpy() for tensors in zip(*parts, strict=True)
     )
-    discriminator = DiscriminatorOutputs(*detected) if detected else None
-    return Outputs(gen_nats, is_correct, is_sample_correct, discriminator)
+    return Outputs(nats, is_correct, is_sample_correct, cosines, DiscriminatorOutputs(*detected) if detected else None)
+
+
+def token_cosine(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Mean cosine between the vectors of two different tokens of a row: (B, L, D) hidden, (B, L) mask -> (B,).
+
+    It is near 1 as long as a network tells tokens apart by their frequency alone, as on the plateau early in training.
+    The cosines of all pairs of n unit vectors, each with itself too, add up to the squared length of their sum.
+    """
+    units = F.normalize(wide(hidden), dim=-1)
+    units = units if attention_mask is None else units * attention_mask[:, :, None]
+    n = units.square().sum(dim=(1, 2))
+    return (units.sum(dim=1).square().sum(dim=-1) - n) / (n * (n - 1))
 
 
 def real_tokens(batch: Batch) -> Array:
@@ -96,6 +115,7 @@ def held_out_metrics(outputs: Outputs, batch: Batch) -> dict[str, float]:
         "sampled_masked_lm_accuracy": mean(outputs.is_sample_correct, is_target),
         "masked_only_lm_loss": mean(outputs.gen_nats, is_masked),
         "masked_only_lm_accuracy": mean(outputs.is_correct, is_masked),
+        "mean_token_cosine": float(outputs.token_cosine.astype(np.float64).mean()),
     }
     if (discriminator := outputs.discriminator) is not None:
         is_real = real_tokens(batch)

@@ -20,6 +20,7 @@ from electra.data import archives, corpus
 from electra.data.archives import BadDocument
 from electra.data.corpus import Tally, list_units, read_unit, text_size
 from electra.data.demo_text import standard_library_documents
+from electra.files import FormatError
 from tests.helpers.archives import inner_archive, tar_of, write
 
 PACKERS: dict[str, Any] = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -411,6 +412,12 @@ def test_bad_json_lines_are_named(line: str, problem: str, tmp_path: Path):
 def test_a_missing_source_is_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/no"):
         read(tmp_path / "no")
+
+
+def test_a_source_with_a_name_that_is_not_read_is_refused_also_beside_a_good_one(tmp_path: Path):
+    sources = [write(tmp_path / "a.txt", b"good"), write(tmp_path / "notes.md", b"text")]
+    with pytest.raises(FormatError, match=r"notes\.md: expected a name that ends in \.txt"):
+        list(list_units(sources))
 
 
 # --- the demo's text --------------------------------------------------------------------------------------

@@ -257,6 +257,7 @@ def test_a_softmax_that_is_not_the_word_table_is_refused(exported: Path, tmp_pat
         ({"vocab_size": 331.0}, "--vocab-size: expected int"),
         ({"hidden_size": 28}, "embeddings_project.bias of shape [26] instead of [28]"),
         ({"num_hidden_layers": 3}, "no electra.encoder.layer.2."),
+        ({"num_hidden_layers": 100_000}, "expected 100,000 layers, as config.json says"),
     ],
 )
 def test_another_model_is_refused(exported: Path, tmp_path: Path, changes: dict[str, Any], words: str):

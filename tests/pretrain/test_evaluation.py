@@ -35,6 +35,8 @@ LENGTHS = [23, 11, 5, 17, 23, 3, 19] * 11  # 77 rows: more than one piece
 
 def metrics_by_hand(model, batch):
     """Row by row, token by token, in Python floats."""
+    hidden = []
+    model.discriminator.encoder.register_forward_hook(lambda module, inputs, output: hidden.append(output.detach()))
     seen = replaced_token_detection(model.eval(), batch, count(batch), 1.0, 1.0)
     log_probs = seen.generator_logits.log_softmax(dim=-1).detach()
     sums = dict.fromkeys(("n", "nats", "right", "sampled", "hidden", "hidden_nats", "hidden_right"), 0.0)
@@ -66,6 +68,11 @@ def metrics_by_hand(model, batch):
             disc["fake"] += fake
             scores.append(logit)
             labels.append(fake)
+    cosines = []
+    for row, length in enumerate(LENGTHS):
+        units = [vector / vector.norm() for vector in hidden[0][row, :length].double()]
+        of_row = [float(one @ other) for i, one in enumerate(units) for other in units[:i]]
+        cosines.append(sum(of_row) / len(of_row))
     pairs = wins = 0.0
     for s, fake in zip(scores, labels, strict=True):
         for t, other in zip(scores, labels, strict=True):
@@ -79,6 +86,7 @@ def metrics_by_hand(model, batch):
         "sampled_masked_lm_accuracy": sums["sampled"] / sums["n"],
         "masked_only_lm_loss": sums["hidden_nats"] / sums["hidden"],
         "masked_only_lm_accuracy": sums["hidden_right"] / sums["hidden"],
+        "mean_token_cosine": sum(cosines) / len(cosines),
         "disc_loss": disc["nats"] / disc["n"],
         "disc_base_rate_entropy": -rate * math.log(rate) - (1 - rate) * math.log(1 - rate),
         "disc_accuracy": disc["right"] / disc["n"],
@@ -103,7 +111,7 @@ def test_the_control_has_the_generators_metrics_alone():
     held_out = HeldOut(batch, list(range(len(LENGTHS))), SPECIAL_IDS, np.zeros(VOCAB_SIZE, np.int64))
     predictions, found = held_out.evaluate(model.double(), masked_language_modeling, CPU, torch.float32)
     assert predictions.discriminator is None
-    assert {"masked_lm_loss", "unigram_loss"} <= set(found)
+    assert {"masked_lm_loss", "unigram_loss", "mean_token_cosine"} <= set(found)
     assert not [name for name in found if name.startswith("disc")]
     assert not is_collapsed([{"step": step, **found} for step in (1, 2, 3)], 0)
 
