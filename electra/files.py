@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 
 class FormatError(ValueError):
@@ -94,34 +94,21 @@ def read_json(path: Path, **fields: Any) -> dict[str, Any]:
         raise FormatError(f"{path}: {error}; restore the file") from None
 
 
-class DamagedLine(NamedTuple):
-    """A line of a JSONL file that is not a JSON object with the expected fields."""
+def read_records(path: Path, **fields: Any) -> list[dict[str, Any]]:
+    """Read the objects of a JSONL file, in order; `fields` as in `read_json`.
 
-    number: int  # from 1
-    problem: str
-    is_cut_short: bool  # the last line is incomplete: the process that wrote it was killed
-
-
-def read_lines(path: Path, **fields: Any) -> tuple[list[dict[str, Any]], list[DamagedLine]]:
-    """Read a JSONL file; returns its objects in order, and its damaged lines. `fields` as in `read_json`."""
-    records, damaged = [], []
+    A last line that is cut short is left out: a process was killed while it wrote the line. Any other damaged line
+    raises FormatError.
+    """
+    records = []
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 if content := line.strip():
                     records.append(_parse(content, fields))
             except ValueError as error:
-                is_cut_short = isinstance(error, _NotJson) and not line.endswith(b"\n")
-                damaged.append(DamagedLine(number, str(error), is_cut_short))
-    return records, damaged
-
-
-def read_records(path: Path, **fields: Any) -> list[dict[str, Any]]:
-    """`read_lines`, but a damaged line raises FormatError, except a last line that is cut short."""
-    records, damaged = read_lines(path, **fields)
-    for line in damaged:
-        if not line.is_cut_short:
-            raise FormatError(f"{path}:{line.number}: {line.problem}; restore or remove the line")
+                if line.endswith(b"\n") or not isinstance(error, _NotJson):
+                    raise FormatError(f"{path}:{number}: {error}; restore or remove the line") from None
     return records
 
 

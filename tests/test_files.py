@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import subprocess
 import sys
 
@@ -15,7 +16,6 @@ from electra.files import (
     atomic_write,
     lock_folder,
     read_json,
-    read_lines,
     read_records,
     sha256_file,
     write_json,
@@ -102,23 +102,25 @@ def test_the_type_of_each_named_field_is_checked(tmp_path, kind, good, bad):
             read_json(tmp_path / "a", x=kind)
 
 
-def test_the_lines_of_a_log_are_its_objects_and_what_is_damaged_is_numbered(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"step": 1}\n\n[1, 2]\n{"step": "2"}\r\n\xff\n{"step": 5}\n{"step": {"a": 6}')
-    records, damaged = read_lines(path, step=int)
-    assert records == [{"step": 1}, {"step": 5}]
-    assert [(line.number, line.is_cut_short) for line in damaged] == [(3, False), (4, False), (5, False), (7, True)]
-    assert damaged[1].problem == "expected int as 'step', found '2'"
-    with pytest.raises(FormatError, match=r"a.jsonl:3: expected a JSON object, found a list; restore or remove the"):
-        read_records(path)
-    path.write_bytes(b'{"step": 1}\n{"ste')
-    assert read_records(path) == [{"step": 1}]
-    path.write_bytes(b'{"step": 1}\n{"ste\n')
-    with pytest.raises(FormatError, match=r"a.jsonl:2"):
-        read_records(path)
-    path.write_bytes(b'{"step": "whole, but of another type"}')
-    with pytest.raises(FormatError, match=r"a.jsonl:1: expected int as 'step'"):
-        read_records(path, step=int)
+@pytest.mark.parametrize(
+    ("damaged", "problem"),
+    [
+        (b"[1, 2]\n", "expected a JSON object, found a list"),
+        (b'{"step": "2"}\r\n', "expected int as 'step', found '2'"),
+        (b"\xff\n", "expected JSON, found 'utf-8' codec can't decode"),
+        (b'{"ste\n', "expected JSON, found Unterminated string"),
+        (b'{"step": "whole, but of another type"}', "expected int as 'step'"),
+    ],
+)
+def test_a_damaged_line_of_a_log_is_an_error_with_its_number(damaged, problem, tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"step": 1}\n\n' + damaged)
+    with pytest.raises(FormatError, match=rf"a.jsonl:3: {re.escape(problem)}.*; restore or remove the line"):
+        read_records(tmp_path / "a.jsonl", step=int)
+
+
+def test_a_last_line_that_a_kill_cut_short_is_left_out(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"step": 1}\n\n{"step": 2}\n{"step": {"a": 6}')
+    assert read_records(tmp_path / "a.jsonl", step=int) == [{"step": 1}, {"step": 2}]
 
 
 def test_a_failed_write_names_its_file(tmp_path):

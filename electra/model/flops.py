@@ -46,7 +46,7 @@ RELEASE_OUTPUT_FRACTION = 0.15625  # 20 targets of 128 tokens
 DROPOUT_OPS, LAYER_NORM_OPS, GELU_OPS, SOFTMAX_OPS = 4, 5, 8, 5  # per element
 
 
-def _release_network_flops(shape: EncoderConfig, seq_length: int, *, is_generator: bool, dense_lookups: bool) -> float:
+def _release_network_flops(shape: EncoderConfig, seq_length: int, *, is_generator: bool) -> float:
     """Operations of one token through one network with its head, forward, element-wise operations included."""
     D, E, V, L = shape.hidden_size, shape.embedding_size, shape.vocab_size, seq_length
     inner, heads = shape.intermediate_size, shape.num_heads
@@ -55,7 +55,7 @@ def _release_network_flops(shape: EncoderConfig, seq_length: int, *, is_generato
     layer += (4 + 1) * D + inner + 2 * D  # biases and residuals
     layer += LAYER_NORM_OPS * (D + 1)  # the release counts the one after attention for a single element
     layer += 2 * DROPOUT_OPS * D + GELU_OPS * inner
-    lookups = 2 * E * V * dense_lookups + 2 * E * (L + 2) + 2 * E
+    lookups = 2 * E * V + 2 * E * (L + 2) + 2 * E
     embeddings = lookups + (LAYER_NORM_OPS + DROPOUT_OPS) * E + (2 * D * E + D) * (E != D)
     if is_generator:
         dense = 2 * D * E + E + (GELU_OPS + LAYER_NORM_OPS) * E
@@ -66,24 +66,15 @@ def _release_network_flops(shape: EncoderConfig, seq_length: int, *, is_generato
 
 
 def release_update_flops(
-    shape: EncoderConfig,
-    generator_size: float,
-    seq_length: int,
-    batch_size: int,
-    objective: str,
-    *,
-    dense_lookups: bool = True,
+    shape: EncoderConfig, generator_size: float, seq_length: int, batch_size: int, objective: str
 ) -> float:
     """FLOPs of one update as the release counts them: all operations, and a backward pass that costs one forward pass.
 
-    With `dense_lookups`, reading a row of the word table counts as a product with the whole table, as in the release.
+    Reading a row of the word table counts as a product with the whole table.
     Source: release flops_computation.py, its assumptions; the tests derive the arithmetic again.
     """
     networks = [(shape, True)] if objective == "mlm" else [(shape.generator(generator_size), True), (shape, False)]
-    token = sum(
-        _release_network_flops(network, seq_length, is_generator=is_generator, dense_lookups=dense_lookups)
-        for network, is_generator in networks
-    )
+    token = sum(_release_network_flops(network, seq_length, is_generator=is_mlm) for network, is_mlm in networks)
     return (1 + RELEASE_BACKWARD) * batch_size * seq_length * token
 
 
