@@ -69,18 +69,14 @@ def with_wnli(row: Mapping[str, Cell]) -> float:
     return (8 * mean_of_eight(row) + round(100 * WNLI_MAJORITY, 2)) / 9
 
 
-class Efficiency(NamedTuple):
-    """One row of table 3, computed from its own columns."""
+def efficiency(name: str) -> tuple[float, dict[str, float]]:
+    """Petaflop/s-days of a row of table 3 by the hardware rule, and these over each average that was printed.
 
-    pfs_days: float  # petaflop/s-days by the hardware rule
-    per: Mapping[str, float]  # {"AVG" or "GLUE*": pfs-days over that average as a fraction}, where it was printed
-
-
-def efficiency(name: str) -> Efficiency:
-    """Table 3 by the hardware rule; KeyError for a row without a time and a device."""
+    The averages are "AVG" and "GLUE*", as fractions. KeyError for a row without a time and a device.
+    """
     days, num_devices, tflops = (table("3")[name][column].number for column in ("days", "num_devices", "tflops"))
     cost, scores = hardware_pfs_days(days, num_devices, tflops), table("2")[name]
-    return Efficiency(cost, {name: 100 * cost / scores[name].number for name in ("AVG", "GLUE*") if name in scores})
+    return cost, {name: 100 * cost / scores[name].number for name in ("AVG", "GLUE*") if name in scores}
 
 
 def printed_days() -> tuple[float, float]:

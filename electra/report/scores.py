@@ -48,12 +48,12 @@ def table_2(inputs: Inputs) -> str:
     printed = original["AVG"].number - last["AVG"].number
     gap = mean_of_eight(original) - mean_of_eight(last)
     return printed_and_ours(header, printed_rows, ours) + (
-        f"\n\nAVG of printed rows is the mean of their eight columns, GLUE* is (8 AVG + 56.34) / 9; the printed value "
+        f"\n\nAVG of a printed row is the mean of its eight columns, GLUE* is (8 AVG + 56.34) / 9. The printed value "
         f"is in brackets, with {DIFFERS} where rounding does not explain it. † is a mean of two metrics and does not "
-        f"compare. Mercier's AVG has MRPC's F1 though the column shows its accuracy: at 100 % AVG is "
+        f"compare. Mercier's AVG uses MRPC's F1, the column shows its accuracy: at 100 % AVG is "
         f"{mean_of_eight(last):.1f}, not {last['AVG'].value}, and the gap to the original {gap:.1f}, not {printed:.1f}."
-        f" Mercier's rows are mean ± deviation of 5 seeds, with MNLI matched and mismatched pooled; the original's are "
-        f"medians of many seeds. Mercier's rows before 100 %, like ours, are snapshots that were not annealed."
+        f" Mercier: 5 seeds, MNLI matched and mismatched pooled. Original: medians of many seeds. Rows before 100 % "
+        f"are snapshots whose learning rate had not come down to 0."
     )
 
 

@@ -141,7 +141,7 @@ def test_runs_on_other_files_have_a_row_of_their_own_that_names_the_files(copy: 
     assert len({row.name for row in inputs.protocols}) == len(inputs.protocols) == 12
     assert sum("cola with recipe mercier; cola on" in note for note in inputs.notes) == 2
     assert total_days(spent(inputs)) == pytest.approx(total_days(spent(read_inputs([FIXTURES]))))  # none counted twice
-    text = report(inputs, dict.fromkeys(figures(inputs), ""), 1.0)
+    text = report(inputs, dict.fromkeys(figures(inputs), ""))
     assert all(f"| ours: {row.name} |" in text for row in (shared, first, second))
 
 
