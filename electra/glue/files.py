@@ -64,14 +64,8 @@ def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: boo
         expected = " or ".join(f"{number:,}" for number in file.num_rows)
         raise FormatError(f"{path}: expected {expected} rows, found {len(lines):,}; {remedy}, or --allow-other-sizes")
     first, *more = [[text.strip(" ") for text in column] for column in columns[: len(task.text_columns)]]
-    return Rows(
-        path=path,
-        first=first,
-        second=more[0] if more else None,
-        labels=labels,
-        sha256=sha256_file(path),
-        num_damaged=num_damaged,
-    )
+    second, sha256 = more[0] if more else None, sha256_file(path)
+    return Rows(path=path, first=first, second=second, labels=labels, sha256=sha256, num_damaged=num_damaged)
 
 
 def describe_rows(task: Task, rows: Rows) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,7 +120,6 @@ def save_classifier(
     folder: Path, model: SequenceClassifier, start: Start, config: FinetuneConfig, task: Task, step: int
 ) -> None:
     """Save a fine-tuned model after `step` updates as a checkpoint; what an interrupted run left there is replaced."""
-    shutil.rmtree(folder, ignore_errors=True)
     settings = {
         "encoder": dataclasses.asdict(start.shape),
         "finetune": dataclasses.asdict(config),

@@ -148,14 +148,14 @@ def read_results(folder: Path) -> list[Record]:
     """
     path = folder / FILE_NAME
     records = read_records(path, **RECORD_FIELDS) if path.exists() else []
-    for record in records:
-        if problem := find_problem(record):
-            raise FormatError(f"{path}: run {record['run_id']}: {problem}; restore or remove its line")
-    return list({record["run_id"]: record for record in map(with_current_names, records)}.values())
+    try:
+        return list({record["run_id"]: record for record in map(checked, records)}.values())
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}; restore or remove its line") from None
 
 
-def find_problem(record: Record) -> str:
-    """Return what is wrong inside a record whose `RECORD_FIELDS` have their types; "" if nothing is."""
+def checked(record: Record) -> Record:
+    """Return a record with its recipe under today's name; ValueError if a part that a table reads is missing."""
     data, provenance = record["data"], record["provenance"]
     texts = [part.get(name) for part in data.values() for name in ("path", "sha256")]
     texts += [provenance.get("device"), provenance.get("commit")]
@@ -165,15 +165,8 @@ def find_problem(record: Record) -> str:
         "path and sha256 of each file, device and commit as text": all(isinstance(text, str) for text in texts),
         "true or false as the setting pair_swap": isinstance(record["settings"].get("pair_swap"), bool),
     }
-    try:
-        with_current_names(record)
-    except ValueError as error:
-        return str(error)
-    return next((f"expected {what}" for what, is_so in expected.items() if not is_so), "")
-
-
-def with_current_names(record: Record) -> Record:
-    """Return a record with its recipe under today's name."""
+    if wrong := [what for what, is_so in expected.items() if not is_so]:
+        raise ValueError(f"run {record['run_id']}: expected {wrong[0]}")
     recipe = build(FinetuneConfig, {"recipe": record["recipe"]}).recipe
     return {**record, "recipe": recipe, "settings": {**record["settings"], "recipe": recipe}}
 

@@ -56,9 +56,7 @@ def main_predict(argv: Sequence[str]) -> None:
     """Run `python -m electra predict`."""
     parser = _parser("predict", "Label or score texts with a fine-tuned model.")
     parser.add_argument("--text-pair", nargs="+", default=None, metavar="TEXT", help="second text of each")
-    parser.add_argument(
-        "--file", type=Path, help="a .tsv, .csv or .jsonl with the text columns of training, instead of texts"
-    )
+    parser.add_argument("--file", type=Path, help="a .tsv, .csv or .jsonl with the columns of training")
     parser.add_argument(
         "--checkpoint",
         type=Path,

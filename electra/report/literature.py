@@ -37,11 +37,7 @@ class Cell(NamedTuple):
 
 @functools.cache
 def table(name: str) -> Mapping[str, Mapping[str, Cell]]:
-    """Rows of one printed table: {row: {column: cell}}, without the cells that were not printed.
-
-    Args:
-        name: "1" to "6", or "3.5" for the numbers in the text of that section.
-    """
+    """Rows of table "1" to "6", or "3.5" (the text of that section): {row: {column: cell}}, printed cells only."""
     rows: dict[str, dict[str, Cell]] = {}
     with open(FOLDER / "literature.csv", newline="") as file:
         for line in csv.DictReader(file):

@@ -176,7 +176,7 @@ def test_settings_of_another_version_and_another_start_are_noted(copy: Path):
     assert notes == [  # compile is free to change on resume
         f"{copy}/full: sampling not recorded by this run, shown at today's default",
         f"{copy}/full: recorded settings this version does not know: flavour",
-        f"{copy}/full: started from the weights of runs/first; their cost is not in this run's counts",
+        f"{copy}/full: started from the weights of runs/first; their cost is not counted",
     ]
 
 
