@@ -18,7 +18,7 @@ PURPOSES = {
 RESULTS = "TO BE FILLED IN: the tables that `python -m electra report` writes, with their protocols."
 LICENCE = "TO BE FILLED IN: the licence of the training texts, what it allows, and the licence of these weights."
 PRIVATE = {"data", "run_dir", "device", "track"}
-"""Settings that name places on the machine of the training."""
+"""Settings left out of the card: they name folders and devices of the machine that trained the model."""
 
 
 def model_card(part: str, config: Mapping[str, Any], manifest: Mapping[str, Any], shape: EncoderConfig) -> str:

@@ -139,7 +139,7 @@ def their_config(part: str, config: EncoderConfig, pad_token_id: int) -> dict[st
 
 
 def label_config(labels: list[str]) -> dict[str, Any]:
-    """Fields of config.json for a classifier's outputs; without labels the output is one score."""
+    """Fields of config.json for a classifier's outputs; no labels mean one output, a score."""
     names = labels or ["score"]
     return {
         "id2label": {str(number): name for number, name in enumerate(names)},

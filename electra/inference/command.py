@@ -87,7 +87,7 @@ def _read(model: Opened, file: Path) -> tuple[list[str], list[str] | None]:
 
 
 def prediction_line(prediction: Prediction) -> str:
-    """One line with tabs: labels with probabilities, the most probable first, or the score; then the text or texts."""
+    """Labels with probabilities, the most probable first, or the score; then the texts; with tabs between."""
     if prediction.score is None:
         ranked = sorted(prediction.probs.items(), key=lambda item: -item[1])
         verdict = ", ".join(f"{name} {prob:.3f}" for name, prob in ranked)

@@ -16,7 +16,7 @@ from electra.scores.tables import NOT_MEASURED
 
 
 def flops_lines(config: PretrainConfig, shape: EncoderConfig) -> list[str]:
-    """FLOPs of a token and of the run by two conventions, and the run's petaflop/s-days."""
+    """FLOPs of a token and of the run, and petaflop/s-days of the run, by two conventions."""
     conventions = ("the release's count", "matrix products, backward = 2 x forward")
     lines = [f"{'FLOPs':<42}{'a token':>12}{'the run':>12}{'pfs-days':>12}"]
     for name, update in zip(conventions, flops_of_update(config, shape), strict=True):
@@ -41,7 +41,7 @@ def time_lines(run: PretrainRun | None) -> list[str]:
 
 
 def memory_line(run: PretrainRun | None) -> str:
-    """Peak memory of one device as the run measured it."""
+    """Peak memory of one device, measured by the run."""
     peak = max((record.get("peak_memory_bytes") or 0 for record in run.training), default=0) if run else 0
     if run is None or not peak:
         return f"memory    {NOT_MEASURED}: give --run a folder that measured it"

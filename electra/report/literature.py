@@ -61,7 +61,7 @@ def mean_of_eight(row: Mapping[str, Cell]) -> float:
 
 
 def with_wnli(row: Mapping[str, Cell]) -> float:
-    """GLUE* from one printed metric for each task and the constant for WNLI, in points."""
+    """GLUE* of a printed row in points: the eight metrics of AVG, and the constant for WNLI."""
     return (8 * mean_of_eight(row) + round(100 * WNLI_MAJORITY, 2)) / 9
 
 
@@ -76,7 +76,7 @@ def efficiency(name: str) -> tuple[float, dict[str, float]]:
 
 
 def printed_days() -> tuple[float, float]:
-    """GPU-days of table 1 from its unit costs: the sum of its rows, and how much of it two rows share.
+    """GPU-days of table 1 from its unit costs: the sum of its rows, and the days that two rows share.
 
     Both experiments contain the generator of 25 % up to 250,000 updates, and its fine-tuning.
     """

@@ -79,7 +79,7 @@ class PretrainRun:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Protocol:
-    """One row of a table: records of one checkpoint and settings, any tasks and seeds, each task on one data set."""
+    """Records of one checkpoint and one set of settings, a row of a table; each task has one data set."""
 
     records: Sequence[Record]
     run: PretrainRun | None = None  # that made the checkpoint, if it is among the inputs
@@ -87,7 +87,7 @@ class Protocol:
 
     @property
     def facts(self) -> Record:
-        """One record, for the fields that all records share."""
+        """First record, for the fields that are equal in all records."""
         return self.records[0]
 
     @property
@@ -222,9 +222,8 @@ def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
             record["total_loss"] = config.gen_weight * generator + config.disc_weight * discriminator
     training = [record for record in records if record.get("split") != HELD_OUT]
     num_devices = provenance.get("num_devices") or 1  # older versions ran on one and did not record the number
-    data = settings["tokenizer"], settings["shards"]
-    machine = provenance["device"], num_devices, provenance["commit"]
-    return PretrainRun(folder, folder.name, config, shape, *data, *machine, training, evaluations)
+    texts, commit = (settings["tokenizer"], settings["shards"], provenance["device"]), provenance["commit"]
+    return PretrainRun(folder, folder.name, config, shape, *texts, num_devices, commit, training, evaluations)
 
 
 def _run_of(record: Record, runs: Sequence[PretrainRun], notes: list[str]) -> PretrainRun | None:

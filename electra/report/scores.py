@@ -29,7 +29,7 @@ def score_cells(protocol: Protocol) -> list[str]:
 
 
 def printed_scores(row: Mapping[str, Cell]) -> list[str]:
-    """The same columns of a printed row; AVG and GLUE* are recomputed, with the printed values in brackets."""
+    """The same columns of a printed row; AVG and GLUE* are computed again, with the printed values in brackets."""
     marks = ["†" * row[task].metric.startswith("mean of") for task in COLUMNS]
     cells = [
         f"{row[task].value}{f' ± {row[task].sd}' if row[task].sd else ''}{mark}"
@@ -58,7 +58,7 @@ def table_2(inputs: Inputs) -> str:
 
 
 def wnli_table(inputs: Inputs) -> str:
-    """The ninth task: the model's own WNLI score, and GLUE with it beside GLUE* with the constant."""
+    """WNLI, the ninth task: the model's own score, GLUE with this score, and GLUE* with the constant."""
     rows = []
     for protocol in outside_sweeps(inputs):
         summary = protocol.summary
@@ -110,7 +110,7 @@ def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
 
 
 def pretraining_seeds(inputs: Inputs) -> str:
-    """Spread of scores over runs that differ in their seed alone, beside the spread from fine-tuning alone."""
+    """Spread of scores over runs that differ only in their seed, and the spread that fine-tuning alone would give."""
     groups = [sweep_protocols(runs, inputs)[1] for runs in alike(inputs.runs, "seed")]
     groups = [[p for p in group if p.protocol == group[0].protocol] for group in groups]
     tasks = [task for task in TASKS if any(_scores_of_runs(group, task) for group in groups)]
