@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from electra.config import EncoderConfig
+from electra.cli import build
+from electra.config import EncoderConfig, FinetuneConfig
 from electra.scores.tables import bullets
 from electra.training.checkpoint import MODEL_FILE
 
@@ -31,6 +32,8 @@ def model_card(part: str, config: Mapping[str, Any], manifest: Mapping[str, Any]
     step, num_positions = manifest["step"], shape.max_position_embeddings
     pretrain = config.get("pretrain") or {}
     settings = pretrain or config.get("finetune") or {}
+    if "recipe" in settings:  # older checkpoints have a former name
+        settings = {**settings, "recipe": build(FinetuneConfig, {"recipe": settings["recipe"]}).recipe}
     values = [f"{name} {value}" for name, value in settings.items() if name not in PRIVATE]
     recipe = [f"updates made: {step:,}", f"settings: {', '.join(values)}"] if values else ["not recorded: imported"]
     limits = ["biases of the training text and safety were not examined"]
@@ -46,8 +49,9 @@ def model_card(part: str, config: Mapping[str, Any], manifest: Mapping[str, Any]
     data = [
         *(f"{name}, fingerprint: {config.get(name, 'not recorded')}" for name in ("shards", "tokenizer")),
         f"weights, SHA-256 of the checkpoint's model.pt: {manifest['sha256'][MODEL_FILE]}",
-        f"SHA-256 of the weights that training started from: {manifest.get('started_from', 'not recorded')}",
     ]
+    if "started_from" in manifest:
+        data.append(f"weights that training started from, SHA-256: {manifest['started_from']}")
     sections = {
         "Recipe": bullets(recipe),
         "Data": bullets(data),

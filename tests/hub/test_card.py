@@ -27,7 +27,12 @@ def sections(card: str) -> dict[str, str]:
 def test_the_card_tells_how_the_weights_were_trained_and_names_no_folder_of_the_machine():
     card = model_card("discriminator", FULL, MANIFEST, EncoderConfig())
     found = sections(card)
-    for text in ("updates made: 62,500 of 1,000,000", "tokens seen: 1,024,000,000", "learning_rate 0.0005"):
+    for text in (
+        "updates made: 62,500 of 1,000,000",
+        "tokens seen: 1,024,000,000",
+        "recipe mercier",
+        "learning_rate 0.0005",
+    ):
         assert text in found["Recipe"]
     assert all(digest in found["Data"] for digest in (FULL["shards"], FULL["tokenizer"], "aa" * 32))
     assert "positions 128 to 511 were never trained" in found["Limits"]
