@@ -72,7 +72,7 @@ def test_a_page_has_nothing_left_to_fill_in_and_names_no_place_on_somebodys_mach
 
 def test_tables_of_results_are_what_the_report_draws_from_the_committed_records():
     inputs = read_inputs([ROOT / ".records"])
-    drawn = report(inputs, dict.fromkeys(figures(inputs), ""), usd_per_hour=0.0)
+    drawn = report(inputs, dict.fromkeys(figures(inputs), ""))
     results = PAGES[".records/README.md"].split("## Speed and memory\n")[0]
     shown = [line for line in results.splitlines() if line.startswith("|")]
     assert len(shown) > 40

@@ -81,14 +81,9 @@ def pack(rows: list[list[int]], second_starts: list[int], tokenizer: AnyTokenize
 
 
 def collate(features: Features, rows: Array, *, token_types: bool = True) -> dict[str, Tensor]:
-    """Return the inputs of some rows, padded to a common multiple of `PAD_MULTIPLE`, at most the maximum length.
+    """Return input_ids int64, attention_mask bool and token_type_ids int64, each (B, L), of some (B,) rows.
 
-    Args:
-        rows: (B,) indices.
-        token_types: give the second text type 1; otherwise all tokens have type 0.
-
-    Returns:
-        input_ids (B, L) int64, attention_mask (B, L) bool, token_type_ids (B, L) int64.
+    L is a multiple of `PAD_MULTIPLE`, at most the maximum length. With `token_types` the second text has type 1.
     """
     lengths = features.starts[rows + 1] - features.starts[rows]
     width = min(-(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE, features.max_seq_length)
@@ -108,10 +103,7 @@ def training_batches(
 ) -> list[Array]:
     """Return the rows of each update of one epoch, in an order of `seed` and `epoch`: every row once.
 
-    With length buckets, the rows of a batch have about one length: see `POOL_BATCHES`.
-
-    Args:
-        lengths: (N,) tokens of each row.
+    `lengths` has the tokens of each row. With length buckets, the rows of a batch have about one length.
     """
     rng = random_stream(seed, "finetune-order", epoch)
     order = rng.permutation(len(lengths))

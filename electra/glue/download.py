@@ -42,11 +42,9 @@ def missing_files(task: Task, data_dir: Path) -> list[Path]:
 
 
 def fetch_file(url: str, path: Path, sha256: str) -> Path:
-    """Fetch one file, check its digest, and return `path`.
+    """Fetch one file and return `path`.
 
-    Raises:
-        ConnectionError: the file cannot be fetched, or not be written.
-        FormatError: the bytes are others; the connection may have ended early.
+    ConnectionError if it cannot be fetched or written; FormatError if its digest differs, as of a cut connection.
     """
     try:
         with urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as file:

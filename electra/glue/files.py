@@ -43,17 +43,10 @@ class _Wrong(Exception):
 
 
 def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: bool = False) -> Rows:
-    """Read one file of a task and check its columns, labels and number of rows.
+    """Read one file of a task; FormatError names the line that differs from the task's columns, labels or row count.
 
     Spaces at both ends of a text are dropped. SST-2's train and dev texts end in a space and its test texts do not;
-    a byte-level tokenizer would make a token of that space.
-
-    Args:
-        allow_other_sizes: accept another number of rows than was released.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        FormatError: the file is not as the task describes it; the message names the line.
+    a byte-level tokenizer would make a token of that space. `allow_other_sizes` accepts any number of rows.
     """
     file, has_labels = task.splits[split], split not in task.test_splits
     path = data_dir / file.path
@@ -71,14 +64,8 @@ def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: boo
         expected = " or ".join(f"{number:,}" for number in file.num_rows)
         raise FormatError(f"{path}: expected {expected} rows, found {len(lines):,}; {remedy}, or --allow-other-sizes")
     first, *more = [[text.strip(" ") for text in column] for column in columns[: len(task.text_columns)]]
-    return Rows(
-        path=path,
-        first=first,
-        second=more[0] if more else None,
-        labels=labels,
-        sha256=sha256_file(path),
-        num_damaged=num_damaged,
-    )
+    second, sha256 = more[0] if more else None, sha256_file(path)
+    return Rows(path=path, first=first, second=second, labels=labels, sha256=sha256, num_damaged=num_damaged)
 
 
 def describe_rows(task: Task, rows: Rows) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,11 +38,7 @@ class Start(NamedTuple):
 
 
 def open_start(path: Path, *, task: str = "") -> Start:
-    """Open a checkpoint, or the newest checkpoint of a run folder; a FormatError if it is damaged.
-
-    Args:
-        task: the task that the model must have been fine-tuned on; empty if any model will do.
-    """
+    """Open a checkpoint, or the newest of a run folder; FormatError if it is damaged or not fine-tuned on `task`."""
     folder = checkpoint.resolve_checkpoint(path)
     manifest, config = checkpoint.verify(folder), checkpoint.read_settings(folder)
     if task and config.get("task") != task:
@@ -63,11 +58,9 @@ def open_start(path: Path, *, task: str = "") -> Start:
 def build_classifier(
     start: Start, num_outputs: int, config: FinetuneConfig, seed: int, *, from_scratch: bool = False
 ) -> SequenceClassifier:
-    """Return the model at update 0: the start's encoder, or random weights if `from_scratch`, with a new head.
+    """Return the model at update 0: the start's encoder, or random weights if `from_scratch`, with a random head.
 
-    Args:
-        num_outputs: the number of classes, or 1 for a score.
-        seed: of the random weights.
+    `num_outputs` is the number of classes, or 1 for a score.
     """
     shape = dataclasses.replace(start.shape, hidden_dropout_prob=config.dropout, attention_dropout_prob=config.dropout)
     if config.max_seq_length > shape.max_position_embeddings:
@@ -126,13 +119,7 @@ def predict_rows(model: SequenceClassifier, features: Features, config: Finetune
 def save_classifier(
     folder: Path, model: SequenceClassifier, start: Start, config: FinetuneConfig, task: Task, step: int
 ) -> None:
-    """Save a fine-tuned model as a checkpoint for `predict`, `export` and a later fine-tuning.
-
-    Args:
-        folder: of this run (protocol, task, seed and data); a model that an interrupted run left there is replaced.
-        step: the number of updates made.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
+    """Save a fine-tuned model after `step` updates as a checkpoint; what an interrupted run left there is replaced."""
     settings = {
         "encoder": dataclasses.asdict(start.shape),
         "finetune": dataclasses.asdict(config),

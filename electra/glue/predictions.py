@@ -23,10 +23,8 @@ SUBMISSION_FILES: Mapping[str, tuple[str, str]] = {
 def write_predictions(path: Path, task: Task, values: Array, labels: Array, outputs: Array) -> None:
     """Write a TSV of index, prediction, label (if there are labels) and outputs, in the order of the task's file.
 
-    Args:
-        values: (N,) predicted classes, or scores in the unit of the files.
-        labels: (N,) true classes or scores; (0,) for a test file.
-        outputs: (N, num_outputs) of the model.
+    `values` (N,) are classes, or scores in the unit of the files; `labels` are (N,), or (0,) for a test file; the
+    model's `outputs` are (N, num_outputs).
     """
     columns = [values, labels] if len(labels) else [values]
     header = ["index", "prediction", "label"][: len(columns) + 1] + list(task.labels or ("output",))
@@ -42,10 +40,8 @@ def write_predictions(path: Path, task: Task, values: Array, labels: Array, outp
 def write_submission(out: Path, sources: Mapping[str, Path]) -> None:
     """Zip the eleven files of a submission; the answer to every WNLI row is "not_entailment", as usual.
 
-    A FormatError says if predictions are missing, damaged, or not of every row of the official test file.
-
-    Args:
-        sources: the prediction file for each other file of the submission.
+    `sources` maps each other name in the zip to its file of predictions. FormatError if predictions are missing,
+    damaged, or not of every row of the official test file.
     """
     files = {}
     for name, (task_name, split) in SUBMISSION_FILES.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -146,10 +145,8 @@ TASKS: Mapping[str, Task] = {task.name: task for task in (
 
 
 def find_task(name: str) -> Task:
-    """Return the task of a name in any spelling (`stsb`, `STS-B`, `sts-b`); a ValueError suggests the nearest name."""
+    """Return the task of a name in any spelling (`stsb`, `STS-B`, `sts-b`); ValueError if there is none."""
     plain = name.strip().lower().replace("-", "")
-    if plain in TASKS:
-        return TASKS[plain]
-    near = difflib.get_close_matches(plain, TASKS, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]}?" if near else "choose one of them"
-    raise ValueError(f"--task: expected one of {', '.join(TASKS)}, found {name!r}; {hint}")
+    if plain not in TASKS:
+        raise ValueError(f"--task: expected one of {', '.join(TASKS)}, found {name!r}; choose one of them")
+    return TASKS[plain]

@@ -127,18 +127,10 @@ def checkpoint_settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
 
 
 def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
-    """Make a checkpoint of a discriminator and its generator, or of one part; a generator alone is a masked LM.
+    """Make a checkpoint of a discriminator and its generator, or of one part; return the folders by part.
 
-    Args:
-        folders: one for each part.
-        out: checkpoint to make.
-
-    Returns:
-        The contents of the folders by the name of their part.
-
-    Raises:
-        FileNotFoundError, FormatError: a folder is not whole, the parts do not make a model, or `out` exists; then
-            nothing is written.
+    A generator alone becomes a masked LM. FileNotFoundError or FormatError, and nothing written, if a folder is not
+    whole, the parts do not make a model, or `out` exists.
     """
     if out.exists():
         raise FormatError(f"{out}: exists already; name another --out, or remove it")
@@ -152,16 +144,10 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
     first = next(iter(parts.values()))
     tokenizer = tokenizer_file(first.folder)
     weights = {PARTS[part].our_prefix + name: t for part, found in parts.items() for name, t in found.weights.items()}
-    settings = {
-        "encoder": dataclasses.asdict(first.encoder),
-        **checkpoint_settings(parts),
-        "tokenizer": first.fingerprint,
-    }
-    contents = {
-        CONFIG_FILE: json_bytes(settings),
-        tokenizer.name: tokenizer.read_bytes(),
-        MODEL_FILE: torch_bytes(weights),
-    }
+    shape = dataclasses.asdict(first.encoder)
+    settings = {"encoder": shape, **checkpoint_settings(parts), "tokenizer": first.fingerprint}
+    contents = {CONFIG_FILE: json_bytes(settings), MODEL_FILE: torch_bytes(weights)}
+    contents[tokenizer.name] = tokenizer.read_bytes()
     save_checkpoint(out, contents, {"step": 0, "imported_from": [str(found.folder) for found in parts.values()]})
     return parts
 
@@ -210,14 +196,9 @@ def exported_parts(
 
 
 def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
-    """Write a folder for each part of a checkpoint under `out`.
+    """Write a folder for each part of a checkpoint under `out`; return them, and why a part was left out, or "".
 
-    Returns:
-        The folder of each part, and the reason why a part was left out, or "".
-
-    Raises:
-        FileNotFoundError, FormatError: the checkpoint is missing or damaged, or a folder exists; then nothing is
-            written.
+    FileNotFoundError or FormatError, and nothing written, if the checkpoint is missing or damaged or a folder exists.
     """
     checkpoint = resolve_checkpoint(checkpoint)
     config, encoder, manifest = read_settings(checkpoint), load_encoder_config(checkpoint), verify(checkpoint)

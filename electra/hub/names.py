@@ -107,14 +107,9 @@ def to_theirs(part: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def from_theirs(
     part: str, theirs: Mapping[str, Tensor], config: EncoderConfig, num_outputs: int, file: Path
 ) -> dict[str, Tensor]:
-    """Tensors of a folder as float32 under our names.
+    """Tensors of a folder as float32 under our names; `num_outputs` is of a classifier.
 
-    Args:
-        config, num_outputs: from config.json; `num_outputs` is of a classifier.
-        file: of the tensors, for messages.
-
-    Raises:
-        FormatError: a tensor is missing, unexpected, of another shape, or not tied; the message names the first five.
+    FormatError names the first five tensors of `file` that are missing, unexpected, of another shape, or not tied.
     """
     theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith(POSITION_BUFFER)}
     if config.num_layers > len(theirs):  # before so many layers are built
@@ -144,7 +139,7 @@ def their_config(part: str, config: EncoderConfig, pad_token_id: int) -> dict[st
 
 
 def label_config(labels: list[str]) -> dict[str, Any]:
-    """Fields of config.json for a classifier's outputs; without labels the output is one score."""
+    """Fields of config.json for a classifier's outputs; no labels mean one output, a score."""
     names = labels or ["score"]
     return {
         "id2label": {str(number): name for number, name in enumerate(names)},
@@ -156,8 +151,7 @@ def label_config(labels: list[str]) -> dict[str, Any]:
 def read_labels(config: Mapping[str, Any], file: Path) -> list[str]:
     """Names of a classifier's outputs in order; LABEL_0 and LABEL_1 where config.json names none.
 
-    Raises:
-        FormatError: the names are not unique or not numbered from 0, or several labels can be right at once.
+    FormatError if the names are not unique or not numbered from 0, or if several labels can be right at once.
     """
     names: dict[str, str] = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     labels = [names.get(str(number), "") for number in range(len(names))]
@@ -176,11 +170,7 @@ def read_labels(config: Mapping[str, Any], file: Path) -> list[str]:
 
 
 def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
-    """Part that a config.json describes, its encoder's shape, and all fields of the file.
-
-    Raises:
-        FormatError: the file does not describe an ELECTRA model that this package can hold.
-    """
+    """Part, encoder's shape and all fields of a config.json; FormatError unless it is of a supported ELECTRA model."""
     config = read_json(file, architectures=list[str] | None, id2label=dict[str, str] | None, problem_type=str | None,
                        finetuning_task=str | None, score_range=list[float] | None)  # fmt: skip
     parts = {part.architecture: name for name, part in PARTS.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -57,9 +56,7 @@ def main_predict(argv: Sequence[str]) -> None:
     """Run `python -m electra predict`."""
     parser = _parser("predict", "Label or score texts with a fine-tuned model.")
     parser.add_argument("--text-pair", nargs="+", default=None, metavar="TEXT", help="second text of each")
-    parser.add_argument("--file", type=Path, help="a .tsv, .csv or .jsonl with named columns, instead of texts")
-    parser.add_argument("--text-column", default="", help="of --file (default: that of the training file)")
-    parser.add_argument("--text-pair-column", default="", help="of --file, for pairs (default: as in training)")
+    parser.add_argument("--file", type=Path, help="a .tsv, .csv or .jsonl with the columns of training")
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -71,7 +68,7 @@ def main_predict(argv: Sequence[str]) -> None:
     with started(asked.device) as ranks:
         model = open_classifier(asked.checkpoint, ranks.device)
         print(f"model: {model.start.folder} (update {model.start.step:,})", file=sys.stderr)
-        texts, pairs = _read(model, asked) if asked.file else (asked.texts, asked.text_pair)
+        texts, pairs = _read(model, asked.file) if asked.file else (asked.texts, asked.text_pair)
         found = predict(texts, pairs, model)
     for prediction in found:
         if asked.json:
@@ -80,22 +77,17 @@ def main_predict(argv: Sequence[str]) -> None:
             print(prediction_line(prediction))
 
 
-def _read(model: Opened, asked: argparse.Namespace) -> tuple[list[str], list[str] | None]:
-    """First and second texts of a file, from the columns asked for, else from those of training."""
-    task = model.task
-    columns = tuple(filter(None, (asked.text_column, asked.text_pair_column))) or task.text_columns
-    if not columns:
-        raise ValueError(
-            f"{model.start.folder}: expected the names of the text columns, found none in this model's folder; "
-            "add --text-column"
-        )
-    file = SplitFile(str(asked.file.resolve()))
-    rows = read_split(dataclasses.replace(task, text_columns=columns, splits={"new": file}), Path(), "new")
+def _read(model: Opened, file: Path) -> tuple[list[str], list[str] | None]:
+    """First and second texts of a file, from columns named as in the training file."""
+    task = dataclasses.replace(model.task, splits={"new": SplitFile(str(file.resolve()))})
+    if not task.text_columns:
+        raise ValueError(f"{model.start.folder}: an imported model names no text columns; give texts, not --file")
+    rows = read_split(task, Path(), "new")
     return rows.first, rows.second
 
 
 def prediction_line(prediction: Prediction) -> str:
-    """One line with tabs: labels with probabilities, the most probable first, or the score; then the text or texts."""
+    """Labels with probabilities, the most probable first, or the score; then the texts; with tabs between."""
     if prediction.score is None:
         ranked = sorted(prediction.probs.items(), key=lambda item: -item[1])
         verdict = ", ".join(f"{name} {prob:.3f}" for name, prob in ranked)

@@ -94,15 +94,9 @@ class Embedding(NamedTuple):
 
 
 def open_detector(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
-    """Open the discriminator of a pre-training run or checkpoint.
+    """Open the discriminator of a run, a checkpoint or a shipped model; None opens the demo's, else the shipped one.
 
-    Args:
-        checkpoint: a path, or the name of a model that ships with this package. None opens the demo's run, or the
-            shipped model where there is no such run.
-
-    Raises:
-        FileNotFoundError: there is no checkpoint.
-        FormatError: the checkpoint is damaged, or has no discriminator with its head.
+    Raises FileNotFoundError without a checkpoint, FormatError if it is damaged or has no discriminator with its head.
     """
     start, config = _open(checkpoint)
     if "discriminator.output.weight" not in read_tensors(start.folder / MODEL_FILE):
@@ -180,14 +174,9 @@ def _token_outputs(model: Opened, texts: Sequence[str]) -> Iterator[tuple[list[s
 
 
 def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]:
-    """Probability of each token to be replaced.
+    """Return the probability of each token to be replaced, with a model of `open_detector`, or the default one.
 
-    Args:
-        texts: one or more; a long text is read in rows of the length the model was trained on.
-        model: from `open_detector`; None opens the demo's run.
-
-    Raises:
-        ValueError: there are no texts, or a text has no tokens.
+    A long text is read in rows of the length the model was trained on. ValueError: no texts, or one without tokens.
     """
     outputs = _token_outputs(model or open_detector(), texts)
     return [
@@ -197,10 +186,7 @@ def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]
 
 
 def embed(texts: Sequence[str], model: Opened | None = None) -> list[Embedding]:
-    """Vector of each token from the last layer; `Embedding.mean` is one vector for the text.
-
-    Args and errors: as `detect`, with a model from `open_encoder`.
-    """
+    """Return the vector of each token, with a model of `open_encoder`; long texts and errors as in `detect`."""
     outputs = _token_outputs(model or open_encoder(), texts)
     return [Embedding(text, *found) for text, found in zip(texts, outputs, strict=True)]
 
@@ -208,15 +194,10 @@ def embed(texts: Sequence[str], model: Opened | None = None) -> list[Embedding]:
 def predict(
     texts: Sequence[str], text_pairs: Sequence[str] | None = None, model: Opened | None = None
 ) -> list[Prediction]:
-    """Labels with probabilities, or scores, exactly as `train_glue.py` computes them for a dev file.
+    """Return labels with probabilities, or scores, exactly as `train_glue.py` computes them for a dev file.
 
-    Args:
-        texts: one or more, cut to the length the model was fine-tuned with.
-        text_pairs: the second text of each, for a task of pairs.
-        model: from `open_classifier`; None opens the only one in `MODELS_DIR`.
-
-    Raises:
-        ValueError: there are no texts; second texts are missing, or not expected; or their number differs.
+    Texts are cut to the length of fine-tuning. `text_pairs` has the second text of each, for a task of pairs. The
+    model is from `open_classifier`. ValueError: there are no texts, or second texts are missing, too many or too few.
     """
     model = model or open_classifier()
     _check(texts)
@@ -236,8 +217,7 @@ def predict(
 def _check_pairs(model: Opened, texts: Sequence[str], text_pairs: Sequence[str] | None) -> None:
     columns, found = model.task.text_columns, 1 if text_pairs is None else 2
     if columns and len(columns) != found:
-        expected = f"{len(columns)} text{'s' * (len(columns) - 1)} a row ({', '.join(columns)})"
         remedy = "add the second (--text-pair)" if found == 1 else "drop the second"
-        raise ValueError(f"{model.start.folder}: expected {expected}, found {found}; {remedy}")
+        raise ValueError(f"{model.start.folder}: expected the texts {', '.join(columns)}, found {found}; {remedy}")
     if text_pairs is not None and len(text_pairs) != len(texts):
         raise ValueError(f"text pairs: expected {len(texts)}, one a text, found {len(text_pairs)}; pair them up")

@@ -16,7 +16,7 @@ from electra.scores.tables import NOT_MEASURED
 
 
 def flops_lines(config: PretrainConfig, shape: EncoderConfig) -> list[str]:
-    """FLOPs of a token and of the run by two conventions, and the run's petaflop/s-days."""
+    """FLOPs of a token and of the run, and petaflop/s-days of the run, by two conventions."""
     conventions = ("the release's count", "matrix products, backward = 2 x forward")
     lines = [f"{'FLOPs':<42}{'a token':>12}{'the run':>12}{'pfs-days':>12}"]
     for name, update in zip(conventions, flops_of_update(config, shape), strict=True):
@@ -25,21 +25,23 @@ def flops_lines(config: PretrainConfig, shape: EncoderConfig) -> list[str]:
     return lines
 
 
-def time_lines(config: PretrainConfig, speed: float | None, run: PretrainRun | None) -> list[str]:
-    """Hours of the run at a speed in tokens a second, and petaflop/s-days by the hardware rule on the run's devices."""
-    if speed is None:
-        return [f"hours     {NOT_MEASURED}: give --tokens-per-second, or --run a folder that measured it"]
+def time_lines(run: PretrainRun | None) -> list[str]:
+    """Hours of the run at its median speed, and petaflop/s-days by the hardware rule on its devices."""
+    speeds = [r["tokens_per_second"] for r in run.training if r.get("tokens_per_second")] if run else []
+    if run is None or not speeds:
+        return [f"hours     {NOT_MEASURED}: give --run a folder that measured its speed"]
+    config, speed = run.config, float(np.median(speeds))
     hours = config.num_train_steps * config.batch_size * config.seq_length / speed / 3600
     lines = [f"hours     {hours:,.2f} at {speed:,.0f} tokens/s"]
-    if run is None or (tflops := device_tflops(run.device)) is None:
-        return [*lines, f"hardware  {NOT_MEASURED}: no nominal speed of the device known"]
+    if (tflops := device_tflops(run.device)) is None:
+        return [*lines, f"hardware  {NOT_MEASURED}: no nominal speed of {run.device} known"]
     cost = hardware_pfs_days(hours / 24, run.num_devices, tflops)
     rule = f"{hours / 24:.4g} days x {run.num_devices} x {tflops:g} TFLOP/s x {UTILIZATION}"
     return [*lines, f"hardware  {cost:.4g} pfs-days by Mercier's rule: {rule}"]
 
 
 def memory_line(run: PretrainRun | None) -> str:
-    """Peak memory of one device as the run measured it."""
+    """Peak memory of one device, measured by the run."""
     peak = max((record.get("peak_memory_bytes") or 0 for record in run.training), default=0) if run else 0
     if run is None or not peak:
         return f"memory    {NOT_MEASURED}: give --run a folder that measured it"
@@ -53,10 +55,7 @@ def main(argv: Sequence[str]) -> None:
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--size", choices=SIZES, default="small", help="recipe of this size (default small)")
     model.add_argument("--run", type=Path, help="settings, speed and memory of this run folder")
-    parser.add_argument("--tokens-per-second", type=float, help="training speed to compute hours with")
     asked = parser.parse_args(argv)
-    if asked.tokens_per_second is not None and not asked.tokens_per_second > 0:
-        raise ValueError(f"--tokens-per-second: expected more than 0, found {asked.tokens_per_second}; correct it")
     runs = read_inputs([asked.run]).runs if asked.run else []
     if asked.run and len(runs) != 1:
         raise ValueError(f"--run: expected one run in {asked.run}, found {len(runs)}; name one run folder")
@@ -64,13 +63,11 @@ def main(argv: Sequence[str]) -> None:
     config = run.config if run else cli.build(PretrainConfig, SIZES[asked.size], {"size": asked.size})
     vocab = {"vocab_size": DEMO_VOCAB_SIZE} if asked.size == "demo" else {}
     shape = run.shape if run else cli.build(EncoderConfig, SIZES[asked.size], vocab)
-    speeds = [r["tokens_per_second"] for r in run.training if r.get("tokens_per_second")] if run else []
-    speed = asked.tokens_per_second or (float(np.median(speeds)) if speeds else None)
     name = f"{run.name} on {run.num_devices} {run.device}" if run else asked.size
     tokens = config.num_train_steps * config.batch_size * config.seq_length
     print(
         f"{name}: objective {config.objective}, generator {100 * config.generator_size:g} %, "
         f"{config.num_train_steps:,} updates of {config.batch_size} rows x {config.seq_length} = {tokens:,} tokens"
     )
-    lines = [block_table(config, shape), *flops_lines(config, shape), *time_lines(config, speed, run)]
-    print("\n".join([*lines, memory_line(run)]))
+    lines = [block_table(config, shape), *flops_lines(config, shape), *time_lines(run), memory_line(run)]
+    print("\n".join(lines))

@@ -11,7 +11,7 @@ from electra.report.groups import reproductions, sweep_protocols, sweeps, withou
 from electra.report.literature import MERCIER, efficiency, mean_of_eight, printed_days, table
 from electra.report.runs import Inputs, PretrainRun, Protocol
 from electra.scores.statistics import summarize
-from electra.scores.tables import DIFFERS, NOT_MEASURED, beside, markdown, printed_and_ours
+from electra.scores.tables import NOT_MEASURED, beside, markdown, printed_and_ours
 
 
 class Spent(NamedTuple):
@@ -55,7 +55,7 @@ def total_days(rows: Sequence[Spent]) -> float:
     return sum(days.values())
 
 
-def table_1(inputs: Inputs, usd_per_hour: float) -> str:
+def table_1(inputs: Inputs) -> str:
     """Device-days of each experiment: as printed, recomputed, and ours."""
     overall, (sum_of_rows, overlap) = table("1")["overall"], printed_days()
     rate, days = overall["usd_per_hour"].number, sum_of_rows - overlap
@@ -76,16 +76,13 @@ def table_1(inputs: Inputs, usd_per_hour: float) -> str:
         rows.append([f"ours: {title} on {', '.join(sorted(devices))}", *numbers])
     total = total_days(mine)
     shared = sum(sum(row.days.values()) for row in mine) - total
-    cells = [f"{total:.5f}", f"{total * 24 * usd_per_hour:.2f}"] if mine else [NOT_MEASURED] * 2
-    rows.append(["ours: overall", "–", f"overlap {shared:.5f}", cells[0]])
-    rows.append(["ours: overall, USD", "–", f"at {usd_per_hour:g} an hour", cells[1]])
+    rows.append(["ours: overall", "–", f"overlap {shared:.5f}", f"{total:.5f}" if mine else NOT_MEASURED])
     return markdown(["experiment", "device-days a run", "runs", "device-days"], rows) + (
-        f"\n\nPre-training counts a run's own clock (`elapsed_seconds`) times its devices; in experiment 4.2 up to the "
-        f"update its sizes are compared at. Fine-tuning counts `train_seconds` and `evaluate_seconds`; a run is one "
-        f"protocol with all its tasks and seeds. The total counts once what both experiments use. Mercier's rows add "
-        f"up to {sum_of_rows:.1f}; without the overlap ({overlap:.2f}: the 25 % generator up to 250,000 updates) that "
-        f"is {days:.2f} GPU-days = ${days * 24 * rate:.2f}, the printed dollars. The printed "
-        f"{overall['total'].value} GPU-days would be ${overall['total'].number * 24 * rate:.2f}. Mercier's text says "
+        f"\n\nPre-training counts the run's clock (`elapsed_seconds`) times its devices; in experiment 4.2 only up to "
+        f"the update at which the sizes are compared. Fine-tuning counts `train_seconds` and `evaluate_seconds`; a run "
+        f"is one protocol with all its tasks and seeds. The overlap is counted once; Mercier's is the 25 % generator "
+        f"up to 250,000 updates. Mercier's printed dollars are {days:.2f} GPU-days; the printed "
+        f"{overall['total'].value} GPU-days would cost ${overall['total'].number * 24 * rate:.2f}. Mercier's text says "
         f"3.75 days a run, not 5."
     )
 
@@ -101,17 +98,18 @@ def _score(run: PretrainRun, average: str, inputs: Inputs) -> float | None:
 
 
 def _printed_row(name: str) -> list[str]:
-    row, found = table("3")[name], efficiency(name) if "days" in table("3")[name] else None
+    row = table("3")[name]
+    cost, per = efficiency(name) if "days" in row else (0.0, {})
     printed = {column: cell.value for column, cell in row.items()}
     cells = [name, f"{row['parameters'].number / 1e6:.0f}M", "not printed", "not printed"]
-    if found:
+    if cost:
         cells[2] = f"{printed['days']} d on {printed['num_devices']} {printed['device']}"
-        cells[3] = beside(found.pfs_days, printed["pfs_days"], ".4f")
+        cells[3] = beside(cost, printed["pfs_days"], ".4f")
     cells += [f"{pfs_days(row['flops'].number):.4f}" if "flops" in row else "not known", "not known"]
     for average, column in (("AVG", "avg"), ("GLUE*", "glue")):
-        if found and average in found.per:
-            times = found.per[average] / efficiency(MERCIER).per[average]
-            cells.append(beside(found.per[average], printed.get(f"per_{column}", ""), ".4f"))
+        if average in per:
+            times = per[average] / efficiency(MERCIER)[1][average]
+            cells.append(beside(per[average], printed.get(f"per_{column}", ""), ".4f"))
             cells.append(beside(times, printed.get(f"times_{column}", "")))
         else:
             cells += ["not printed", "not printed"]
@@ -129,7 +127,7 @@ def _own_row(run: PretrainRun, inputs: Inputs) -> list[str]:
         cost = hardware_pfs_days(days, run.num_devices, tflops)
         cells.append(f"{cost:.6f}")
     cells += [f"{pfs_days(flops):.6f}" for flops in run.flops(run.last_step)]
-    for average, unit in efficiency(MERCIER).per.items():
+    for average, unit in efficiency(MERCIER)[1].items():
         score = _score(run, average, inputs)
         cells += [f"{cost / score:.4f}", f"{cost / score / unit:.2f}"] if cost and score else [NOT_MEASURED] * 2
     return cells
@@ -139,14 +137,13 @@ def table_3(inputs: Inputs) -> str:
     """Efficiency: parameters, hardware, petaflop/s-days by rule and by FLOPs, and over the scores."""
     header = ["model", "parameters", "time and hardware", "pfs-days, hardware rule", "pfs-days, the release's count"]
     header += ["pfs-days, matrix products", "per AVG", "times", "per GLUE*", "times"]
-    recomputed = 100 * efficiency(MERCIER).pfs_days / mean_of_eight(table("2")[MERCIER])
+    recomputed = 100 * efficiency(MERCIER)[0] / mean_of_eight(table("2")[MERCIER])
     printed_rows = [_printed_row(name) for name in table("3")]
     return printed_and_ours(header, printed_rows, [_own_row(run, inputs) for run in inputs.runs]) + (
         f"\n\nHardware rule: days x devices x nominal 10^12 FLOP/s / 1000 x {UTILIZATION}. One pfs-day is "
         f"{PFS_DAY_FLOPS:.2e} FLOP. The release counts look-ups as dense products and a backward pass as one forward; "
         f"matrix products counts look-ups as free and a backward pass as two forwards. A score is a fraction; times is "
-        f"over Mercier's own row, which is {recomputed:.4f} per AVG with AVG recomputed. {DIFFERS}: rounding does not "
-        f"explain what was printed. No compute was printed for TinyBERT, and teachers are not counted."
+        f"over Mercier's own row, which is {recomputed:.4f} per AVG with AVG recomputed. Teachers are not counted."
     )
 
 

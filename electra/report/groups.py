@@ -20,7 +20,7 @@ Comparisons = list[tuple[Protocol, list[tuple[str, Protocol]]]]
 
 
 def alike(runs: Sequence[PretrainRun], *but: str) -> list[list[PretrainRun]]:
-    """Groups of ELECTRA runs that differ in nothing but the settings named; each group is in the order of these."""
+    """Groups of ELECTRA runs that differ only in the named settings; a group is sorted by these settings."""
 
     def key(run: PretrainRun) -> str:
         names = [f.name for f in dataclasses.fields(run.config) if not f.metadata["free"] and f.name not in but]
@@ -33,13 +33,13 @@ def alike(runs: Sequence[PretrainRun], *but: str) -> list[list[PretrainRun]]:
 
 
 def sweeps(runs: Sequence[PretrainRun]) -> list[list[PretrainRun]]:
-    """Groups of runs that differ in nothing but seed and generator size, with two sizes or more."""
+    """Groups of runs that differ only in seed and generator size, with two sizes or more."""
     groups = alike(runs, "generator_size", "seed")
     return [group for group in groups if len({run.config.generator_size for run in group}) > 1]
 
 
 def other_sizes(inputs: Inputs) -> list[PretrainRun]:
-    """Runs of sweeps whose generator size is not table 5's: they are in table 4 only."""
+    """Runs of sweeps with another generator size than table 5; only table 4 shows them."""
     size = PretrainConfig().generator_size
     return [run for sweep in sweeps(inputs.runs) for run in sweep if run.config.generator_size != size]
 
@@ -52,7 +52,7 @@ def reproductions(inputs: Inputs) -> list[PretrainRun]:
 
 
 def sweep_protocols(sweep: Sequence[PretrainRun], inputs: Inputs) -> tuple[int | None, list[Protocol]]:
-    """The update at which most runs of a sweep were fine-tuned (the later of equals), and the protocols there."""
+    """The update at which most runs of a sweep were fine-tuned (on a tie the later), and the protocols there."""
     found = [p for p in without_variants(inputs) if p.run in sweep and not p.facts["from_scratch"]]
     counts = {p.step: len({q.run.name for q in found if q.run and q.step == p.step}) for p in found}
     step = max(counts, key=lambda step: (counts[step], step), default=None)
@@ -66,7 +66,7 @@ def without_variants(inputs: Inputs) -> list[Protocol]:
 
 
 def outside_sweeps(inputs: Inputs) -> list[Protocol]:
-    """Protocols of table 2 in its order: no ablations, and no runs that are in table 4 only."""
+    """Protocols of table 2 in its order: no ablations, and no runs that only table 4 shows."""
     others = other_sizes(inputs)
     return sorted((protocol for protocol in without_variants(inputs) if protocol.run not in others), key=row_order)
 
@@ -78,7 +78,7 @@ def row_order(protocol: Protocol) -> tuple[Any, ...]:
 
 
 def ablations(inputs: Inputs) -> Comparisons:
-    """For each checkpoint the protocol with the most variants (fewest overrides of equals), and its variants."""
+    """For each checkpoint the protocol with the most variants (on a tie, the fewest overrides), and its variants."""
     groups: dict[tuple[Any, ...], list[Protocol]] = {}
     for protocol in inputs.protocols:
         facts = protocol.facts
@@ -92,7 +92,7 @@ def ablations(inputs: Inputs) -> Comparisons:
 
 
 def _variants(base: Protocol, group: Sequence[Protocol]) -> list[tuple[str, Protocol]]:
-    """Protocols of a group that differ from `base` in one setting, named by it."""
+    """Protocols of a group that differ from `base` in one setting; the name is this change."""
     found, old = [], base.facts["settings"]
     for protocol in group:
         new = protocol.facts["settings"]

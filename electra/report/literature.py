@@ -37,11 +37,7 @@ class Cell(NamedTuple):
 
 @functools.cache
 def table(name: str) -> Mapping[str, Mapping[str, Cell]]:
-    """Rows of one printed table: {row: {column: cell}}, without the cells that were not printed.
-
-    Args:
-        name: "1" to "6", or "3.5" for the numbers in the text of that section.
-    """
+    """Rows of table "1" to "6", or "3.5" (the text of that section): {row: {column: cell}}, printed cells only."""
     rows: dict[str, dict[str, Cell]] = {}
     with open(FOLDER / "literature.csv", newline="") as file:
         for line in csv.DictReader(file):
@@ -65,26 +61,22 @@ def mean_of_eight(row: Mapping[str, Cell]) -> float:
 
 
 def with_wnli(row: Mapping[str, Cell]) -> float:
-    """GLUE* from one printed metric for each task and the constant for WNLI, in points."""
+    """GLUE* of a printed row in points: the eight metrics of AVG, and the constant for WNLI."""
     return (8 * mean_of_eight(row) + round(100 * WNLI_MAJORITY, 2)) / 9
 
 
-class Efficiency(NamedTuple):
-    """One row of table 3, computed from its own columns."""
+def efficiency(name: str) -> tuple[float, dict[str, float]]:
+    """Petaflop/s-days of a row of table 3 by the hardware rule, and these over each average that was printed.
 
-    pfs_days: float  # petaflop/s-days by the hardware rule
-    per: Mapping[str, float]  # {"AVG" or "GLUE*": pfs-days over that average as a fraction}, where it was printed
-
-
-def efficiency(name: str) -> Efficiency:
-    """Table 3 by the hardware rule; KeyError for a row without a time and a device."""
+    The averages are "AVG" and "GLUE*", as fractions. KeyError for a row without a time and a device.
+    """
     days, num_devices, tflops = (table("3")[name][column].number for column in ("days", "num_devices", "tflops"))
     cost, scores = hardware_pfs_days(days, num_devices, tflops), table("2")[name]
-    return Efficiency(cost, {name: 100 * cost / scores[name].number for name in ("AVG", "GLUE*") if name in scores})
+    return cost, {name: 100 * cost / scores[name].number for name in ("AVG", "GLUE*") if name in scores}
 
 
 def printed_days() -> tuple[float, float]:
-    """GPU-days of table 1 from its unit costs: the sum of its rows, and how much of it two rows share.
+    """GPU-days of table 1 from its unit costs: the sum of its rows, and the days that two rows share.
 
     Both experiments contain the generator of 25 % up to 250,000 updates, and its fine-tuning.
     """

@@ -13,7 +13,6 @@ from electra.files import atomic_write
 from electra.report.efficiency import block_table, table_1, table_3
 from electra.report.figures import draw, draw_architecture, draw_curves, draw_sweep
 from electra.report.groups import ablations, controls, reproductions, sweeps
-from electra.report.literature import table
 from electra.report.runs import Inputs, PretrainRun, read_inputs
 from electra.report.scores import comparison_tables, own_tasks_table, pretraining_seeds, table_2, table_4, wnli_table
 from electra.report.settings import tables_5_and_6
@@ -65,20 +64,15 @@ def figures(inputs: Inputs) -> dict[str, Callable[[Path], None]]:
     return {**drawn, **({"figure-3": partial(draw_curves, runs)} if runs else {})}
 
 
-def report(inputs: Inputs, shown: Mapping[str, str], usd_per_hour: float) -> str:
-    """The whole report as Markdown.
-
-    Args:
-        shown: Markdown of each figure of `figures`.
-        usd_per_hour: price of one device.
-    """
+def report(inputs: Inputs, shown: Mapping[str, str]) -> str:
+    """The whole report as Markdown; `shown` is the Markdown of each figure of `figures`."""
     runs = reproductions(inputs)
     name = runs[0].name if runs else "the small size; no run among the inputs"
     sizes = [f"{table_4(s, inputs)}\n\n{shown[f'figure-2-{n}']}" for n, s in enumerate(sweeps(inputs.runs), 1)]
     sizes = sizes or [f"{table_4([], inputs)}\n\nFigure 2: {NOT_MEASURED}."]
     sections = {
         "Inputs": input_tables(inputs),
-        "Table 1: compute": table_1(inputs, usd_per_hour),
+        "Table 1: compute": table_1(inputs),
         "Table 2: GLUE dev sets": f"{table_2(inputs)}\n\n{wnli_table(inputs)}{own_tasks_table(inputs)}",
         "Controls": comparison_tables("Controls", "control minus base", controls(inputs)),
         "Table 3: efficiency": table_3(inputs),
@@ -97,14 +91,12 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser("python -m electra report", description="Redraw every table and figure from runs and results.")
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, results folders, or folders of them")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write (default report)")
-    price = table("1")["overall"]["usd_per_hour"].number
-    parser.add_argument("--usd-per-hour", type=float, default=price, help=f"of one device (default {price}, Mercier's)")
     asked = parser.parse_args(argv)
     inputs = read_inputs(asked.runs)
     asked.out.mkdir(parents=True, exist_ok=True)
     shown = draw(figures(inputs), asked.out)
     with atomic_write(asked.out / "report.md") as file:
-        file.write(report(inputs, shown, asked.usd_per_hour).encode())
+        file.write(report(inputs, shown).encode())
     for note in inputs.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     counts = f"{len(inputs.runs)} runs, {len(inputs.protocols)} fine-tuning protocols"

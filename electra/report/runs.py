@@ -79,7 +79,7 @@ class PretrainRun:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Protocol:
-    """One row of a table: records of one checkpoint and settings, any tasks and seeds, each task on one data set."""
+    """Records of one checkpoint and one set of settings, a row of a table; each task has one data set."""
 
     records: Sequence[Record]
     run: PretrainRun | None = None  # that made the checkpoint, if it is among the inputs
@@ -87,7 +87,7 @@ class Protocol:
 
     @property
     def facts(self) -> Record:
-        """One record, for the fields that all records share."""
+        """First record, for the fields that are equal in all records."""
         return self.records[0]
 
     @property
@@ -150,9 +150,7 @@ def find_folders(path: Path) -> Iterator[Path]:
 def read_inputs(paths: Sequence[Path]) -> Inputs:
     """Read all runs and results at or under some paths.
 
-    Raises:
-        FileNotFoundError: a path does not exist, or holds no run and no result.
-        FormatError: a results file is damaged, or there is no run and no result that can be used.
+    FileNotFoundError if a path holds none; FormatError if a results file is damaged or nothing can be used.
     """
     notes: list[str] = []
     runs: dict[Path, PretrainRun] = {}
@@ -216,9 +214,7 @@ def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
     if not records:
         raise FormatError(f"nothing is logged in {METRICS} yet")
     if config.init_from:
-        notes.append(
-            f"{folder}: started from the weights of {config.init_from}; their cost is not in this run's counts"
-        )
+        notes.append(f"{folder}: started from the weights of {config.init_from}; their cost is not counted")
     evaluations = [record for record in records if record.get("split") == HELD_OUT]
     for record in evaluations:
         if record.get("masked_lm_loss") is not None and record.get("disc_loss") is not None:
@@ -226,11 +222,8 @@ def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
             record["total_loss"] = config.gen_weight * generator + config.disc_weight * discriminator
     training = [record for record in records if record.get("split") != HELD_OUT]
     num_devices = provenance.get("num_devices") or 1  # older versions ran on one and did not record the number
-    tokenizer, shards = settings["tokenizer"], settings["shards"]
-    device, commit = provenance["device"], provenance["commit"]
-    return PretrainRun(
-        folder, folder.name, config, shape, tokenizer, shards, device, num_devices, commit, training, evaluations
-    )
+    texts, commit = (settings["tokenizer"], settings["shards"], provenance["device"]), provenance["commit"]
+    return PretrainRun(folder, folder.name, config, shape, *texts, num_devices, commit, training, evaluations)
 
 
 def _run_of(record: Record, runs: Sequence[PretrainRun], notes: list[str]) -> PretrainRun | None:
@@ -240,9 +233,7 @@ def _run_of(record: Record, runs: Sequence[PretrainRun], notes: list[str]) -> Pr
     found = [run for run in runs if Path(run.config.run_dir) in places or run.folder in places]
     if len(found) > 1:
         names = ", ".join(run.name for run in found)
-        notes.append(
-            f"{checkpoint}: results belong to no run, since several have this run_dir: {names}; report one only"
-        )
+        notes.append(f"{checkpoint}: results belong to no run, since several have this run_dir: {names}; report one")
         return None
     for run in found:
         for folder in (step_folder(run.folder, step), step_folder(run.folder / MILESTONES, step)):

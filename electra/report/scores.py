@@ -29,7 +29,7 @@ def score_cells(protocol: Protocol) -> list[str]:
 
 
 def printed_scores(row: Mapping[str, Cell]) -> list[str]:
-    """The same columns of a printed row; AVG and GLUE* are recomputed, with the printed values in brackets."""
+    """The same columns of a printed row; AVG and GLUE* are computed again, with the printed values in brackets."""
     marks = ["†" * row[task].metric.startswith("mean of") for task in COLUMNS]
     cells = [
         f"{row[task].value}{f' ± {row[task].sd}' if row[task].sd else ''}{mark}"
@@ -48,17 +48,17 @@ def table_2(inputs: Inputs) -> str:
     printed = original["AVG"].number - last["AVG"].number
     gap = mean_of_eight(original) - mean_of_eight(last)
     return printed_and_ours(header, printed_rows, ours) + (
-        f"\n\nAVG of printed rows is the mean of their eight columns, GLUE* is (8 AVG + 56.34) / 9; the printed value "
+        f"\n\nAVG of a printed row is the mean of its eight columns, GLUE* is (8 AVG + 56.34) / 9. The printed value "
         f"is in brackets, with {DIFFERS} where rounding does not explain it. † is a mean of two metrics and does not "
-        f"compare. Mercier's AVG has MRPC's F1 though the column shows its accuracy: at 100 % AVG is "
+        f"compare. Mercier's AVG uses MRPC's F1, the column shows its accuracy: at 100 % AVG is "
         f"{mean_of_eight(last):.1f}, not {last['AVG'].value}, and the gap to the original {gap:.1f}, not {printed:.1f}."
-        f" Mercier's rows are mean ± deviation of 5 seeds, with MNLI matched and mismatched pooled; the original's are "
-        f"medians of many seeds. Mercier's rows before 100 %, like ours, are snapshots that were not annealed."
+        f" Mercier: 5 seeds, MNLI matched and mismatched pooled. Original: medians of many seeds. Rows before 100 % "
+        f"are snapshots whose learning rate had not come down to 0."
     )
 
 
 def wnli_table(inputs: Inputs) -> str:
-    """The ninth task: the model's own WNLI score, and GLUE with it beside GLUE* with the constant."""
+    """WNLI, the ninth task: the model's own score, GLUE with this score, and GLUE* with the constant."""
     rows = []
     for protocol in outside_sweeps(inputs):
         summary = protocol.summary
@@ -110,7 +110,7 @@ def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
 
 
 def pretraining_seeds(inputs: Inputs) -> str:
-    """Spread of scores over runs that differ in their seed alone, beside the spread from fine-tuning alone."""
+    """Spread of scores over runs that differ only in their seed, and the spread that fine-tuning alone would give."""
     groups = [sweep_protocols(runs, inputs)[1] for runs in alike(inputs.runs, "seed")]
     groups = [[p for p in group if p.protocol == group[0].protocol] for group in groups]
     tasks = [task for task in TASKS if any(_scores_of_runs(group, task) for group in groups)]

@@ -28,7 +28,7 @@ def _is_same(printed: str, ours: str) -> bool:
 
 
 def settings_table(name: str, recipes: Mapping[str, Mapping[str, Any]]) -> str:
-    """Table "5" or "6": printed values beside those of the recipes `official` and `mercier`."""
+    """Table "5" or "6": printed values, and the values of the recipes `official` and `mercier`."""
     rows = []
     for setting, row in table(name).items():
         cells = [f"`{setting}`"]

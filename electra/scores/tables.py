@@ -54,10 +54,8 @@ def differs(printed: str, value: float) -> bool:
     return abs(value - float(printed)) > 0.5 * 10**-decimals + 1e-9
 
 
-def beside(value: float | None, printed: str, form: str = ".2f") -> str:
+def beside(value: float, printed: str, form: str = ".2f") -> str:
     """Return a recomputed value with the printed one in brackets, marked `DIFFERS` where they differ."""
-    if value is None:
-        return f"printed {printed}" if printed else NOT_MEASURED
     if not printed:
         return f"{value:{form}}"
     return f"{value:{form}} (printed {printed}{' ' + DIFFERS if differs(printed, value) else ''})"

@@ -45,17 +45,13 @@ def row_of(features: Features, row: int) -> list[int]:
     return features.ids[features.starts[row] : features.starts[row + 1]].tolist()
 
 
-def test_a_single_sentence_stands_between_cls_and_sep() -> None:
+def test_a_row_begins_with_cls_and_each_text_ends_with_sep() -> None:
     features = encoded(["ab", "cde"])
-    assert row_of(features, 0) == [CLS, *ids("ab"), SEP]
-    assert row_of(features, 1) == [CLS, *ids("cde"), SEP]
+    assert [row_of(features, row) for row in (0, 1)] == [[CLS, *ids("ab"), SEP], [CLS, *ids("cde"), SEP]]
     assert features.lengths.tolist() == [4, 5]
-
-
-def test_a_pair_has_a_second_sep_at_its_end() -> None:
-    features = encoded(["ab"], ["cde"])
-    assert row_of(features, 0) == [CLS, *ids("ab"), SEP, *ids("cde"), SEP]
-    assert features.second_starts.tolist() == [4]
+    pair = encoded(["ab"], ["cde"])
+    assert row_of(pair, 0) == [CLS, *ids("ab"), SEP, *ids("cde"), SEP]
+    assert pair.second_starts.tolist() == [4]
 
 
 def test_texts_are_cut_to_the_maximum_and_an_empty_second_text_makes_a_single_sentence() -> None:

@@ -66,14 +66,6 @@ def test_a_task_is_found_however_people_write_it(written: str) -> None:
     assert find_task(written).name == "stsb"
 
 
-@pytest.mark.parametrize(
-    ("typo", "hint"), [("coal", "did you mean cola"), ("rta", "did you mean rte"), ("xxxxxx", "choose one of them")]
-)
-def test_a_typo_is_answered_with_the_nearest_task(typo: str, hint: str) -> None:
-    with pytest.raises(ValueError, match=f"--task: expected one of cola, .*found '{typo}'; {hint}"):
-        find_task(typo)
-
-
 def test_classes_are_the_largest_outputs_and_scores_go_back_to_the_files_unit_unclipped() -> None:
     assert TASKS["mnli"].predictions(np.array([[0.1, 0.3, 0.2], [5.0, -1.0, 2.0]])).tolist() == [1, 0]
     outputs = np.array([[-0.1], [0.5], [1.2]], np.float32)

@@ -244,14 +244,11 @@ def test_a_softmax_that_is_not_the_word_table_is_refused(exported: Path, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"hidden_act": "relu"}, "hidden_act relu"),
         ({"hidden_act": "gelu_new"}, "hidden_act gelu_new"),
         ({"layer_norm_eps": 1e-5}, "layer_norm_eps 1e-05"),
         ({"model_type": "bert"}, "model_type bert"),
         ({"embedding_size": ...}, "no embedding_size"),
-        ({"hidden_act": ...}, "hidden_act None"),
         ({"architectures": ["BertForMaskedLM"]}, "found BertForMaskedLM"),
-        ({"architectures": None}, "found none"),
         ({"architectures": "ElectraForPreTraining"}, "expected list[str] | None as 'architectures'"),
         ({"num_attention_heads": 3}, "--num-heads: expected a divisor"),
         ({"vocab_size": 331.0}, "--vocab-size: expected int"),
@@ -269,7 +266,6 @@ def test_another_model_is_refused(exported: Path, tmp_path: Path, changes: dict[
     ("changes", "words"),
     [
         ({"problem_type": "multi_label_classification"}, r"expected problem_type single_label_.*found multi_label"),
-        ({"problem_type": "regression"}, "expected problem_type single_label_classification .*found regression"),
         ({"id2label": {"0": "a"}}, r"expected problem_type regression \(outputs: 1\), found single_label"),
         ({"id2label": {"0": "a", "1": "b", "3": "c"}}, "expected id2label to name outputs 0 to 2.*found 0 a, 1 b, 3 c"),
         ({"id2label": {"0": "a", "1": "b", "2": "a"}}, "expected id2label .* each differently"),

@@ -98,19 +98,13 @@ def test_control_characters_never_reach_a_terminal(
         assert re.fullmatch("[ -~]*\n", out)
 
 
-def test_a_file_is_read_by_the_columns_of_training_or_by_others(
+def test_a_file_is_read_by_the_columns_of_training(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = "\na book,a day\nthe film,that song\n"
-    (tmp_path / "same.csv").write_text(f"sentence1,sentence2{rows}")
-    (tmp_path / "other.csv").write_text(f"left,right{rows}")
-    places = ["--checkpoint", str(folder / "rte")]
-    main_predict(["--file", str(tmp_path / "same.csv"), *places])
+    (tmp_path / "new.csv").write_text("sentence2,sentence1\na day,a book\nthat song,the film\n")
+    main_predict(["--file", str(tmp_path / "new.csv"), "--checkpoint", str(folder / "rte")])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[1:] for line in lines] == [["a book", "a day"], ["the film", "that song"]]
-    columns = ["--text-column", "left", "--text-pair-column", "right"]
-    main_predict(["--file", str(tmp_path / "other.csv"), *columns, *places])
-    assert capsys.readouterr().out.splitlines() == lines
 
 
 def error_of(main: Callable[[list[str]], None], argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -132,7 +126,7 @@ def test_a_mistake_is_one_line(
         (main_predict, cola, "TEXT: expected texts or --file, found neither; give one"),
         (main_predict, ["x", *file, *cola], "TEXT: expected texts or --file, found both; give one"),
         (main_predict, ["x", "--checkpoint", str(checkpoint)], "expected a fine-tuned model, found a pre-trained one"),
-        (main_predict, ["x", *rte], "expected 2 texts a row (sentence1, sentence2), found 1; add the second (--text-p"),
+        (main_predict, ["x", *rte], "expected the texts sentence1, sentence2, found 1; add the second (--text-pair)"),
         (main_predict, [*file, *cola], "new.tsv: expected a column 'sentence', found 'text'; "),
         (main_predict, ["--file", "none.csv", *cola], "none.csv: expected a file of rows, found none; "),
     ):

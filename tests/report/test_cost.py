@@ -24,16 +24,8 @@ def test_the_small_size_has_its_parameters_and_its_flops_by_both_conventions(cap
     assert f"| all, shared blocks once | {num_parameters:,} |" in out
     assert re.search(r"the release's count +7.896e\+07 +1.294e\+18 +0.01497", out)
     assert re.search(r"matrix products, backward = 2 x forward +7.019e\+07 +1.150e\+18 ", out)
-    assert "hours     not measured: give --tokens-per-second" in out
+    assert "hours     not measured: give --run" in out
     assert "memory    not measured" in out
-
-
-def test_hours_follow_from_a_given_speed(capsys):
-    main(["--size", "demo", "--tokens-per-second", "50000"])
-    out = capsys.readouterr().out
-    assert "demo: objective rtd, generator 100 %, 4,000 updates of 32 rows x 32 = 4,096,000 tokens" in out
-    days = 4_000 * 32 * 32 / 50_000 / 86_400
-    assert f"hours     {24 * days:.2f} at 50,000 tokens/s\nhardware  not measured: no nominal speed" in out
 
 
 def test_a_run_brings_its_settings_its_speed_its_device_and_its_peak(capsys):
@@ -59,8 +51,6 @@ def test_the_peak_of_one_device_is_the_largest_that_was_logged(micro_batch_size,
     assert f"peak 7.00 GB with {num_rows} rows at a time on " in cost.memory_line(run)
 
 
-def test_what_has_no_cost_is_refused():
+def test_a_folder_of_several_runs_is_refused():
     with pytest.raises(ValueError, match=r"--run: expected one run in .*, found 7"):
         main(["--run", str(FIXTURES)])
-    with pytest.raises(ValueError, match=r"--tokens-per-second: expected more than 0, found 0.0"):
-        main(["--tokens-per-second", "0"])

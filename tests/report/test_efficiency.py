@@ -36,7 +36,7 @@ def test_device_days_are_days_on_the_clock_times_devices(inputs: Inputs):
     run = full(inputs)
     (row,) = spent(Inputs([on(run, "x", 3)], [], []))
     assert row.days == {"full": pytest.approx(3 * days(run))}
-    assert "| ours: overall | – | overlap 0.00000 | 10.94" in table_1(Inputs([on(run, "x", 3)], [], []), 1.0)
+    assert "| ours: overall | – | overlap 0.00000 | 10.94" in table_1(Inputs([on(run, "x", 3)], [], []))
 
 
 def test_the_devices_of_table_3_have_their_printed_speeds():
@@ -78,7 +78,7 @@ def test_a_sweep_is_counted_up_to_the_update_it_is_compared_at_and_shared_runs_o
 def test_a_run_without_a_clock_is_in_no_sum_of_days(inputs: Inputs):
     silent = dataclasses.replace(full(inputs), training=[])
     assert spent(Inputs([silent], [], [])) == []
-    assert "| ours: overall | – | overlap 0.00000 | not measured |" in table_1(Inputs([silent], [], []), 1.0)
+    assert "| ours: overall | – | overlap 0.00000 | not measured |" in table_1(Inputs([silent], [], []))
 
 
 def test_the_score_beside_a_runs_cost_is_that_of_the_recipe_as_it_stands(inputs: Inputs):

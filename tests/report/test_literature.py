@@ -8,16 +8,7 @@ import math
 import pytest
 
 from electra.report import literature
-from electra.report.literature import (
-    COLUMNS,
-    MERCIER,
-    OFFICIAL,
-    efficiency,
-    mean_of_eight,
-    official_curve,
-    table,
-    with_wnli,
-)
+from electra.report.literature import COLUMNS, MERCIER, OFFICIAL, efficiency, mean_of_eight, official_curve, table
 from electra.scores.tables import differs
 
 
@@ -38,26 +29,12 @@ def test_a_cell_that_averages_two_metrics_says_so():
 
 @pytest.mark.parametrize(
     ("name", "eight", "with_constant"),
-    [
-        ("ELMo", 65.13, 64.15),
-        ("ELMo frozen", 70.74, 69.14),
-        ("GPT", 77.93, 75.53),
-        ("DistilBERT6", 79.60, 77.02),
-        ("TinyBERT6", 82.88, 79.93),
-        ("BERT-Base", 83.00, 80.04),
-        (OFFICIAL, 80.36, 77.69),
-        ("Mercier, 6 % trained", 73.76, 71.83),
-        ("Mercier, 12 % trained", 74.98, 72.90),
-        ("Mercier, 25 % trained", 76.64, 74.38),
-        ("Mercier, 50 % trained", 77.85, 75.46),
-        ("Mercier, 75 % trained", 78.66, 76.18),
-        (MERCIER, 78.79, 76.29),
-    ],
+    [("ELMo", 65.13, 64.15), ("BERT-Base", 83.00, 80.04), (OFFICIAL, 80.36, 77.69), (MERCIER, 78.79, 76.29)],
 )
 def test_averages_of_table_2_come_from_its_columns(name, eight, with_constant):
     row = table("2")[name]
     assert mean_of_eight(row) == pytest.approx(eight, abs=0.006)
-    assert with_wnli(row) == pytest.approx(with_constant, abs=0.006)
+    assert literature.with_wnli(row) == pytest.approx(with_constant, abs=0.006)
 
 
 def test_merciers_own_average_is_78_8_and_not_the_79_2_it_prints():
@@ -91,10 +68,10 @@ def test_table_1_adds_up_to_17_75_days_which_are_the_962_dollars_it_prints():
     ],
 )
 def test_table_3_follows_the_hardware_rule(name, days, devices, tflops, per_avg, per_glue):
-    found = efficiency(name)
-    assert found.pfs_days == pytest.approx(days * devices * tflops / 1000 * 0.33)
-    assert found.per.get("AVG") == (per_avg and pytest.approx(per_avg, abs=6e-5))
-    assert found.per.get("GLUE*") == (per_glue and pytest.approx(per_glue, abs=6e-5))
+    cost, per = efficiency(name)
+    assert cost == pytest.approx(days * devices * tflops / 1000 * 0.33)
+    assert per.get("AVG") == (per_avg and pytest.approx(per_avg, abs=6e-5))
+    assert per.get("GLUE*") == (per_glue and pytest.approx(per_glue, abs=6e-5))
 
 
 def test_the_one_misprint_of_table_3_is_gpts_cost_per_glue_1_26_and_not_1_22():
@@ -105,12 +82,7 @@ def test_the_one_misprint_of_table_3_is_gpts_cost_per_glue_1_26_and_not_1_22():
             checks = {"pfs_days": cost, "per_avg": per.get("AVG"), "per_glue": per.get("GLUE*")}
             wrong += [(name, c) for c, v in checks.items() if v is not None and c in row and differs(row[c].value, v)]
     assert wrong == [("GPT", "per_glue")]
-    assert f"{efficiency('GPT').per['GLUE*']:.2f}" == "1.26"
-
-
-def test_no_compute_was_printed_for_tinybert():
-    with pytest.raises(KeyError, match="days"):
-        efficiency("TinyBERT6")
+    assert f"{efficiency('GPT')[1]['GLUE*']:.2f}" == "1.26"
 
 
 def test_the_official_curve_keeps_total_loss_equal_to_its_parts():

@@ -31,7 +31,7 @@ def sections(text: str) -> dict[str, str]:
 def test_the_report_on_recorded_runs_is_the_golden_text_to_the_letter():
     inputs = read_inputs([Path(FIXTURES)])
     shown = {name: f"![{name}]({name}.png) ([SVG]({name}.svg))" for name in report.figures(inputs)}
-    assert report.report(inputs, shown, 2.26) == GOLDEN.read_text()
+    assert report.report(inputs, shown) == GOLDEN.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_nothing_measured_reads_not_measured_in_every_row_of_ours_and_no_cell_is_blank():
-    text = report.report(Inputs([], [], []), {"figure-1": "x"}, 2.26)
+    text = report.report(Inputs([], [], []), {"figure-1": "x"})
     found = sections(text)
     for title in ("Table 1: compute", "Table 2: GLUE dev sets", "Table 3: efficiency"):
         ours = [line for line in found[title].splitlines() if line.startswith("| ours")]
