@@ -68,10 +68,11 @@ def compute_outputs(
         parts.append(part)
     model.train()
     hook.remove()
-    nats, is_correct, is_sample_correct, cosines, *detected = (
+    gen_nats, is_correct, is_sample_correct, cosines, *detected = (
         torch.cat(tensors).cpu().numpy() for tensors in zip(*parts, strict=True)
     )
-    return Outputs(nats, is_correct, is_sample_correct, cosines, DiscriminatorOutputs(*detected) if detected else None)
+    discriminator = DiscriminatorOutputs(*detected) if detected else None
+    return Outputs(gen_nats, is_correct, is_sample_correct, cosines, discriminator)
 
 
 def token_cosine(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
