@@ -93,12 +93,8 @@ def learn_tokenizer(
             totals.add(chunks)
             bar.update(num_bytes)
     with tqdm(desc="merging", total=num_merges, unit="merge", disable=None) as bar:
-
-        def show(done: int, _: int) -> None:
-            bar.update(done - bar.n)
-
         chunks, num_rare = totals.take_most_frequent()
-        learned = learn(chunks, num_merges, min_count=min_count, progress=show)
+        learned = learn(chunks, num_merges, min_count=min_count, progress=bar.update)
     report = {"documents": documents_read, "bytes": bytes_read, "left_out_rare_chunks": num_rare, **describe(learned)}
     return Tokenizer.from_merges(learned.merges), report
 

@@ -19,7 +19,7 @@ from electra.ids import ID_DTYPE, MAX_VOCAB_SIZE, Ids, SpecialIds
 from electra.tokenizer import bpe
 from electra.tokenizer.count import ChunkCounter
 from electra.tokenizer.json_format import SPECIAL_TOKENS, Vocabulary, native_vocabulary, read_tokenizer_json, to_json
-from electra.tokenizer.train import MIN_COUNT, Progress, learn_merges
+from electra.tokenizer.train import learn
 from electra.tokenizer.words import find_words
 
 __all__ = ["FILE_NAME", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
@@ -56,14 +56,7 @@ class Tokenizer:
         return cls(native_vocabulary(merges))
 
     @classmethod
-    def train(
-        cls,
-        documents: Iterable[str],
-        vocab_size: int,
-        *,
-        min_count: int = MIN_COUNT,
-        progress: Progress | None = None,
-    ) -> Tokenizer:
+    def train(cls, documents: Iterable[str], vocab_size: int) -> Tokenizer:
         """Learn a tokenizer from documents in this process; `prepare` uses several processes.
 
         Raises:
@@ -73,7 +66,7 @@ class Tokenizer:
         counter = ChunkCounter()
         for texts in group_texts(documents):
             counter.add(texts)
-        return cls.from_merges(learn_merges(counter.take(), num_merges, min_count=min_count, progress=progress))
+        return cls.from_merges(learn(counter.take(), num_merges).merges)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. They are never special ids, even if the text contains "[MASK]".
@@ -81,24 +74,15 @@ class Tokenizer:
         Raises:
             UnicodeEncodeError: the text holds a lone surrogate, which UTF-8 cannot write.
         """
-        return self.encode_to_array(text).tolist()
-
-    def encode_to_array(self, text: str) -> Ids:
-        """The ids of a text as a read-only uint16 array."""
-        text.encode()  # raises for a lone surrogate
-        return np.frombuffer(self._encode(text), ID_DTYPE)
+        return np.frombuffer(self._encode(text), ID_DTYPE).tolist()
 
     def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
-        """The ids of each text, faster than one by one if a call has some MB of text."""
+        """The ids of each text as a read-only uint16 array; faster than `encode` for some MB of text."""
         words = find_words(texts)
         ids_of_word = list(map(self._encode, words.distinct))
         ids = list(map(ids_of_word.__getitem__, words.numbers.tolist()))
         spans = itertools.pairwise([0, *words.document_ends.tolist()])
         return [np.frombuffer(b"".join(ids[start:end]), ID_DTYPE) for start, end in spans]
-
-    def encode_bytes(self, data: bytes) -> list[int]:
-        """The ids of bytes that need not be UTF-8; bytes that are not UTF-8 are split like punctuation."""
-        return np.frombuffer(self._encode(data.decode("utf-8", "surrogateescape")), ID_DTYPE).tolist()
 
     def _encode(self, text: str) -> bytes:
         return b"".join(
@@ -109,7 +93,7 @@ class Tokenizer:
         )
 
     def _encode_new_chunk(self, chunk: str) -> bytes:
-        return self._ids[bpe.encode_chunk(chunk.encode("utf-8", "surrogateescape"), self._id_of_pair)].tobytes()
+        return self._ids[bpe.encode_chunk(chunk.encode(), self._id_of_pair)].tobytes()
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes of ids; special ids have none."""

@@ -85,11 +85,12 @@ class WordPieceTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text: never [PAD], [CLS], [SEP] or [MASK], whatever the text says; [UNK] where no words fit."""
-        return self.encode_to_array(text).tolist()
+        return self.encode_documents([text])[0].tolist()
 
-    def encode_to_array(self, text: str) -> Ids:
-        """The ids of a text as a read-only uint16 array."""
-        return np.frombuffer(b"".join(map(self._encode_run, _SPACES.split(text))), ID_DTYPE)
+    def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
+        """The ids of each text as a read-only uint16 array."""
+        encoded = (b"".join(map(self._encode_run, _SPACES.split(text))) for text in texts)
+        return [np.frombuffer(ids, ID_DTYPE) for ids in encoded]
 
     def _encode_new_run(self, run: str) -> bytes:
         ids = [number for word in split_words(run) for number in self._pieces(word)]
