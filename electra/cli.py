@@ -241,8 +241,9 @@ def _is_ours(frame: traceback.FrameSummary) -> bool:
 
 def _message_of(error: Exception) -> str | None:
     """The line that explains an error to the user; None for a bug, which keeps its traceback."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}; check the path, its permissions and the space on the disk"
+    if isinstance(error, OSError) and error.strerror:  # Python names no file where a write fails
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; check the path, its permissions and the space on the disk"
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if _is_ours(frame)][-1]
     is_raised_here = frames[-1] is ours
