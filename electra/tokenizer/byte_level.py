@@ -9,8 +9,9 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from electra.tokenizer.train import learn
 from electra.tokenizer.words import find_words
 
 __all__ = ["FILE_NAME", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
+
+Item = TypeVar("Item")
 
 FILE_NAME = "tokenizer.json"
 MIN_VOCAB_SIZE = bpe.FIRST_MERGE_ID
@@ -40,7 +43,7 @@ class Tokenizer:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self.special_ids = SpecialIds(*vocabulary.special)
+        self.special_ids = vocabulary.special
         self.vocab_size = len(vocabulary.names) + len(vocabulary.ids) - bpe.NUM_SPECIAL_TOKENS
         self._id_of_pair = bpe.index_merges(vocabulary.merges)
         self._ids = np.array(vocabulary.ids, ID_DTYPE)
@@ -148,13 +151,18 @@ def count_merges(vocab_size: int) -> int:
 
 
 def group_texts(texts: Iterable[str], num_chars: int = 1 << 23) -> Iterator[list[str]]:
-    """Texts in groups of `num_chars` characters or a little more; the last group may be smaller."""
-    group: list[str] = []
+    """Yield texts in groups of `num_chars` characters or a little more; the last group may be smaller."""
+    return group_by_size(texts, len, num_chars)
+
+
+def group_by_size(items: Iterable[Item], size_of: Callable[[Item], int], least: int) -> Iterator[list[Item]]:
+    """Yield consecutive items in groups whose sizes add up to `least` or more; the last group may be smaller."""
+    group: list[Item] = []
     size = 0
-    for text in texts:
-        group.append(text)
-        size += len(text)
-        if size >= num_chars:
+    for item in items:
+        group.append(item)
+        size += size_of(item)
+        if size >= least:
             yield group
             group, size = [], 0
     if group:

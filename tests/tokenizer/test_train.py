@@ -14,8 +14,8 @@ from tests.helpers.merges import BYTE_IDS, A, B, C, D
 from tests.helpers.oracles import merges_by_recounting
 
 
-def learn_merges(counts: dict[str, int], num_merges: int, **options: int) -> list[tuple[int, int]]:
-    return learn(counts, num_merges, **options).merges
+def learn_merges(counts: dict[str, int], num_merges: int, min_count: int = 2) -> list[tuple[int, int]]:
+    return learn(counts, num_merges, min_count=min_count).merges
 
 
 def recounted(counts: dict[str, int], num_merges: int, min_count: int = 2) -> list[tuple[int, int]]:
