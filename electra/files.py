@@ -74,9 +74,8 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path, **fields: Any) -> dict[str, Any]:
     """Read a file that holds one JSON object with finite numbers; raises FormatError if it does not.
 
-    Args:
-        fields: the type of each field that the caller needs: int, float (an int passes), str, bool, list, dict,
-            list[str], dict[str, float], ... A field that may be absent or null has a type such as `str | None`.
+    `fields` are the types of the fields that the caller needs: int, float (an int passes), str, bool, list, dict,
+    list[str], dict[str, float], ... A field that may be absent or null has a type such as `str | None`.
     """
     try:
         return _parse(path.read_bytes(), fields)

@@ -48,7 +48,6 @@ DAMAGE = [
     (b'{"step": 1,\n "b" 2}', "expected JSON, found Expecting ':' delimiter at line 2, column 6"),
     (b'{"step": "\xff"}', "expected JSON, found 'utf-8' codec can't decode byte 0xff in position 10"),
     (b'{"step": NaN}', "expected finite numbers, found NaN"),
-    (b'{"step": 1e999}', "expected finite numbers, found 1e999"),
     (b'{"step": ' + b"[" * 100_000, "expected JSON, found maximum recursion depth exceeded"),
     (b'{"step": ' + b"9" * 5_000 + b"}", "Exceeds the limit"),
     (b"[1, 2]", "expected a JSON object, found a list"),

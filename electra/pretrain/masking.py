@@ -47,8 +47,7 @@ def count_targets(num_tokens: int, mask_prob: float) -> int:
     max(1, round(mask_prob x n)), exact, halves to even (30 -> 4, 70 -> 10, 110 -> 16), at most the n - 2 candidates.
     Source: release pretrain_helpers.py:173-175, which gives one target less or more at some row lengths, never at 128.
     """
-    wanted = round(Fraction(str(mask_prob)) * num_tokens)
-    return max(0, min(max(1, wanted), num_tokens - 2))
+    return max(0, min(max(1, round(Fraction(str(mask_prob)) * num_tokens)), num_tokens - 2))
 
 
 def mask_tokens(

@@ -60,11 +60,7 @@ class Tokenizer:
 
     @classmethod
     def train(cls, documents: Iterable[str], vocab_size: int) -> Tokenizer:
-        """Learn a tokenizer from documents in this process; `prepare` uses several processes.
-
-        Raises:
-            ValueError: `vocab_size` is outside 260 ... 65,536.
-        """
+        """Learn a tokenizer from documents in this process; `prepare` uses several processes."""
         num_merges = count_merges(vocab_size)
         counter = ChunkCounter()
         for texts in group_texts(documents):

@@ -117,7 +117,7 @@ class WordPieceTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The words that ids stand for, a space between two, without special tokens."""
+        """The words of ids, joined by spaces, without special tokens."""
         words = (self._words[number] for number in ids if number not in self.special_ids)
         return " ".join(words).replace(" ##", "")
 
@@ -127,12 +127,12 @@ class WordPieceTokenizer:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides ids: the words, and the version of Python's Unicode tables."""
+        """SHA-256 of everything that affects ids: the words, and the version of Python's Unicode tables."""
         content = ["wordpiece", MAX_WORD_CHARS, unicodedata.unidata_version, self._words]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write `vocab.txt` (to a folder, or under the name given), complete or not at all."""
+        """Write `vocab.txt` into a folder, or write a file of another name. The file is complete or absent."""
         with atomic_write(path / VOCAB_NAME if path.is_dir() else path) as file:
             file.write("".join(f"{word}\n" for word in self._words).encode())
 

@@ -216,11 +216,6 @@ def test_a_cased_vocabulary_is_refused(tokenizer: WordPieceTokenizer, tmp_path: 
             load_tokenizer(tmp_path)
 
 
-def test_a_missing_vocabulary_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"vocab\.txt"):
-        load_tokenizer(tmp_path / "vocab.txt")
-
-
 def test_the_released_vocabulary_has_30522_words(real_data: Path):
     tokenizer = load_tokenizer(real_data / "tokenizers" / "bert-base-uncased-vocab.txt")
     assert (tokenizer.vocab_size, *tokenizer.special_ids) == (30_522, 0, 101, 102, 103)

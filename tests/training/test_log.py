@@ -25,14 +25,6 @@ HELD_OUT_NAMES = "masked_only_lm_loss unigram_loss disc_loss disc_base_rate_entr
 HELD_OUT = dict.fromkeys([*HELD_OUT_NAMES.split(), "disc_auc_high"], 0.5)
 
 
-def test_records_come_back_as_written(tmp_path):
-    log = RunLog(tmp_path, step=0, last_step=9)
-    log.training(1, TRAINING)
-    log.held_out(2, HELD_OUT)
-    expected = [{"step": 1, **TRAINING}, {"step": 2, "split": "held-out", **HELD_OUT}]
-    assert read_metrics(tmp_path) == expected
-
-
 def test_on_resume_what_came_after_the_checkpoint_is_cut(tmp_path):
     path = tmp_path / "metrics.jsonl"
     log = RunLog(tmp_path, step=0, last_step=9)
