@@ -58,8 +58,8 @@ def learn(
 class _Symbols:
     """All distinct chunks in one array of ids, linked both ways, with counts and places of each pair of neighbours.
 
-    Chunks stand between zeros, which pair with nothing. After a merge the left place holds the new id and the right
-    one a zero that no link leads to. A pair is the number left << ID_BITS | right: numeric order is the tie's order.
+    Zeros separate the chunks; no pair contains a zero. After a merge the left place holds the new id, and the right
+    place a zero that no link leads to. A pair is the number left << ID_BITS | right: the smaller number wins a tie.
     Pairs that contain a new id appear only in the merge that makes the id, so a count is set once and never grows; a
     pair whose first count is below `min_count` is not kept. Entries of the queue and places may be out of date; both
     are checked when they are used.
@@ -106,7 +106,7 @@ class _Symbols:
         return None
 
     def merge(self, left: int, right: int, new: int) -> None:
-        """Put `new` wherever `left` stands before `right`, from left to right, and keep all counts true."""
+        """Replace each `left` followed by `right` with `new`, from left to right, and update all counts."""
         heapq.heappop(self._queue)
         pair = left << ID_BITS | right
         first, second = self._occurrences(pair, left, right)
