@@ -109,15 +109,13 @@ def _floats(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(",") if part)
 
 
-def add_settings(
-    parser: argparse.ArgumentParser, config_class: type[Any], title: str, only: tuple[str, ...] = ()
-) -> None:
-    """Add a flag for each setting, or for those in `only`; a flag that is not given is absent from the result."""
+def add_settings(parser: argparse.ArgumentParser, config_class: type[Any], title: str) -> None:
+    """Add a flag for each setting. A flag that is not given is absent from the result."""
     group = parser.add_argument_group(title)
     kinds = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
         facts, kind = field.metadata, kinds[field.name]
-        if not facts["flag"] or (only and field.name not in only):
+        if not facts["flag"]:
             continue
         extra = [facts["unit"], f"default {field.default!r}", ", ".join(facts["choices"]), facts["source"]]
         options: dict[str, Any] = {"help": f"{facts['help']} ({'; '.join(filter(None, extra))})".replace("%", "%%")}
@@ -241,8 +239,9 @@ def _is_ours(frame: traceback.FrameSummary) -> bool:
 
 def _message_of(error: Exception) -> str | None:
     """The line that explains an error to the user; None for a bug, which keeps its traceback."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}; check the path, its permissions and the space on the disk"
+    if isinstance(error, OSError) and error.strerror:  # Python names no file where a write fails
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; check the path, its permissions and the space on the disk"
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if _is_ours(frame)][-1]
     is_raised_here = frames[-1] is ours

@@ -39,16 +39,6 @@ def fsync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Add the file's name to an OSError raised inside; Python leaves the name out when a write or a sync fails."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-
-
-@contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary file for writing that is complete on disk under `path`, or absent.
 
@@ -57,7 +47,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:
-        with naming(path), os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -84,9 +74,8 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path, **fields: Any) -> dict[str, Any]:
     """Read a file that holds one JSON object with finite numbers; raises FormatError if it does not.
 
-    Args:
-        fields: the type of each field that the caller needs: int, float (an int passes), str, bool, list, dict,
-            list[str], dict[str, float], ... A field that may be absent or null has a type such as `str | None`.
+    `fields` are the types of the fields that the caller needs: int, float (an int passes), str, bool, list, dict,
+    list[str], dict[str, float], ... A field that may be absent or null has a type such as `str | None`.
     """
     try:
         return _parse(path.read_bytes(), fields)

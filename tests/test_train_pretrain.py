@@ -279,13 +279,6 @@ def test_evaluation_reads_held_out_documents(tiny_data, tmp_path):
 # --- what is refused ---------------------------------------------------------------------------------------
 
 
-def test_other_settings_in_a_run_folder_are_refused_naming_each(tiny_data, tmp_path, capsys):
-    train(tiny_data, tmp_path, "--stop-after", "2")
-    err = failure(capsys, *arguments(tiny_data, tmp_path), "--seed", "3", "--batch-size", "4", "--num-layers", "1")
-    for part in ("num_layers is 2, asked for 1", "seed is 0, asked for 3", "batch_size is 8, asked for 4"):
-        assert part in err
-
-
 def test_data_of_another_tokenizer_than_the_models_are_refused_when_a_run_goes_on_and_when_it_starts(
     tiny_data, tmp_path, capsys
 ):

@@ -31,6 +31,7 @@ from electra.files import FormatError
 
 BLOCK_BYTES = 32 << 20  # of text in one task of a worker, and in one shard
 _PACKING_RATIO = 3  # bytes of text for a compressed byte, roughly
+ENDINGS = ".txt, .jsonl, .tar (each also compressed as .gz, .bz2 or .xz) or OpenWebText's .xz"
 _KINDS = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".tar": "tar"}
 
 
@@ -86,8 +87,7 @@ def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocumen
     for source in sources:
         source.stat()  # raises FileNotFoundError
         if source.is_file() and not kind_of(source.name)[0]:
-            expected = ".txt, .jsonl, .tar (each also compressed as .gz, .bz2 or .xz) or OpenWebText's .xz"
-            raise FormatError(f"{source}: expected a name that ends in {expected}; rename it")
+            raise FormatError(f"{source}: expected a name that ends in {ENDINGS}; rename it")
         waiting = [source]
         while waiting:
             path = waiting.pop()

@@ -21,7 +21,7 @@ from electra.data.learn import Reader
 from electra.files import FormatError, read_json, sha256_file, write_json
 from electra.ids import Ids
 from electra.tokenizer.byte_level import group_texts
-from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
+from electra.tokenizer.wordpiece import load_tokenizer, tokenizer_file
 
 WORK = ".work"  # folder of the finished blocks' records, until the manifest is written
 MAX_HELD_OUT = 10_000
@@ -58,7 +58,7 @@ class EncodeBlocks:
             data = [text.encode() for text in texts]
             text_bytes += sum(map(len, data))
             keys = [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") for text in data]
-            documents += zip(keys, self._encode(texts), strict=True)
+            documents += zip(keys, self._tokenizer.encode_documents(texts), strict=True)
         train, aside = _split(documents, self._min_held_out)
         record = {
             "train": _write(self._out, f"train-{number:05d}", train),
@@ -69,11 +69,6 @@ class EncodeBlocks:
         }
         write_json(record_path(self._out, number), record)
         yield record
-
-    def _encode(self, texts: list[str]) -> list[Ids]:
-        if isinstance(self._tokenizer, WordPieceTokenizer):
-            return list(map(self._tokenizer.encode_to_array, texts))
-        return self._tokenizer.encode_documents(texts)
 
 
 def _split(documents: Sequence[_Keyed], min_held_out: int) -> tuple[list[_Keyed], list[_Keyed]]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from electra.data import corpus
 from electra.data.workers import run_tasks
-from electra.tokenizer.byte_level import Tokenizer, count_merges, group_texts
+from electra.tokenizer.byte_level import Tokenizer, count_merges, group_by_size, group_texts
 from electra.tokenizer.count import ChunkCounter, ChunkTotals
 from electra.tokenizer.train import Learned, learn
 
@@ -22,16 +22,7 @@ Reader = Callable[..., Iterator[str]]  # `corpus.read_unit`, with its settings
 
 def cut_blocks(units: Iterable[corpus.Unit]) -> Iterator[list[corpus.Unit]]:
     """Group consecutive units into blocks of about `corpus.BLOCK_BYTES` of text: a task of a worker each."""
-    block: list[corpus.Unit] = []
-    size = 0
-    for unit in units:
-        block.append(unit)
-        size += unit.size
-        if size >= corpus.BLOCK_BYTES:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
+    return group_by_size(units, lambda unit: unit.size, corpus.BLOCK_BYTES)
 
 
 def byte_bar(what: str, num_bytes: int | None = None) -> tqdm[Any]:
@@ -76,11 +67,10 @@ def learn_tokenizer(
     num_workers: int,
     scratch: Path,
 ) -> tuple[Tokenizer, dict[str, Any]]:
-    """Learn a tokenizer; return it, the same for any number of workers, and the numbers of `describe`.
+    """Learn a tokenizer, the same for any number of workers; return it and the numbers of `describe`.
 
-    Args:
-        share: fraction of the text to learn from, from the start of each unit; 1 or more takes all.
-        scratch: folder for counts that do not fit into memory.
+    `share` is the fraction of the text to learn from, from the start of each unit; 1 or more takes all. `scratch` is a
+    folder for counts that do not fit into memory.
     """
     totals = ChunkTotals(scratch)
     documents_read = bytes_read = 0
@@ -93,12 +83,8 @@ def learn_tokenizer(
             totals.add(chunks)
             bar.update(num_bytes)
     with tqdm(desc="merging", total=num_merges, unit="merge", disable=None) as bar:
-
-        def show(done: int, _: int) -> None:
-            bar.update(done - bar.n)
-
         chunks, num_rare = totals.take_most_frequent()
-        learned = learn(chunks, num_merges, min_count=min_count, progress=show)
+        learned = learn(chunks, num_merges, min_count=min_count, progress=bar.update)
     report = {"documents": documents_read, "bytes": bytes_read, "left_out_rare_chunks": num_rare, **describe(learned)}
     return Tokenizer.from_merges(learned.merges), report
 

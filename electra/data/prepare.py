@@ -80,18 +80,15 @@ def prepare(
 ) -> dict[str, Any]:
     """Make a shard folder from files and folders of text, unless it is finished already; return its manifest.
 
-    Args:
-        num_workers: processes; all cores by default. More than one start this program's main module anew.
-
-    Raises:
-        FormatError: a source is damaged or has no text, or `out` was made from other text or with other settings.
-        OSError: a source is missing, or the disk is full.
+    `num_workers` is the number of processes, by default that of all cores; more than one import the main module anew.
+    Raises FormatError if a source is damaged or has no text, or if `out` was made from other text or with other
+    settings; OSError if a source is missing or the disk is full.
     """
     config = config or PrepareConfig()
     paths = [path for path, problem in corpus.find_files(sources) if not problem]
     if not paths:
-        expected = ".txt, .jsonl, .tar (each also as .gz, .bz2 or .xz) or OpenWebText's .xz"
-        raise FormatError(f"{', '.join(map(str, sources))}: no file with a name in {expected}; check the path")
+        where = ", ".join(map(str, sources))
+        raise FormatError(f"{where}: no file with a name that ends in {corpus.ENDINGS}; check the path")
     text = Input(
         functools.partial(corpus.list_units, sources, document_separator=config.separator()),
         sum(map(corpus.text_size, paths)),

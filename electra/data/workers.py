@@ -21,16 +21,11 @@ Result = TypeVar("Result")
 def run_tasks(
     make_worker: Callable[[], Callable[[Task | None], Iterable[Result]]], tasks: Iterable[Task], num_workers: int
 ) -> Iterator[Result]:
-    """Do tasks in `num_workers` processes and yield their results as they come, in no fixed order.
+    """Do tasks in `num_workers` processes (1: in this process) and yield their results as they come, in no fixed order.
 
-    Args:
-        make_worker: picklable; called once in each process. The worker that it returns is called with each task and,
-            at the end, with None; each of its results (any number, none of them None) is sent on its own.
-        tasks: picklable.
-        num_workers: 1 works in this process.
-
-    Raises:
-        ChildProcessError: a worker died. An exception inside a worker is raised here as it is.
+    `make_worker` is called once in each process. The worker that it returns is called with each task and, at the end,
+    with None; each of its results (any number, none of them None) is sent on its own. `make_worker` and the tasks are
+    picklable. Raises ChildProcessError if a worker dies; an exception inside a worker is raised here as it is.
     """
     if num_workers == 1:
         worker = make_worker()

@@ -71,18 +71,10 @@ class Embeddings(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None, dropout: float) -> Tensor:
-    """softmax(query key^T / sqrt(d)) value, dropout on the probabilities.
+    """softmax(query key^T / sqrt(d)) value of three (B, H, L, d), dropout on the probabilities -> (B, H, L, d).
 
-    CUDA uses torch's function. On a CPU the products are written out, because an update with torch's function takes
-    1.27 times as long.
-
-    Args:
-        query, key, value: (B, H, L, d).
-        key_mask: (B, 1, 1, L) bool, True at keys that may be attended to, or None for all.
-        dropout: probability in [0, 1).
-
-    Returns:
-        (B, H, L, d).
+    `key_mask` is (B, 1, 1, L) bool, True at keys that may be attended to, or None for all. CUDA uses torch's function.
+    On a CPU the products are written out, because an update with torch's function takes 1.27 times as long.
     """
     if query.is_cuda:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, dropout_p=dropout)
@@ -160,15 +152,10 @@ class Encoder(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """Contextual vectors of all tokens; vectors of padding have no meaning.
+        """(B, L) int64 ids -> (B, L, D), a contextual vector for each token; vectors of padding have no meaning.
 
-        Args:
-            input_ids: (B, L) int64.
-            attention_mask: (B, L) bool, True at real tokens; None if no row is padded.
-            token_type_ids: (B, L) int64; None for type 0 everywhere.
-
-        Returns:
-            (B, L, D).
+        `attention_mask` is (B, L) bool, True at real tokens, or None if no row is padded. `token_type_ids` is (B, L)
+        int64, or None for type 0 everywhere.
         """
         key_mask = None if attention_mask is None else attention_mask[:, None, None, :]
         hidden: Tensor = self.projection(self.embeddings(input_ids, token_type_ids))

@@ -68,11 +68,9 @@ def compute_outputs(
         parts.append(part)
     model.train()
     hook.remove()
-    gen_nats, is_correct, is_sample_correct, cosines, *detected = (
-        torch.cat(tensors).cpu().numpy() for tensors in zip(*parts, strict=True)
-    )
-    discriminator = DiscriminatorOutputs(*detected) if detected else None
-    return Outputs(gen_nats, is_correct, is_sample_correct, cosines, discriminator)
+    arrays = [torch.cat(tensors).cpu().numpy() for tensors in zip(*parts, strict=True)]
+    discriminator = DiscriminatorOutputs(*arrays[4:]) if arrays[4:] else None
+    return Outputs(arrays[0], arrays[1], arrays[2], arrays[3], discriminator)
 
 
 def token_cosine(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:

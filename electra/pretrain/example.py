@@ -42,10 +42,8 @@ def marked_sentence(
 ) -> str:
     """A sentence with the probability under each token that it was replaced, in lines of at most `width` columns.
 
-    Args:
-        originals, shown: the tokens before and after replacement; a line between has the originals that differ.
-        width: of the terminal; a wider token has lines of its own.
-        colored: whether tokens that are called replaced are red.
+    `originals` and `shown` are the tokens before and after replacement; a line between has the originals that differ.
+    A token wider than `width` has lines of its own. If `colored`, the tokens that are called replaced are red.
     """
     blocks: list[list[list[str]]] = []  # of columns; a column has the cells of one token
     used = width

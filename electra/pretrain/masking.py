@@ -47,8 +47,7 @@ def count_targets(num_tokens: int, mask_prob: float) -> int:
     max(1, round(mask_prob x n)), exact, halves to even (30 -> 4, 70 -> 10, 110 -> 16), at most the n - 2 candidates.
     Source: release pretrain_helpers.py:173-175, which gives one target less or more at some row lengths, never at 128.
     """
-    wanted = round(Fraction(str(mask_prob)) * num_tokens)
-    return max(0, min(max(1, wanted), num_tokens - 2))
+    return max(0, min(max(1, round(Fraction(str(mask_prob)) * num_tokens)), num_tokens - 2))
 
 
 def mask_tokens(
@@ -59,17 +58,12 @@ def mask_tokens(
     mask_prob: float,
     mask_token_prob: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Choose each row's targets and show most of them as [MASK]. All targets are predicted and resampled.
+    """Choose the targets of (B, L) rows and show most of them as [MASK]. All targets are predicted and resampled.
 
-    Args:
-        input_ids: (B, L) int64, [CLS] text [SEP] and padding.
-        position_uniforms: (B, L) in [0, 1): the candidates with the lowest numbers are the targets.
-        mask_uniforms: (B, P) in [0, 1): a target with a number below `mask_token_prob` is shown as [MASK].
-        special_ids: [CLS], [SEP], [MASK] and [PAD] are never targets.
-        mask_prob: number of targets over number of real tokens.
+    The targets are the tokens with the lowest `position_uniforms`, (B, L) in [0, 1); special tokens are never targets.
+    A target with one of the `mask_uniforms`, (B, P) in [0, 1), below `mask_token_prob` is shown as [MASK].
 
-    Returns:
-        masked_ids, positions, is_target, is_masked, as in `Batch`.
+    Returns `masked_ids`, `positions`, `is_target` and `is_masked` of a `Batch`.
     """
     num_slots = mask_uniforms.shape[1]
     is_special = torch.isin(input_ids, torch.tensor(special_ids))
@@ -119,17 +113,10 @@ def cumulative_softmax(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample_replacements(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw one token per slot from softmax(logits) by inverse CDF, at temperature 1, without a gradient.
+    """(B, P, V) logits, (B, P) float64 uniforms in [0, 1) -> (B, P) int64 ids, drawn from softmax(logits).
 
-    The uniform is scaled by the last sum, which rounding may leave unequal to 1. With `right=True`, u = 0 never picks
-    a token of probability 0.
-
-    Args:
-        logits: (B, P, V).
-        uniforms: (B, P) float64 in [0, 1).
-
-    Returns:
-        (B, P) int64 ids.
+    The draw is by inverse CDF, at temperature 1, without a gradient. The uniform is scaled by the last sum, which
+    rounding may leave unequal to 1. With `right=True`, u = 0 never picks a token of probability 0.
     """
     cumulative = cumulative_softmax(logits)
     thresholds = (uniforms[..., None] * cumulative[..., -1:]).to(cumulative.dtype)
@@ -140,9 +127,8 @@ def sample_replacements(logits: Tensor, uniforms: Tensor) -> Tensor:
 def corrupt(batch: Batch, sampled_ids: Tensor) -> tuple[Tensor, Tensor]:
     """Write the samples over all targets of the original rows, masked or visible.
 
-    Returns:
-        corrupted: (B, L) int64, the discriminator's input.
-        is_replaced: (B, L) bool, False where the sample equals the original token.
+    Returns (B, L) int64 ids, the discriminator's input, and (B, L) bool labels: False where the sample equals the
+    original token.
     """
     original_ids = batch.input_ids.gather(1, batch.positions)
     written = torch.where(batch.is_target, sampled_ids, original_ids)

@@ -102,13 +102,7 @@ def replaced_token_detection(
     """ELECTRA's objective: the generator fills the targets; the discriminator finds the tokens that are not original.
 
     The discriminator's loss is a mean over real tokens. Samples are ids, so no gradient flows from the discriminator
-    into the generator's own weights.
-
-    Args:
-        batch: the rows of this call, on the model's device.
-        counts: of the global batch that contains these rows.
-        gen_weight: weight of the masked-LM loss.
-        disc_weight: weight of the replaced-token loss, lambda.
+    into the generator's own weights. `counts` are those of the global batch; `disc_weight` is lambda.
 
     Source: paper section 2; release run_pretraining.py:96-108, 183-285.
     """

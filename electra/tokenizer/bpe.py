@@ -71,12 +71,9 @@ def index_merges(merges: Sequence[Merge]) -> dict[Merge, int]:
 
 
 def encode_chunk(chunk: bytes, id_of_pair: Mapping[Merge, int]) -> list[int]:
-    """Apply merges to one chunk, the earliest merge first, each from left to right.
+    """Apply merges (of `index_merges`) to one chunk, the earliest merge first, each from left to right.
 
     Pairs wait in a queue, so that a chunk of n bytes takes O(n log n) steps.
-
-    Args:
-        id_of_pair: as `index_merges` returns it.
     """
     ids = [*map(_ID_OF_BYTE.__getitem__, chunk), 0]  # the 0 joins with nothing; [-1] is before [0]
     following, previous = list(range(1, len(ids) + 1)), list(range(-1, len(ids) - 1))

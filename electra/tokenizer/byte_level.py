@@ -9,8 +9,9 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,10 +20,12 @@ from electra.ids import ID_DTYPE, MAX_VOCAB_SIZE, Ids, SpecialIds
 from electra.tokenizer import bpe
 from electra.tokenizer.count import ChunkCounter
 from electra.tokenizer.json_format import SPECIAL_TOKENS, Vocabulary, native_vocabulary, read_tokenizer_json, to_json
-from electra.tokenizer.train import MIN_COUNT, Progress, learn_merges
+from electra.tokenizer.train import learn
 from electra.tokenizer.words import find_words
 
 __all__ = ["FILE_NAME", "SPECIAL_TOKENS", "SpecialIds", "Tokenizer"]
+
+Item = TypeVar("Item")
 
 FILE_NAME = "tokenizer.json"
 MIN_VOCAB_SIZE = bpe.FIRST_MERGE_ID
@@ -40,7 +43,7 @@ class Tokenizer:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self.special_ids = SpecialIds(*vocabulary.special)
+        self.special_ids = vocabulary.special
         self.vocab_size = len(vocabulary.names) + len(vocabulary.ids) - bpe.NUM_SPECIAL_TOKENS
         self._id_of_pair = bpe.index_merges(vocabulary.merges)
         self._ids = np.array(vocabulary.ids, ID_DTYPE)
@@ -56,24 +59,13 @@ class Tokenizer:
         return cls(native_vocabulary(merges))
 
     @classmethod
-    def train(
-        cls,
-        documents: Iterable[str],
-        vocab_size: int,
-        *,
-        min_count: int = MIN_COUNT,
-        progress: Progress | None = None,
-    ) -> Tokenizer:
-        """Learn a tokenizer from documents in this process; `prepare` uses several processes.
-
-        Raises:
-            ValueError: `vocab_size` is outside 260 ... 65,536.
-        """
+    def train(cls, documents: Iterable[str], vocab_size: int) -> Tokenizer:
+        """Learn a tokenizer from documents in this process; `prepare` uses several processes."""
         num_merges = count_merges(vocab_size)
         counter = ChunkCounter()
         for texts in group_texts(documents):
             counter.add(texts)
-        return cls.from_merges(learn_merges(counter.take(), num_merges, min_count=min_count, progress=progress))
+        return cls.from_merges(learn(counter.take(), num_merges).merges)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. They are never special ids, even if the text contains "[MASK]".
@@ -81,24 +73,15 @@ class Tokenizer:
         Raises:
             UnicodeEncodeError: the text holds a lone surrogate, which UTF-8 cannot write.
         """
-        return self.encode_to_array(text).tolist()
-
-    def encode_to_array(self, text: str) -> Ids:
-        """The ids of a text as a read-only uint16 array."""
-        text.encode()  # raises for a lone surrogate
-        return np.frombuffer(self._encode(text), ID_DTYPE)
+        return np.frombuffer(self._encode(text), ID_DTYPE).tolist()
 
     def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
-        """The ids of each text, faster than one by one if a call has some MB of text."""
+        """The ids of each text as a read-only uint16 array; faster than `encode` for some MB of text."""
         words = find_words(texts)
         ids_of_word = list(map(self._encode, words.distinct))
         ids = list(map(ids_of_word.__getitem__, words.numbers.tolist()))
         spans = itertools.pairwise([0, *words.document_ends.tolist()])
         return [np.frombuffer(b"".join(ids[start:end]), ID_DTYPE) for start, end in spans]
-
-    def encode_bytes(self, data: bytes) -> list[int]:
-        """The ids of bytes that need not be UTF-8; bytes that are not UTF-8 are split like punctuation."""
-        return np.frombuffer(self._encode(data.decode("utf-8", "surrogateescape")), ID_DTYPE).tolist()
 
     def _encode(self, text: str) -> bytes:
         return b"".join(
@@ -109,7 +92,7 @@ class Tokenizer:
         )
 
     def _encode_new_chunk(self, chunk: str) -> bytes:
-        return self._ids[bpe.encode_chunk(chunk.encode("utf-8", "surrogateescape"), self._id_of_pair)].tobytes()
+        return self._ids[bpe.encode_chunk(chunk.encode(), self._id_of_pair)].tobytes()
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes of ids; special ids have none."""
@@ -164,13 +147,18 @@ def count_merges(vocab_size: int) -> int:
 
 
 def group_texts(texts: Iterable[str], num_chars: int = 1 << 23) -> Iterator[list[str]]:
-    """Texts in groups of `num_chars` characters or a little more; the last group may be smaller."""
-    group: list[str] = []
+    """Yield texts in groups of `num_chars` characters or a little more; the last group may be smaller."""
+    return group_by_size(texts, len, num_chars)
+
+
+def group_by_size(items: Iterable[Item], size_of: Callable[[Item], int], least: int) -> Iterator[list[Item]]:
+    """Yield consecutive items in groups whose sizes add up to `least` or more; the last group may be smaller."""
+    group: list[Item] = []
     size = 0
-    for text in texts:
-        group.append(text)
-        size += len(text)
-        if size >= num_chars:
+    for item in items:
+        group.append(item)
+        size += size_of(item)
+        if size >= least:
             yield group
             group, size = [], 0
     if group:

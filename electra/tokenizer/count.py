@@ -52,11 +52,7 @@ class ChunkCounter:
 
 
 class ChunkTotals:
-    """Adds counts. Counts that do not fit into memory are written, sorted, to temporary files without a name.
-
-    Args:
-        folder: where these files are.
-    """
+    """Adds counts. Counts that do not fit into memory are written, sorted, to nameless temporary files in `folder`."""
 
     def __init__(self, folder: Path, max_chunks: int = MAX_CHUNKS) -> None:
         self._folder, self._max_chunks = folder, max_chunks

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from electra.files import FormatError, read_json
-from electra.ids import MAX_VOCAB_SIZE
+from electra.ids import MAX_VOCAB_SIZE, SpecialIds
 from electra.tokenizer import bpe
 
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
 UNKNOWN = "[UNK]"  # of WordPiece, where no pieces fit
 MAX_WORD_CHARS = 100  # a longer word is UNKNOWN
-_OTHER_NAMES = {"[PAD]": ("<pad>",), "[CLS]": ("<s>", "<cls>"), "[SEP]": ("</s>", "<sep>"), "[MASK]": ("<mask>",)}
+_NAMES = {  # of each special token; a later name is preferred
+    **{"[PAD]": ("<pad>", "[PAD]"), "[CLS]": ("<cls>", "<s>", "[CLS]")},
+    **{"[SEP]": ("<sep>", "</s>", "[SEP]"), "[MASK]": ("<mask>", "[MASK]")},
+}
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 _UNCASED = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "lowercase": True}
 
@@ -26,19 +29,18 @@ class Vocabulary(NamedTuple):
         merges: pairs of numbers as `bpe` counts them: 4-259 are the bytes, 260 is the first merge.
         ids: the id in the file for each of these numbers; shape (4 + 256 + merges,), the first four unused.
         names: special tokens by id.
-        special: the ids of [PAD], [CLS], [SEP], [MASK].
     """
 
     merges: list[bpe.Merge]
     ids: list[int]
     names: dict[int, str]
-    special: tuple[int, int, int, int]
+    special: SpecialIds
 
 
 def native_vocabulary(merges: Sequence[bpe.Merge]) -> Vocabulary:
     """Our own numbering: special tokens 0-3, bytes 4-259, then the merges."""
     ids = list(range(bpe.FIRST_MERGE_ID + len(merges)))
-    return Vocabulary(list(merges), ids, dict(enumerate(SPECIAL_TOKENS)), (0, 1, 2, 3))
+    return Vocabulary(list(merges), ids, dict(enumerate(SPECIAL_TOKENS)), SpecialIds(0, 1, 2, 3))
 
 
 def printable(token: bytes) -> str:
@@ -54,13 +56,16 @@ def to_json(vocabulary: Vocabulary) -> dict[str, Any]:
     text = list(map(printable, bpe.token_bytes(vocabulary.merges)))
     of_text = zip(vocabulary.ids[bpe.NUM_SPECIAL_TOKENS :], text[bpe.NUM_SPECIAL_TOKENS :], strict=True)
     names = dict(sorted({**vocabulary.names, **dict(of_text)}.items()))
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     _, cls, sep, _ = vocabulary.special
     single = [_special(names[cls], 0), _sequence("A", 0), _special(names[sep], 0)]
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [_added_token(n, name) for n, name in sorted(vocabulary.names.items())],
+        "added_tokens": [
+            {"id": n, "content": name, **plain, "special": True} for n, name in sorted(vocabulary.names.items())
+        ],
         "normalizer": None,
         "pre_tokenizer": _BYTE_LEVEL,
         "post_processor": {
@@ -91,11 +96,6 @@ def _special(name: str, type_id: int) -> dict[str, Any]:
 
 def _sequence(name: str, type_id: int) -> dict[str, Any]:
     return {"Sequence": {"id": name, "type_id": type_id}}
-
-
-def _added_token(token_id: int, name: str) -> dict[str, Any]:
-    how = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    return {"id": token_id, "content": name, **how, "special": True}
 
 
 def read_tokenizer_json(file: Path) -> Vocabulary | list[str]:
@@ -181,8 +181,7 @@ def _check_kind(content: Mapping[str, Any], file: Path) -> None:
 
 def _numbered_merges(written: Any, added: set[str], vocab: Mapping[str, int], file: Path) -> list[bpe.Merge]:
     """Merges as pairs of numbers instead of pairs of strings."""
-    missing = sum(char not in vocab for char in bpe.BYTE_TO_CHAR)
-    if missing:
+    if missing := sum(char not in vocab for char in bpe.BYTE_TO_CHAR):
         _refuse(file, "a token for each of the 256 bytes", f"{missing} missing")
     numbers = {printable(bytes([byte])): bpe.NUM_SPECIAL_TOKENS + n for n, byte in enumerate(bpe.BYTES_IN_ID_ORDER)}
     merges: list[bpe.Merge] = []
@@ -202,13 +201,9 @@ def _check_ids(ids: Sequence[int], file: Path) -> None:
         _refuse(file, f"at most {MAX_VOCAB_SIZE:,} ids (16 bits)", f"{len(ids):,}")
 
 
-def _special_ids(names: Mapping[int, str], file: Path) -> tuple[int, int, int, int]:
+def _special_ids(names: Mapping[int, str], file: Path) -> SpecialIds:
     id_of = {name: n for n, name in names.items()}
-    found: list[int | None] = []
-    for name in SPECIAL_TOKENS:
-        found.append(next((id_of[other] for other in (name, *_OTHER_NAMES[name]) if other in id_of), None))
-    missing = [name for name, n in zip(SPECIAL_TOKENS, found, strict=True) if n is None]
-    if missing:
+    found = {token: id_of[name] for token, known in _NAMES.items() for name in known if name in id_of}
+    if missing := [token for token in SPECIAL_TOKENS if token not in found]:
         _refuse(file, "the special tokens [PAD], [CLS], [SEP] and [MASK]", f"no {', '.join(missing)}")
-    pad, cls, sep, mask = (n for n in found if n is not None)
-    return pad, cls, sep, mask
+    return SpecialIds(*found.values())

@@ -15,15 +15,12 @@ import numpy.typing as npt
 from electra.ids import ID_BITS, ID_DTYPE, MAX_VOCAB_SIZE, Ids
 from electra.tokenizer.bpe import BYTE_TO_ID, FIRST_MERGE_ID, Merge
 
-Progress = Callable[[int, int], None]  # (done, total)
-
 MIN_COUNT = 2  # a pair seen once is not worth an id
 MAX_CHUNK_BYTES = 1024  # longer chunks (base64, rules of dashes) teach nothing and cost memory: not trained on
-_LOOP_BELOW = 64  # places: calling NumPy for fewer costs more than looping, a third of the training time
 
 
 class Learned(NamedTuple):
-    """The merges that `learn` found, and the ids of the chunks they were learned from."""
+    """The merges that `learn` found, and the ids of the chunks that it learned from."""
 
     merges: list[Merge]
     chunks: list[str]
@@ -33,21 +30,18 @@ class Learned(NamedTuple):
     num_left_out: int  # occurrences of chunks longer than MAX_CHUNK_BYTES
 
 
-def learn_merges(
-    chunk_counts: Mapping[str, int], num_merges: int, *, min_count: int = MIN_COUNT, progress: Progress | None = None
-) -> list[Merge]:
+def learn(
+    chunk_counts: Mapping[str, int],
+    num_merges: int,
+    *,
+    min_count: int = MIN_COUNT,
+    progress: Callable[[], object] = lambda: None,
+) -> Learned:
     """Learn up to `num_merges` merges: always the most frequent pair; of equals, the smaller (left id, right id).
 
-    Stops early when the best pair is rarer than `min_count`. The result does not depend on the order of
-    `chunk_counts`. Counts are 64 bits wide.
+    Stops early when the best pair is rarer than `min_count`. The merges do not depend on the order of `chunk_counts`.
+    Counts are 64 bits wide. `progress` is called after each merge.
     """
-    return learn(chunk_counts, num_merges, min_count=min_count, progress=progress).merges
-
-
-def learn(
-    chunk_counts: Mapping[str, int], num_merges: int, *, min_count: int = MIN_COUNT, progress: Progress | None = None
-) -> Learned:
-    """Learn as `learn_merges` does; also return the ids of the chunks."""
     chunks = [chunk for chunk in chunk_counts if len(chunk.encode()) <= MAX_CHUNK_BYTES]
     counts = np.fromiter(map(chunk_counts.__getitem__, chunks), np.int64, len(chunks))
     text = _Symbols(chunks, counts, max(min_count, 1))
@@ -55,8 +49,7 @@ def learn(
     while len(merges) < num_merges and (best := text.most_frequent_pair()) is not None:
         merges.append(best)
         text.merge(*best, FIRST_MERGE_ID + len(merges) - 1)
-        if progress and (len(merges) % 256 == 0 or len(merges) == num_merges):
-            progress(len(merges), num_merges)
+        progress()
     ids, ends = text.remaining()
     num_left_out = sum(chunk_counts.values()) - int(counts.sum())
     return Learned(merges, chunks, counts, ids, ends, num_left_out)
@@ -65,8 +58,8 @@ def learn(
 class _Symbols:
     """All distinct chunks in one array of ids, linked both ways, with counts and places of each pair of neighbours.
 
-    Chunks stand between zeros, which pair with nothing. After a merge the left place holds the new id and the right
-    one a zero that no link leads to. A pair is the number left << ID_BITS | right: numeric order is the tie's order.
+    Zeros separate the chunks; no pair contains a zero. After a merge the left place holds the new id, and the right
+    place a zero that no link leads to. A pair is the number left << ID_BITS | right: the smaller number wins a tie.
     Pairs that contain a new id appear only in the merge that makes the id, so a count is set once and never grows; a
     pair whose first count is below `min_count` is not kept. Entries of the queue and places may be out of date; both
     are checked when they are used.
@@ -88,14 +81,14 @@ class _Symbols:
         self._previous = np.arange(-1, size - 1, dtype=np.int32)
         self._chunk_ends = np.cumsum(lengths + 1)  # the zero after each
         self._counts: dict[int, int] = {}
-        self._places: dict[int, Any] = {}
+        self._places: dict[int, npt.NDArray[np.int32]] = {}
         self._queue: list[tuple[int, int]] = []
         left = np.flatnonzero((self._ids[:-1] != 0) & (self._ids[1:] != 0)).astype(np.int32)
         pairs = self._ids[left].astype(np.uint32) << ID_BITS | self._ids[left + 1]
         for pair, count, where in _group(pairs, self._weights[left], left):
             self._add(pair, count, where)
 
-    def _add(self, pair: int, count: int, places: Any) -> None:
+    def _add(self, pair: int, count: int, places: npt.NDArray[np.int32]) -> None:
         if count < self._min_count:
             return
         self._counts[pair] = count
@@ -113,7 +106,7 @@ class _Symbols:
         return None
 
     def merge(self, left: int, right: int, new: int) -> None:
-        """Put `new` wherever `left` stands before `right`, from left to right, and keep all counts true."""
+        """Replace each `left` followed by `right` with `new`, from left to right, and update all counts."""
         heapq.heappop(self._queue)
         pair = left << ID_BITS | right
         first, second = self._occurrences(pair, left, right)
@@ -137,7 +130,7 @@ class _Symbols:
             self._counts[pair] -= count
 
     def _occurrences(self, pair: int, left: int, right: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        first = np.asarray(self._places.pop(pair), np.int32)
+        first = self._places.pop(pair)
         first = first[self._ids[first] == left]
         first = first[self._ids[self._next[first]] == right]
         if left == right:
@@ -161,19 +154,9 @@ class _Symbols:
 
 def _group(
     keys: npt.NDArray[Any], weights: npt.NDArray[np.int64], places: npt.NDArray[np.int32]
-) -> Iterator[tuple[int, int, Any]]:
-    """Each distinct key with the sum of its weights and its places."""
-    if len(keys) < _LOOP_BELOW:
-        groups: dict[int, tuple[list[int], list[int]]] = {}
-        for key, weight, place in zip(keys.tolist(), weights.tolist(), places.tolist(), strict=True):
-            found = groups.get(key)
-            if found is None:
-                groups[key] = [weight], [place]
-            else:
-                found[0].append(weight)
-                found[1].append(place)
-        for key, (some_weights, some_places) in groups.items():
-            yield key, sum(some_weights), some_places
+) -> Iterator[tuple[int, int, npt.NDArray[np.int32]]]:
+    """Yield each distinct key with the sum of its weights and its places."""
+    if not len(keys):
         return
     order = np.argsort(keys, kind="stable")
     keys, places = keys[order], places[order]

@@ -85,11 +85,12 @@ class WordPieceTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text: never [PAD], [CLS], [SEP] or [MASK], whatever the text says; [UNK] where no words fit."""
-        return self.encode_to_array(text).tolist()
+        return self.encode_documents([text])[0].tolist()
 
-    def encode_to_array(self, text: str) -> Ids:
-        """The ids of a text as a read-only uint16 array."""
-        return np.frombuffer(b"".join(map(self._encode_run, _SPACES.split(text))), ID_DTYPE)
+    def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
+        """The ids of each text as a read-only uint16 array."""
+        encoded = (b"".join(map(self._encode_run, _SPACES.split(text))) for text in texts)
+        return [np.frombuffer(ids, ID_DTYPE) for ids in encoded]
 
     def _encode_new_run(self, run: str) -> bytes:
         ids = [number for word in split_words(run) for number in self._pieces(word)]
@@ -116,7 +117,7 @@ class WordPieceTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The words that ids stand for, a space between two, without special tokens."""
+        """The words of ids, joined by spaces, without special tokens."""
         words = (self._words[number] for number in ids if number not in self.special_ids)
         return " ".join(words).replace(" ##", "")
 
@@ -126,12 +127,12 @@ class WordPieceTokenizer:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides ids: the words, and the version of Python's Unicode tables."""
+        """SHA-256 of everything that affects ids: the words, and the version of Python's Unicode tables."""
         content = ["wordpiece", MAX_WORD_CHARS, unicodedata.unidata_version, self._words]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write `vocab.txt` (to a folder, or under the name given), complete or not at all."""
+        """Write `vocab.txt` into a folder, or write a file of another name. The file is complete or absent."""
         with atomic_write(path / VOCAB_NAME if path.is_dir() else path) as file:
             file.write("".join(f"{word}\n" for word in self._words).encode())
 

@@ -409,11 +409,6 @@ def test_bad_json_lines_are_named(line: str, problem: str, tmp_path: Path):
     assert read(path, skip_bad=True) == (["good"], {raised.value.reason: 1})
 
 
-def test_a_missing_source_is_refused(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/no"):
-        read(tmp_path / "no")
-
-
 def test_a_source_with_a_name_that_is_not_read_is_refused_also_beside_a_good_one(tmp_path: Path):
     sources = [write(tmp_path / "a.txt", b"good"), write(tmp_path / "notes.md", b"text")]
     with pytest.raises(FormatError, match=r"notes\.md: expected a name that ends in \.txt"):

