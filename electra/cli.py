@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import errno
 import io
 import math
 import os
@@ -237,11 +238,17 @@ def _is_ours(frame: traceback.FrameSummary) -> bool:
     return package in file.parents or file.parent == package.parent
 
 
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space; the same command goes on"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a path that you may write to"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a file is where a folder should be, choose another path"),
+}
+
+
 def _message_of(error: Exception) -> str | None:
     """The line that explains an error to the user; None for a bug, which keeps its traceback."""
-    if isinstance(error, OSError) and error.strerror:  # Python names no file where a write fails
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; check the path, its permissions and the space on the disk"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}; {_REMEDIES.get(error.errno, 'check the path')}"
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if _is_ours(frame)][-1]
     is_raised_here = frames[-1] is ours

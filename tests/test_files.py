@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -10,7 +11,15 @@ import sys
 
 import pytest
 
-from electra.files import FormatError, atomic_write, lock_folder, read_json, read_records, sha256_file, write_json
+from electra.files import (
+    FormatError,
+    atomic_write,
+    lock_folder,
+    read_json,
+    read_records,
+    sha256_file,
+    write_json,
+)
 from tests.conftest import ROOT
 
 
@@ -111,6 +120,11 @@ def test_a_damaged_line_of_a_log_is_an_error_with_its_number(damaged, problem, t
 def test_a_last_line_that_a_kill_cut_short_is_left_out(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"step": 1}\n\n{"step": 2}\n{"step": {"a": 6}')
     assert read_records(tmp_path / "a.jsonl", step=int) == [{"step": 1}, {"step": 2}]
+
+
+def test_a_failed_write_names_its_file(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a.json'"), atomic_write(tmp_path / "a.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_digest_is_that_of_all_bytes(tmp_path):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from electra.cli import flag_name, from_dict
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
-from electra.files import FormatError, fsync_folder, read_json, sha256_file
+from electra.files import FormatError, fsync_folder, naming, read_json, sha256_file
 from electra.files import json_bytes as json_bytes
 
 CONFIG_FILE, MODEL_FILE, STATE_FILE, MANIFEST_FILE = "config.json", "model.pt", "training_state.pt", "manifest.json"
@@ -48,6 +48,13 @@ def torch_bytes(value: object) -> bytes:
     return buffer.getvalue()
 
 
+def _write_synced(path: Path, content: bytes) -> None:
+    with naming(path), open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write files (name: bytes) into a folder that is complete on disk, or absent; an older folder is replaced."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -56,10 +63,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     try:
         partial.mkdir(parents=True)
         for name, content in contents.items():
-            with open(partial / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_synced(partial / name, content)
         fsync_folder(partial)
         if folder.exists():
             folder.rename(replaced)

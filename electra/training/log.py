@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from electra.files import atomic_write, read_records
+from electra.files import atomic_write, naming, read_records
 
 METRICS, HELD_OUT = "metrics.jsonl", "held-out"
 Record = dict[str, Any]
@@ -54,7 +54,7 @@ class RunLog:
 
     def _write(self, record: Record) -> None:
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-        with open(self._path, "a") as file:
+        with naming(self._path), open(self._path, "a") as file:
             file.write(json.dumps(plain) + "\n")
         self._mirror(plain)
 

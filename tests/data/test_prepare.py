@@ -377,16 +377,16 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path):
     arguments = (source, "--out", tmp_path / "out", "--vocab-size", 300)
     limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (60_000, 60_000))
     done = run_command(*arguments, preexec_fn=limit)
-    assert (done.returncode, done.stderr) == (2, f"error: File too large; {CHECK_DISK}\n")
+    problem = "train-00000.tokens.npy: File too large; free some space; the same command goes on"
+    assert (done.returncode, done.stderr) == (2, f"error: {tmp_path}/out/{problem}\n")
     assert not list((tmp_path / "out").glob("*.npy"))
     assert not list((tmp_path / "out").glob(".*.partial"))
     assert run_command(*arguments).returncode == 0
     assert verify(tmp_path / "out")
 
 
-CHECK_DISK = "check the path, its permissions and the space on the disk"
 MISTAKES = {
-    "nowhere.txt --out OUT": f"nowhere.txt: No such file or directory; {CHECK_DISK}",
+    "nowhere.txt --out OUT": "nowhere.txt: No such file or directory; check the path",
     "EMPTY --out OUT": "empty: no file with a name that ends in .txt, .jsonl, .tar (each also compressed as .gz, .bz2 "
     "or .xz) or OpenWebText's .xz; check the path",
     "IN --out OUT --vocab-size 259": "--vocab-size: expected int >= 260 and <= 65536, found 259; give another value",
@@ -394,7 +394,7 @@ MISTAKES = {
     "IN": "python -m electra prepare: expected sources and --out DIR; or --verify DIR; or --inspect DIR "
     "(--help lists the flags)",
     "--verify no": "no: no such folder of token shards; make it with python -m electra prepare",
-    "IN --out IN": f"a.txt: File exists; {CHECK_DISK}",
+    "IN --out IN": "a.txt: File exists; a file is where a folder should be, choose another path",
     "IN --out OUT --document-separator <>": "a.txt: the document separator '<>' occurs in no .txt file; give another "
     "--document-separator, and another --out",
     "IN --out OUT --tokenizer t --min-count 3": "--min-count: expected --tokenizer or --min-count, found both; leave "

@@ -91,7 +91,7 @@ def test_a_save_that_fails_leaves_the_one_before_and_no_partial_folder(tmp_path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", disk_full)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/config.json'"):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000001"]
     verify(good)

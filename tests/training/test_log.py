@@ -49,6 +49,14 @@ def test_without_a_terminal_each_record_is_a_line_with_the_time_left(tmp_path, c
     assert captured.err == ""
 
 
+def test_a_record_that_cannot_be_written_names_the_file(tmp_path):
+    log = RunLog(tmp_path, step=0, last_step=9)
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*/metrics.jsonl'"):
+        log.training(1, TRAINING)
+
+
 def test_other_ranks_write_and_say_nothing(tmp_path, capsys):
     log = RunLog(tmp_path, step=0, last_step=9, enabled=False)
     log.training(1, TRAINING)
