@@ -239,7 +239,7 @@ def _is_ours(frame: traceback.FrameSummary) -> bool:
 
 
 _REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space; the same command goes on"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space; the same command goes on"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a path that you may write to"),
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a file is where a folder should be, choose another path"),
 }
