@@ -346,6 +346,3 @@ def test_a_rank_that_dies_takes_the_job_down_and_the_job_resumes(tiny_data, tmp_
     assert torchrun(2, argv).returncode == 0
     assert torchrun(2, arguments(tiny_data, tmp_path / "straight", *NO_DROPOUT)).returncode == 0
     assert weights(tmp_path / "run", 8) == weights(tmp_path / "straight", 8)
-
-
-# --- memory -------------------------------------------------------------------------------------------------

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# --- metrics and GLUE -------------------------------------------------------------------------------------
-
 
 def matthews_by_counting(predictions: list[int], labels: list[int]) -> float:
     """Gorodkin's k-category correlation from the confusion table, entry by entry."""
@@ -41,9 +39,6 @@ def auc_by_pairs(scores: Iterable[float], labels: Iterable[float]) -> float:
     rows = list(zip(scores, labels, strict=True))
     pairs = [(a, b) for a, is_a in rows for b, is_b in rows if is_a and not is_b]
     return sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs)
-
-
-# --- tokenizer and data -----------------------------------------------------------------------------------
 
 
 def merged(ids: list[int], left: int, right: int, new: int) -> list[int]:
