@@ -1,4 +1,4 @@
-"""Compressed files and tar archives, read forward only. Damage is an error that names the file, never a silent end."""
+"""Read compressed files and tar archives from start to end. A damaged file raises an error that names the file."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from electra.files import FormatError
 
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 PACKED_TARS = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz"}  # short suffix: suffix of the compression
-MAX_DOCUMENT_BYTES = 1 << 28  # 256 MiB; a longer text is a file that nobody has cut into documents
+MAX_DOCUMENT_BYTES = 1 << 28  # 256 MiB; a longer text is probably a whole file that was not cut into documents
 READ_BYTES = 1 << 20
-_MAX_NAME_BYTES = 1 << 20  # of a long file name in a tar
+_MAX_NAME_BYTES = 1 << 20  # longest file name in a tar
 
 
 class BadDocument(FormatError):
     """A document, or the rest of a file, that cannot be read.
 
     Attributes:
-        where: the file, and the line if there is one.
-        reason: the kind of problem; the summary counts by reason.
+        where: the file, and the line number if the file has lines.
+        reason: the kind of problem; the summary gives a count for each reason.
     """
 
     def __init__(self, where: str, reason: str, detail: str, remedy: str = "repair it") -> None:
@@ -40,7 +40,7 @@ class BadDocument(FormatError):
 
 
 def too_long(where: str) -> BadDocument:
-    """The error for a document of more than `MAX_DOCUMENT_BYTES`."""
+    """Return the error for a document of more than `MAX_DOCUMENT_BYTES`."""
     detail = f"more than {MAX_DOCUMENT_BYTES >> 20} MiB in one document"
     return BadDocument(where, "too long", detail, "cut it with --document-separator")
 
@@ -49,11 +49,11 @@ class Readable(Protocol):
     """A source of bytes that is read forward."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes; none at the end."""
+        """Return the next bytes, at most `size`; no bytes at the end."""
 
 
 class _Packed:
-    """A compressed file, which remembers whether its decompressor has reached the end."""
+    """A compressed file; `is_at_end` says whether the decompressor has read all of its bytes."""
 
     def __init__(self, file: Readable) -> None:
         self._file, self.is_at_end = file, False
@@ -65,7 +65,7 @@ class _Packed:
 
 
 class _Unpacked:
-    """The content of a compressed file. Data that precede damage are returned before the error."""
+    """The content of a compressed file. The data before a damaged place are returned; then an error is raised."""
 
     def __init__(self, file: Readable, packing: str, where: str) -> None:
         self._packed, self._where = _Packed(file), where
@@ -74,7 +74,7 @@ class _Unpacked:
     def read(self, size: int) -> bytes:
         with _naming_damage(self._where):
             data: bytes = self._file.read1(size)
-            if not data and not self._packed.is_at_end:  # lzma and bz2 ignore such bytes without an error
+            if not data and not self._packed.is_at_end:  # lzma and bz2 ignore extra bytes silently
                 raise EOFError("other bytes follow the compressed data")
         return data
 
@@ -90,9 +90,9 @@ def _naming_damage(where: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unpack(source: Path | bytes | Readable, packing: str, where: str) -> Iterator[Readable]:
-    """Open a file for reading its uncompressed content; `packing` is a key of `OPENERS`, or "".
+    """Open a file for reading its uncompressed content; `packing` is a key of `OPENERS`, or "" if not compressed.
 
-    A file that cannot be opened or, later, decompressed raises a BadDocument that names `where`.
+    Opening, or a later read, raises a BadDocument that names `where` if the file cannot be opened or decompressed.
     """
     with contextlib.ExitStack() as stack:
         if isinstance(source, Path):
@@ -104,7 +104,7 @@ def unpack(source: Path | bytes | Readable, packing: str, where: str) -> Iterato
 
 
 def read_document(file: Readable, where: str) -> bytes:
-    """Read the rest of a file. More than `MAX_DOCUMENT_BYTES` raise a `BadDocument`."""
+    """Return the rest of a file as one document. Raise a BadDocument if it has more than `MAX_DOCUMENT_BYTES`."""
     parts, size = [], 0
     while block := file.read(READ_BYTES):
         size += len(block)
@@ -115,7 +115,7 @@ def read_document(file: Readable, where: str) -> bytes:
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header. A damaged one is an error; `tarfile` alone treats it as the end of the archive."""
+    """A tar header. A damaged header is an error here; in `tarfile` a damaged header ends the archive silently."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
@@ -131,14 +131,14 @@ class _Header(tarfile.TarInfo):
 
 
 class Member:
-    """The content of one file in a tar archive, read while the archive is at that file."""
+    """The content of one file in a tar archive. Read it before you ask the archive for the next file."""
 
     def __init__(self, archive: Readable, size: int, where: str) -> None:
         self._archive, self._where = archive, where
         self.size = self._num_left = size
 
     def read(self, size: int) -> bytes:
-        """Return at most `size` bytes; none at the end of this file."""
+        """Return the next bytes of this file, at most `size`; no bytes at its end."""
         data = self._archive.read(min(size, self._num_left))
         if self._num_left and not data:
             raise BadDocument(self._where, "damaged archive", "the tar ends within a file")
@@ -150,17 +150,17 @@ def read_tar(file: Readable, where: str) -> Iterator[tuple[str, str, Member]]:
     """Read a tar archive, and the tar archives that follow it in the same file.
 
     Yields:
-        The name of each file, why it is not read ("" if it is), and its content.
+        For each file: its name, the reason why it is not read ("" if it is read), and its content.
 
     Raises:
         BadDocument: a header is damaged, the archive ends early, or other bytes follow it.
     """
-    end = 0  # of the last file
+    end = 0  # offset in the archive after the last file
     try:
         archive: Any = tarfile.open(fileobj=file, mode="r|", tarinfo=_Header, ignore_zeros=True)  # type: ignore[call-overload]  # noqa: SIM115
         while header := archive.next():
             end = archive.offset
-            archive.members.clear()  # which would grow with the archive
+            archive.members.clear()  # this list would grow with the archive
             if not header.isdir():
                 is_read = header.isreg() and not header.issparse()
                 reason = "" if is_read else "link in a tar" if header.islnk() or header.issym() else "special file"

@@ -1,4 +1,4 @@
-"""Documents out of files: OpenWebText archives, folders of text, JSONL; compressed or not, never unpacked to disk.
+"""Read documents from OpenWebText archives, text files, JSONL files and folders; nothing is unpacked to disk.
 
 A *unit* is a piece of input that one process can read alone: a file, a member of an archive, some lines of a JSONL
 file. `list_units` walks the sources in a fixed order; `read_unit` yields the documents of one unit.
@@ -8,10 +8,10 @@ file. `list_units` walks the sources in a fixed order; `read_unit` yields the do
 | `.txt` | one document, or several with a document separator |
 | `.jsonl`, `.ndjson` | one JSON object a line |
 | `.tar`, `.tar.gz`, `.tar.bz2`, `.tar.xz` | an archive of files named as in this table |
-| `.xz` alone, as in `urlsf_subset00-1_data.xz` | an xz-compressed *tar*, despite its name |
+| only `.xz`, as in `urlsf_subset00-1_data.xz` | an xz-compressed *tar*, despite its name |
 
-Text and JSONL may be compressed as `.gz`, `.bz2` or `.xz`. Upper and lower case are the same in these names. Files with
-other names, links, special files and files that were read before are left out and counted.
+Text and JSONL may be compressed as `.gz`, `.bz2` or `.xz`. Upper and lower case make no difference in these names. Left
+out and counted: files with other names, special files, files that were read before, and links inside an archive.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from electra.data import archives
 from electra.data.archives import OPENERS, PACKED_TARS, BadDocument, Member, Readable, read_document, read_tar, unpack
 from electra.files import FormatError
 
-BLOCK_BYTES = 32 << 20  # of text in one task of a worker, and in one shard
-_PACKING_RATIO = 3  # bytes of text for a compressed byte, roughly
+BLOCK_BYTES = 32 << 20  # bytes of text in one task of a worker, and in one shard
+_PACKING_RATIO = 3  # rough number of bytes of text in one compressed byte
 ENDINGS = ".txt, .jsonl, .tar (each also compressed as .gz, .bz2 or .xz) or OpenWebText's .xz"
 _KINDS = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".tar": "tar"}
 
@@ -38,37 +38,37 @@ _KINDS = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".tar": "tar"}
 class Unit(NamedTuple):
     """A piece of input that one process can read alone."""
 
-    name: str  # for messages
-    content: Path | bytes | BadDocument | str  # a file, its bytes, why it cannot be read, or why it is left out
-    size: int = 0  # bytes of text; roughly, when compressed
+    name: str  # shown in messages
+    content: Path | bytes | BadDocument | str  # file, its bytes, error (unreadable) or reason (left out)
+    size: int = 0  # bytes of text; an estimate if compressed
     kind: str = ""  # "text", "jsonl" or "archive" (a compressed tar)
-    packing: str = ""  # suffix of the compression of `content`
-    offset: int = 0  # of the first byte of `content` in the uncompressed file
-    first_line: int = 1  # of `content` in the uncompressed file
+    packing: str = ""  # compression of `content`, as a suffix such as ".gz"
+    offset: int = 0  # where `content` begins in the uncompressed file, in bytes
+    first_line: int = 1  # line number in the uncompressed file at which `content` begins
 
 
 @dataclasses.dataclass
 class Tally:
-    """Counts of what reading left out, and of the separators."""
+    """How many things were left out, and how many document separators were found."""
 
-    left_out: Counter[str] = dataclasses.field(default_factory=Counter)  # by reason
-    first: dict[str, str] = dataclasses.field(default_factory=dict)  # the first place of each reason
+    left_out: Counter[str] = dataclasses.field(default_factory=Counter)  # reason: number of things left out
+    first: dict[str, str] = dataclasses.field(default_factory=dict)  # reason: the first place where it occurred
     num_separators: int = 0
 
     def leave_out(self, reason: str, where: str) -> None:
-        """Count one thing that is left out."""
+        """Count one thing that is left out because of `reason`."""
         self.left_out[reason] += 1
         self.first.setdefault(reason, where)
 
     def add(self, later: Tally) -> None:
-        """Add the counts of later units."""
+        """Add the counts of units that follow those of this tally."""
         self.left_out += Counter(later.left_out)
         self.first = later.first | self.first
         self.num_separators += later.num_separators
 
 
 def kind_of(name: str) -> tuple[str, str]:
-    """Return the kind of a file ("" if it is not read) and the suffix of its compression, from its name."""
+    """Return, from a file's name, its `Unit.kind` or "tar" ("" if it is not read) and its compression's suffix."""
     base, packing = os.path.splitext(name.lower())
     if packing in PACKED_TARS:
         base, packing = base + ".tar", PACKED_TARS[packing]
@@ -78,10 +78,10 @@ def kind_of(name: str) -> tuple[str, str]:
 
 
 def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocument]]:
-    """Yield each file of the sources, folders by name, and why it is left out or cannot be read ("" if it is read).
+    """Yield each file, and why it is left out or cannot be read ("" if it is read); folders are sorted by name.
 
-    A file or folder is read once, however many names, links or sources lead to it (150 bytes of memory each). A source
-    that does not exist raises FileNotFoundError, one with a name that is not read a FormatError.
+    A file or folder is read once, even if several names, links or sources lead to it. Each takes 150 bytes of memory.
+    Raises FileNotFoundError if a source does not exist, FormatError if a source is a file with an unknown ending.
     """
     seen: set[tuple[int, int]] = set()
     for source in sources:
@@ -109,7 +109,7 @@ def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocumen
 
 
 def text_size(path: Path) -> int:
-    """Return the bytes of text in a file: exactly if nothing in it is compressed, else roughly."""
+    """Return the number of bytes of text in a file; an estimate if the file or its content is compressed."""
     kind, packing = kind_of(path.name)
     first = next(list_units([path]), None) if kind == "tar" else None
     is_packed = packing or (first and first.packing)
@@ -119,7 +119,7 @@ def text_size(path: Path) -> int:
 def list_units(sources: Sequence[Path], *, document_separator: str = "") -> Iterator[Unit]:
     """List the units of files and folders, in an order that depends only on their names and content.
 
-    A file that is left out or cannot be read is a unit too; `read_unit` counts it, or raises its error.
+    A file that is left out or cannot be read is a unit too: `read_unit` counts the file or raises its error.
     """
     for path, problem in find_files(sources):
         if problem:
@@ -129,7 +129,7 @@ def list_units(sources: Sequence[Path], *, document_separator: str = "") -> Iter
 
 
 def _list_file(source: Any, where: str, separator: str, *, opens_archive: bool = False) -> Iterator[Unit]:
-    """List the units of a file, of its bytes, or of a file in a tar; a short archive is one unit."""
+    """List the units of a path, bytes or tar member. An `.xz` tar is one unit, but a long member is opened."""
     kind, packing = kind_of(where)
     size = source.size if isinstance(source, Member) else source.stat().st_size if isinstance(source, Path) else 0
     opens_archive = opens_archive or (isinstance(source, Member) and size > BLOCK_BYTES)
@@ -146,19 +146,19 @@ def _list_file(source: Any, where: str, separator: str, *, opens_archive: bool =
             content = source if isinstance(source, Path) else read_document(source, where)
             yield Unit(where, content, size * (_PACKING_RATIO if packing else 1), kind, packing)
     except BadDocument as damage:
-        if damage.where != where:  # damage of the archive around this file
+        if damage.where != where:  # the archive that contains this file is damaged
             raise
         yield Unit(where, damage)
 
 
 def _pattern(separator: str) -> re.Pattern[bytes]:
-    """Return a pattern for a separator in which Windows line ends count as line ends."""
+    """Return a pattern that matches a separator, also where the text has Windows line ends (\\r\\n)."""
     pattern = rb"\r?\n".join(map(re.escape, separator.encode().split(b"\n")))
-    return re.compile(pattern.removeprefix(rb"\r?"))  # 20 times as fast; readers strip the \r before a separator
+    return re.compile(pattern.removeprefix(rb"\r?"))  # 20 times as fast; the callers strip a \r before it
 
 
 def _cut(file: Readable, where: str, kind: str, separator: re.Pattern[bytes]) -> Iterator[Unit]:
-    """Cut a long file into units of about `BLOCK_BYTES` that end where a document does."""
+    """Cut a file into units of about `BLOCK_BYTES`; each unit ends at the end of a document."""
     data, offset, line = b"", 0, 1  # offset, line: of the first byte of `data` in the file
     is_dropping = False  # whether `data` begins within a document that is too long
     is_last, damage = False, None
@@ -193,12 +193,12 @@ def _cut(file: Readable, where: str, kind: str, separator: re.Pattern[bytes]) ->
 def read_unit(
     unit: Unit, tally: Tally, *, skip_bad: bool = False, text_field: str = "text", document_separator: str = ""
 ) -> Iterator[str]:
-    """Read the documents of one unit, without byte order marks.
+    """Yield the documents of one unit, without byte order marks.
 
-    Documents without a visible character are left out. Whatever is left out is counted in `tally`.
+    Documents that are empty or only white space are left out. `tally` counts everything that is left out.
 
     Raises:
-        BadDocument: a document cannot be read, and `skip_bad` is off.
+        BadDocument: a document cannot be read, and `skip_bad` is False.
     """
     for where, text in _documents(unit, tally, text_field, document_separator):
         if isinstance(text, BadDocument):
@@ -216,7 +216,7 @@ def read_unit(
 
 
 def _documents(unit: Unit, tally: Tally, text_field: str, separator: str) -> Iterator[tuple[str, str | BadDocument]]:
-    """Yield where each document of a unit is, and its text or why it cannot be read."""
+    """Yield the place of each document of a unit, for messages, and its text or the error if it cannot be read."""
     content: Any = unit.content
     if isinstance(content, str):
         tally.leave_out(content, unit.name)
@@ -234,7 +234,7 @@ def _documents(unit: Unit, tally: Tally, text_field: str, separator: str) -> Ite
                 yield where, text if isinstance(text, BadDocument) else _field(where, text, text_field)
             offset += len(line) + 1
     elif separator:
-        tally.num_separators += unit.offset > 0  # one stood before this unit
+        tally.num_separators += unit.offset > 0  # the separator just before this unit
         start = 0
         for match in [*_pattern(separator).finditer(content), None]:
             tally.num_separators += match is not None
@@ -251,17 +251,17 @@ def _documents(unit: Unit, tally: Tally, text_field: str, separator: str) -> Ite
 
 
 def _field(where: str, line: str, field: str) -> str | BadDocument:
-    """Return the text in a field of a JSON object."""
+    """Return the text in one field of a line of JSON, or the error if there is none."""
     try:
         record = json.loads(line.lstrip("\ufeff"))
-    except (ValueError, RecursionError) as error:  # ValueError: also for a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
         return BadDocument(where, "bad JSON line", str(error))
     text = record.get(field) if isinstance(record, dict) else None
     if not isinstance(text, str):
         detail = f"expected an object with text in {field!r}, found {line:.100}"
         return BadDocument(where, "no text field", detail, "name the field with --text-field")
     try:
-        text.encode()  # JSON can hold what UTF-8 cannot
+        text.encode()  # JSON can hold characters that UTF-8 cannot
     except UnicodeEncodeError as error:
         found = f"U+{ord(text[error.start]):04X} at character {error.start:,} is not Unicode text"
         return BadDocument(where, "lone surrogate", found)
@@ -269,7 +269,7 @@ def _field(where: str, line: str, field: str) -> str | BadDocument:
 
 
 def _decode(where: str, offset: int, data: bytes) -> str | BadDocument:
-    """Return the text of a document; `offset` is the place of its first byte in the uncompressed file."""
+    """Return the text of UTF-8 bytes, or the error; `offset` is where `data` begins in the uncompressed file."""
     try:
         text = data.decode()
         if 0 not in data:

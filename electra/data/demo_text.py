@@ -1,4 +1,4 @@
-"""Text that every CPython carries: its documentation."""
+"""Text that comes with every CPython installation: its documentation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def standard_library_documents() -> Iterator[str]:
-    """Yield the demo's documents: the `pydoc_data` topics, then the docstrings of each library module, read with `ast`.
+    """Yield the demo's documents: the `pydoc_data` topics, then the docstrings of each module, one document a module.
 
-    Tests and installed packages are left out. About 650 documents and 2.2 MB in 2.5 s; they differ a little from one
-    Python version to the next.
+    Tests and installed packages are left out. There are about 650 documents (2.2 MB, read in 2.5 s). The documents
+    differ a little between Python versions.
     """
     from pydoc_data.topics import topics
 
@@ -27,7 +27,7 @@ def standard_library_documents() -> Iterator[str]:
 
 def _docstrings(path: Path) -> str:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the library's own invalid escapes are not ours to report
+        warnings.simplefilter("ignore")  # do not show warnings about invalid escapes in the library's code
         tree = ast.parse(path.read_bytes())
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented))

@@ -1,10 +1,10 @@
-"""Encode a corpus into token shards: a shard for each block, held-out documents apart, the manifest last.
+"""Encode a corpus into token shards: one shard for each block, then the held-out documents, and last the manifest.
 
-The key of a document is the first 64 bits of the SHA-256 of its text. Held out are the documents with the lowest keys:
-0.5 % of all keys, but at least 50 (`min_held_out`) and at most 10,000 documents, and the documents equal to the last
-of them. So equal documents are always in one split, and the split is the same for every tokenizer. A block is encoded
-without knowing the keys of the others: it sets aside all documents that may be held out. Those that are not held out
-in the end become the last training shard.
+The key of a document is the first 64 bits of the SHA-256 of its text. The documents with the lowest keys are held out:
+the lowest 0.5 % of all keys, but at least 50 (`min_held_out`) and at most 10,000 documents, plus any copies of the last
+of these documents. So equal documents are always in one split, and the split is the same for every tokenizer. A block
+is encoded without the keys of other blocks, so it sets aside every document that may be held out. At the end, the
+documents that were set aside but not held out become the last training shard.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from electra.ids import Ids
 from electra.tokenizer.byte_level import group_texts
 from electra.tokenizer.wordpiece import load_tokenizer, tokenizer_file
 
-WORK = ".work"  # folder of the finished blocks' records, until the manifest is written
+WORK = ".work"  # folder of the records of finished blocks; removed once the manifest is written
 MAX_HELD_OUT = 10_000
 _KEYS_BELOW = int(0.005 * (1 << 64))
 _Keyed = tuple[int, Ids]  # a document's key and its ids
 
 
 def record_path(out: Path, number: int) -> Path:
-    """Return the path of the record that a finished block leaves."""
+    """Return the path of the record of finished block `number`."""
     return out / WORK / f"block-{number:05d}.json"
 
 
 def finished_blocks(out: Path) -> list[dict[str, Any]]:
-    """Read the records of the finished blocks in a folder, in order."""
+    """Return the records of the finished blocks in a shard folder, in order."""
     files = sorted((out / WORK).glob("block-*.json"))
     return [read_json(file, train=dict, aside=dict, keys=list, tally=dict, text_bytes=int) for file in files]
 
 
 class EncodeBlocks:
-    """An encoding worker: writes the shard of each block, and last the block's record, which is also its result."""
+    """A worker that encodes blocks: it writes the shard of a block, then the block's record, and yields the record."""
 
     def __init__(self, read: Reader, out: Path, min_held_out: int) -> None:
         self._read, self._out, self._min_held_out = read, out, min_held_out
@@ -72,7 +72,7 @@ class EncodeBlocks:
 
 
 def _split(documents: Sequence[_Keyed], min_held_out: int) -> tuple[list[_Keyed], list[_Keyed]]:
-    """Split documents into those for training and those with the lowest keys."""
+    """Split documents into training documents and the documents with the lowest keys."""
     keys = [key for key, _ in documents]
     num_low = min(max(min_held_out, sum(key < _KEYS_BELOW for key in keys)), MAX_HELD_OUT)
     highest = max(heapq.nsmallest(num_low, keys), default=-1)
@@ -84,9 +84,9 @@ def _write(folder: Path, name: str, documents: Sequence[_Keyed]) -> dict[str, An
 
 
 def finish(out: Path, min_held_out: int, separator: str, extra: dict[str, Any]) -> dict[str, Any]:
-    """Choose the held-out documents among those set aside; write the last shards and the manifest; return it.
+    """Choose the held-out documents, write the last shards and the manifest, and return the manifest.
 
-    Fewer documents than twice the held-out ones, or no `separator` between them, raise a FormatError.
+    Raises FormatError if no document or less than half would be left to train on, or if `separator` occurs nowhere.
     """
     sources = ", ".join(extra["sources"])
     records = finished_blocks(out)

@@ -1,4 +1,4 @@
-"""Learn a tokenizer from a corpus: count chunks in worker processes, merge in this one, report what came out."""
+"""Learn a tokenizer from a corpus: worker processes count chunks, this process learns the merges and describes them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from electra.tokenizer.byte_level import Tokenizer, count_merges, group_by_size,
 from electra.tokenizer.count import ChunkCounter, ChunkTotals
 from electra.tokenizer.train import Learned, learn
 
-Reader = Callable[..., Iterator[str]]  # `corpus.read_unit`, with its settings
+Reader = Callable[..., Iterator[str]]  # `corpus.read_unit` with its settings filled in
 
 
 def cut_blocks(units: Iterable[corpus.Unit]) -> Iterator[list[corpus.Unit]]:
-    """Group consecutive units into blocks of about `corpus.BLOCK_BYTES` of text: a task of a worker each."""
+    """Group consecutive units into blocks of about `corpus.BLOCK_BYTES` of text. A block is one task of a worker."""
     return group_by_size(units, lambda unit: unit.size, corpus.BLOCK_BYTES)
 
 
 def byte_bar(what: str, num_bytes: int | None = None) -> tqdm[Any]:
-    """Make a progress bar over bytes of text, which is shown in a terminal only."""
+    """Return a progress bar that counts bytes of text. The bar is shown only in a terminal."""
     return tqdm(desc=what, total=num_bytes, unit="B", unit_scale=True, disable=None)
 
 
 class _CountChunks:
-    """A counting worker. Of each unit it reads the first documents, up to `share` of the unit's size.
+    """A worker that counts chunks in the first documents of each unit, up to the fraction `share` of the unit's size.
 
-    Its results, one for each group of documents: their number, their bytes, and the chunks so far if it is full.
+    Yields for each group of documents: number, bytes, and counts of chunks (empty until the counter is full).
     """
 
     def __init__(self, read: Reader, share: float) -> None:
@@ -67,10 +67,10 @@ def learn_tokenizer(
     num_workers: int,
     scratch: Path,
 ) -> tuple[Tokenizer, dict[str, Any]]:
-    """Learn a tokenizer, the same for any number of workers; return it and the numbers of `describe`.
+    """Learn a tokenizer; return the tokenizer and a report: sizes of the text, and the numbers of `describe`.
 
-    `share` is the fraction of the text to learn from, from the start of each unit; 1 or more takes all. `scratch` is a
-    folder for counts that do not fit into memory.
+    `share` is the fraction of each unit to learn from, from its start; 1 or more means all. `scratch` is a folder for
+    counts that do not fit into memory. The tokenizer does not depend on `num_workers`.
     """
     totals = ChunkTotals(scratch)
     documents_read = bytes_read = 0
@@ -90,12 +90,12 @@ def learn_tokenizer(
 
 
 def describe(learned: Learned) -> dict[str, Any]:
-    """Describe what a tokenizer does to the text it was learned from.
+    """Return statistics of a learned tokenizer on the text that it was learned from.
 
     Returns:
-        characters_per_token; unused_ids: ids that occur nowhere in the text once all merges are made;
-        whole_word_fraction: the fraction of the bytes in chunks that are one token; distinct_chunks;
-        left_out_long_chunks: occurrences of chunks longer than `train.MAX_CHUNK_BYTES`.
+        characters_per_token; unused_ids: number of ids that do not occur in the text after all merges;
+        whole_word_fraction: the fraction of the text's bytes in chunks that are a single token; distinct_chunks;
+        left_out_long_chunks: number of occurrences of chunks longer than `train.MAX_CHUNK_BYTES`.
     """
     counts = learned.counts
     num_ids = np.diff(learned.ends, prepend=0)

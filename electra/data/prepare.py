@@ -1,8 +1,8 @@
-"""Text to token shards: `python -m electra prepare openwebtext.tar.xz --out owt_shards/`.
+"""Turn text into token shards: `python -m electra prepare openwebtext.tar.xz --out owt_shards/`.
 
-The input is cut into blocks of about 32 MiB of text that depend on nothing but the input, and each block becomes a
-shard, so the bytes written are the same for any number of workers. A finished block leaves a record; the same
-command, run again after any interruption, skips the blocks that have one, and ends with the same bytes.
+The input is cut into blocks of about 32 MiB of text, and each block becomes a shard. The blocks depend only on the
+input, so the bytes written are the same for any number of workers. Each finished block has a record on disk. After an
+interruption, run the same command again: it skips the blocks that have a record, and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from electra.tokenizer.byte_level import FILE_NAME, MIN_VOCAB_SIZE
 from electra.tokenizer.train import MAX_CHUNK_BYTES, MIN_COUNT
 from electra.tokenizer.wordpiece import load_tokenizer
 
-SETTINGS = "settings.json"  # in WORK
-_LEARNING = ("vocab_size", "min_count", "sample_bytes")  # settings of a tokenizer that is learned
+SETTINGS = "settings.json"  # file in the folder WORK
+_LEARNING = ("vocab_size", "min_count", "sample_bytes")  # settings that only a learned tokenizer has
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """Everything that affects the bytes of a shard folder, except the text."""
+    """All settings that change the bytes of a shard folder."""
 
     vocab_size: int = cli.setting(
         30_522, "size of the vocabulary to learn", low=MIN_VOCAB_SIZE, high=MAX_VOCAB_SIZE, unit="ids", source="table 5"
@@ -59,7 +59,7 @@ class PrepareConfig:
                 raise ValueError(f"{flag}: expected --tokenizer or {flag}, found both; leave one out")
 
     def separator(self) -> str:
-        """Return the document separator with its escapes replaced, and line ends as line breaks."""
+        """Return the document separator with its escapes (\\n, \\r, \\t) replaced, and \\r\\n as a line break."""
         separator = self.document_separator
         for escape, character in ((r"\n", "\n"), (r"\r", "\r"), (r"\t", "\t"), ("\r\n", "\n")):
             separator = separator.replace(escape, character)
@@ -70,19 +70,19 @@ class Input(NamedTuple):
     """The text to prepare."""
 
     list_units: Callable[[], Iterator[corpus.Unit]]
-    num_bytes: int  # roughly, when compressed
-    identity: dict[str, Any]  # differs from that of any other text
-    command: str
+    num_bytes: int  # an estimate if the text is compressed
+    identity: dict[str, Any]  # recorded in the manifest; any other text has another identity
+    command: str  # recorded in the manifest
 
 
 def prepare(
     sources: Sequence[Path], out: Path, config: PrepareConfig | None = None, *, num_workers: int | None = None
 ) -> dict[str, Any]:
-    """Make a shard folder from files and folders of text, unless it is finished already; return its manifest.
+    """Make a shard folder from files and folders of text; return its manifest. A finished folder is not made again.
 
-    `num_workers` is the number of processes, by default that of all cores; more than one import the main module anew.
-    Raises FormatError if a source is damaged or has no text, or if `out` was made from other text or with other
-    settings; OSError if a source is missing or the disk is full.
+    `num_workers` is the number of processes, by default the number of cores. Each process imports the main module if
+    there are several. Raises FormatError if a source is damaged or has no text, or if `out` was made from other text
+    or with other settings; OSError if a source is missing or the disk is full.
     """
     config = config or PrepareConfig()
     paths = [path for path, problem in corpus.find_files(sources) if not problem]
@@ -101,7 +101,7 @@ def prepare(
 def prepare_documents(
     documents: Iterable[str], out: Path, *, vocab_size: int = 30_522, min_held_out: int = 50
 ) -> dict[str, Any]:
-    """Make a shard folder from documents in memory, in this process; else as `prepare`."""
+    """Make a shard folder from documents in memory, in this process; otherwise the same as `prepare`."""
     data = "\n".join(json.dumps({"text": text}) for text in documents).encode()
     unit = corpus.Unit("documents in memory", data, len(data), "jsonl")
     identity = {"sources": [unit.name], "num_files": 0, "content_sha256": hashlib.sha256(data).hexdigest()}
@@ -115,14 +115,14 @@ def _digest(paths: Sequence[Path]) -> str:
     for path in paths:
         try:
             content = sha256_file(path)
-        except OSError as error:  # reading will stop there, or count it
+        except OSError as error:  # the later reading of this file raises or counts the error
             content = str(error.strerror)
         digest.update(repr((str(path), content)).encode())
     return digest.hexdigest()
 
 
 def _command(sources: Sequence[Path], config: PrepareConfig) -> str:
-    """Return the command without --out and --workers, which change nothing in the folder."""
+    """Return the command without --out and --workers, because these do not change what is written."""
     command = ["python", "-m", "electra", "prepare", *map(str, sources)]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -136,7 +136,7 @@ def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int) ->
     if config.tokenizer:
         settings = {name: value for name, value in settings.items() if name not in _LEARNING}
         settings["tokenizer"] = load_tokenizer(Path(config.tokenizer)).fingerprint
-    num_workers = min(num_workers, 1 + text.num_bytes // corpus.BLOCK_BYTES)  # starting one takes longer than a block
+    num_workers = min(num_workers, 1 + text.num_bytes // corpus.BLOCK_BYTES)  # more would cost more time than they save
     begun, manifest = out / WORK / SETTINGS, None
     with lock_folder(out):
         if (out / shards.MANIFEST).exists():
@@ -160,7 +160,7 @@ def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int) ->
 def _write_shards(
     text: Input, out: Path, config: PrepareConfig, num_workers: int, extra: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write what is missing: the tokenizer, the shard of each block, the manifest."""
+    """Write the tokenizer and the shards that do not exist yet, then the manifest; return the manifest."""
     work, separator, report = out / WORK, config.separator(), out / WORK / "tokenizer-report.json"
     options: dict[str, Any] = {"skip_bad": config.skip_bad_documents, "text_field": config.text_field}
     read = functools.partial(corpus.read_unit, document_separator=separator, **options)
@@ -178,20 +178,20 @@ def _write_shards(
         tasks = (task for task in enumerate(cut_blocks(text.list_units())) if not record_path(out, task[0]).exists())
         for record in run_tasks(make_worker, tasks, num_workers):
             bar.update(record["text_bytes"])
-        bar.total = bar.n  # it was a guess if the text is compressed
+        bar.total = bar.n  # the total was an estimate if the text is compressed
     extra["tokenizer_report"] = {} if config.tokenizer else read_json(report)
     return finish(out, config.min_held_out, separator, extra)
 
 
 def summary(manifest: dict[str, Any]) -> str:
-    """Return lines on the documents, what was left out, and the tokenizer."""
+    """Return a text that says how many documents were written and left out, and describes the tokenizer."""
     documents, tokens, size = (manifest[name] for name in ("num_documents", "num_tokens", "text_bytes"))
     held_out = sum(shard["num_documents"] for shard in manifest["splits"]["held-out"])
     lines = [
         f"documents  {documents:,} ({held_out:,} held out)",
         f"tokens     {tokens:,}, {tokens / documents:,.1f} a document, {size / tokens:.3f} bytes of text each",
     ]
-    first = manifest.get("first_skipped", {})  # manifests of earlier versions lack it
+    first = manifest.get("first_skipped", {})  # not in manifests of earlier versions
     for reason, count in manifest["skipped"].items():
         lines.append(f"left out   {count:,} {reason}, the first: {first.get(reason, 'not recorded')}")
     if not held_out:
@@ -213,7 +213,7 @@ def summary(manifest: dict[str, Any]) -> str:
 
 
 def inspect(folder: Path) -> str:
-    """Return lines on the size of each split, and three windows."""
+    """Return a text with the size of each split and three example windows."""
     manifest, tokenizer = shards.read_manifest(folder), load_tokenizer(folder)
     lines = [f"{folder}: {manifest['vocab_size']:,} ids, text from {', '.join(manifest['sources'])}"]
     train, held_out = (shards.open_shards(folder, split) for split in shards.SPLITS)
@@ -227,7 +227,7 @@ def inspect(folder: Path) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """`python -m electra prepare`: make, `--verify` or `--inspect` a shard folder."""
+    """Run `python -m electra prepare`: make a shard folder, or `--verify` or `--inspect` one."""
     parser = cli.Parser(prog="python -m electra prepare", description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="*", type=Path, help="archives, folders of text, .txt or .jsonl files")
     parser.add_argument("--out", type=Path, help="the shard folder to make, or to go on with")

@@ -1,8 +1,8 @@
 """Token shards: plain `.npy` files that NumPy maps into memory, and a manifest that describes them.
 
 Each of the two splits ("train", "held-out") has any number of shards. `NAME.tokens.npy` holds the ids of a shard's
-documents one after the other (uint16, no special tokens), `NAME.ends.npy` the end of each document in them (int64).
-`manifest.json` is written last: a folder without it is unfinished.
+documents one after the other (uint16, no special tokens). `NAME.ends.npy` holds the index at which each document ends
+(int64). `manifest.json` is written last: a folder without it is unfinished.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 SPLITS = ("train", "held-out")
 PARTS: dict[str, np.dtype[Any]] = {"tokens": ID_DTYPE, "ends": np.dtype("<i8")}
 _REBUILD = "rebuild with python -m electra prepare"
-_CHECKED_BYTES = 1 << 28  # opening a split of up to this size checks the digests of its tokens, in about 0.3 s
+_CHECKED_BYTES = 1 << 28  # the largest split whose token digests are checked on opening; about 0.3 s
 _MANIFEST_FIELDS: dict[str, Any] = {
     **{"sources": list[str], "settings": dict, "skipped": dict[str, int], "tokenizer_report": dict, "splits": dict},
     **dict.fromkeys(("num_documents", "num_tokens", "text_bytes", "vocab_size"), int),
@@ -55,9 +55,9 @@ class Shards:
     """The documents of one split, memory-mapped.
 
     Attributes:
-        num_documents, num_tokens: of the split.
-        token_files: uint16 ids of each file; all are below `vocab_size`.
-        fingerprint: SHA-256 over the digests of the split's files.
+        num_documents, num_tokens: size of the split.
+        token_files: one uint16 array of ids for each file; every id is below `vocab_size`.
+        fingerprint: SHA-256 of the digests of the split's files.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Shards:
         self._first_document = np.cumsum([0, *(record["num_documents"] for record in records)])
         self._first_token = np.cumsum([0, *(record["num_tokens"] for record in records)])
         self.num_documents, self.num_tokens = int(self._first_document[-1]), int(self._first_token[-1])
-        # each mapped file counts as open, and the 2,400 of OpenWebText exceed the usual limit of 1,024
+        # each mapped file counts as an open file; OpenWebText has 2,400, and the usual limit is 1,024
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         is_small = self.num_tokens * PARTS["tokens"].itemsize <= _CHECKED_BYTES
@@ -83,44 +83,44 @@ class Shards:
         self.fingerprint = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
     def span(self, document: int) -> tuple[Ids, int, int]:
-        """Return the tokens of the file that holds a document, and the document's start and end in them."""
+        """Return all tokens of the file that holds a document, and the document's start and end in these tokens."""
         shard = int(self._first_document.searchsorted(document, "right")) - 1
         ends = self._ends[shard]
         number = document - int(self._first_document[shard])
         return self.token_files[shard], int(ends[number - 1]) if number else 0, int(ends[number])
 
     def documents(self) -> Iterator[Ids]:
-        """Yield the ids of every document in order: read-only views of the files."""
+        """Yield the ids of every document in order, as read-only views of the files."""
         for tokens, start, end in map(self.span, range(self.num_documents)):
             yield tokens[start:end]
 
     def document_of_token(self, token: int) -> int:
-        """Return the number of the document that holds a token of the split."""
+        """Return the index of the document that holds token number `token` of the split."""
         shard = int(self._first_token.searchsorted(token, "right")) - 1
         inside = self._ends[shard].searchsorted(token - int(self._first_token[shard]), "right")
         return int(self._first_document[shard]) + int(inside)
 
     def check_ids(self, ids: npt.NDArray[np.integer[Any]]) -> None:
-        """Refuse ids beyond the vocabulary: opening checks no digests of a large split."""
+        """Raise FormatError if an id is outside the vocabulary; opening a large split does not check its tokens."""
         if (found := int(ids.max(initial=0))) >= self.vocab_size:
             message = f"{self.folder}: expected ids below {self.vocab_size:,}, found {found:,}"
             raise FormatError(f"{message}; find the damaged file with python -m electra prepare --verify")
 
 
 def _open(folder: Path, record: dict[str, Any], part: str, length: int, is_checked: bool) -> npt.NDArray[Any]:
-    """Map a file of a shard into memory."""
+    """Map one file of a shard into memory and check its dtype and shape, and its digest if `is_checked`."""
     path = folder / f"{record['name']}.{part}.npy"
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError, tokenize.TokenError) as error:  # the last: a damaged header
+    except (FileNotFoundError, ValueError, EOFError, tokenize.TokenError) as error:  # TokenError: a damaged header
         raise FormatError(f"{path}: missing or damaged ({error}); {_REBUILD}") from None
     if (array.dtype, array.shape) != (PARTS[part], (length,)):
         expected, found = f"{PARTS[part]} of shape {(length,)}", f"{array.dtype} of shape {array.shape}"
         raise FormatError(f"{path}: expected {expected}, found {found}; {_REBUILD}")
     if is_checked:
         _check_digest(path, record[f"{part}_sha256"])
-    array._mmap.madvise(mmap.MADV_RANDOM)  # a window is a page or two: reading ahead would fetch 32
-    return np.asarray(array)  # slices of a plain array take a third of the time of a memmap's
+    array._mmap.madvise(mmap.MADV_RANDOM)  # a window needs one or two pages; without this, 32 would be read
+    return np.asarray(array)  # slicing a plain array takes a third of the time of slicing a memmap
 
 
 def _check_digest(path: Path, expected: str) -> None:
@@ -162,12 +162,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def open_shards(folder: Path, split: str = "train") -> Shards:
     """Open one split ("train" or "held-out") of a shard folder.
 
-    Checked at once: the sizes of files, the digests of the tokenizer and of the ends of documents, and the digests of
-    the tokens if the split is small (256 MiB); `verify` checks all.
+    Checked on opening: the sizes of all files, the digests of the tokenizer and of the ends of documents, and the
+    digests of the tokens if they have at most 256 MiB. `verify` checks all digests.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        FormatError: a file is missing, of another size or kind, or not what was written.
+        FormatError: a file is missing, or its size, dtype or content is not what was written.
     """
     manifest = read_manifest(folder)
     _check_digest(folder / manifest["tokenizer_file"], manifest["tokenizer_sha256"])
@@ -175,7 +175,7 @@ def open_shards(folder: Path, split: str = "train") -> Shards:
 
 
 def verify(folder: Path) -> int:
-    """Check every digest of a shard folder and return the number of files; a wrong one raises a FormatError."""
+    """Check every digest of a shard folder; return the number of files. A wrong digest raises a FormatError."""
     manifest = read_manifest(folder)
     digests = {manifest["tokenizer_file"]: manifest["tokenizer_sha256"]}
     for record in (record for split in SPLITS for record in manifest["splits"][split]):

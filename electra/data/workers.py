@@ -1,7 +1,7 @@
-"""Worker processes that keep their state from task to task.
+"""Worker processes that keep their state from one task to the next.
 
-Unlike in the standard library's pools, a worker gets its next task only when it is free, so large tasks need no memory;
-it gives a last result when the tasks are done; a killed worker is an error; a killed parent ends its workers.
+Differences from the pools of the standard library: a task is sent only to a free worker, so no large tasks wait in
+memory; a worker can give results after its last task; a killed worker is an error; a killed parent ends its workers.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Result = TypeVar("Result")
 def run_tasks(
     make_worker: Callable[[], Callable[[Task | None], Iterable[Result]]], tasks: Iterable[Task], num_workers: int
 ) -> Iterator[Result]:
-    """Do tasks in `num_workers` processes (1: in this process) and yield their results as they come, in no fixed order.
+    """Do tasks in `num_workers` processes (1: in this process); yield results as soon as they arrive, in any order.
 
-    `make_worker` is called once in each process. The worker that it returns is called with each task and, at the end,
-    with None; each of its results (any number, none of them None) is sent on its own. `make_worker` and the tasks are
-    picklable. Raises ChildProcessError if a worker dies; an exception inside a worker is raised here as it is.
+    Each process calls `make_worker` once. The worker that it returns is called with each task and, at the end, with
+    None; it may yield any number of results, but never None. `make_worker`, tasks and results must be picklable.
+    Raises ChildProcessError if a worker dies. An exception inside a worker is raised here unchanged.
     """
     if num_workers == 1:
         worker = make_worker()
         for task in itertools.chain(tasks, [None]):
             yield from worker(task)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy whatever the caller has loaded
+    context = multiprocessing.get_context("spawn")  # a fork would copy everything that the caller has loaded
     remaining = iter(tasks)
-    busy: dict[Any, Task | None] = {}  # our end of the pipe to each worker: its task
+    busy: dict[Any, Task | None] = {}  # our end of the pipe to each worker: the task of the worker
     with contextlib.ExitStack() as stack:
         for _ in range(num_workers):
             pipe, other_end = context.Pipe()
@@ -67,8 +67,8 @@ def run_tasks(
 
 
 def _serve(make_worker: Callable[[], Callable[[Any], Iterable[Any]]], pipe: Any) -> None:
-    """Do tasks in a worker process. Sent for each: its results, then None; or an exception, which ends the worker."""
-    gc.disable()  # a worker makes millions of objects and no cycles: counting takes about 15 % less CPU time
+    """Do tasks in a worker process. Send each task's results, then None. An exception is sent and ends the worker."""
+    gc.disable()  # millions of objects without cycles: counting needs about 15 % less CPU time
     worker: Callable[[Any], Iterable[Any]] | None = None
     is_last = False
     with contextlib.suppress(OSError, KeyboardInterrupt):  # the parent has ended

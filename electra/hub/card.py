@@ -1,4 +1,4 @@
-"""Model card of an export: recipe, data, tokens seen, limits. The publisher fills in results and licence."""
+"""Write the model card of an export: recipe, data, limits. The publisher fills in the results and the licence."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ PURPOSES = {
 RESULTS = "TO BE FILLED IN: the tables that `python -m electra report` writes, with their protocols."
 LICENCE = "TO BE FILLED IN: the licence of the training texts, what it allows, and the licence of these weights."
 PRIVATE = {"data", "run_dir", "device", "track"}
-"""Settings left out of the card: they name folders and devices of the machine that trained the model."""
+"""Settings that the card leaves out, because they name folders and devices of the training machine."""
 
 
 def model_card(part: str, config: Mapping[str, Any], manifest: Mapping[str, Any], shape: EncoderConfig) -> str:
-    """Markdown card of one exported part.
+    """Return the Markdown card of one exported part.
 
     Args:
         part: a key of `PURPOSES`.
-        config, manifest, shape: of the checkpoint; `shape` is its encoder's.
+        config, manifest, shape: settings, manifest and encoder shape of the checkpoint.
     """
     step, num_positions = manifest["step"], shape.max_position_embeddings
     pretrain = config.get("pretrain") or {}
     settings = pretrain or config.get("finetune") or {}
-    if "recipe" in settings:  # older checkpoints have a former name
+    if "recipe" in settings:  # older checkpoints have former names of recipes
         settings = {**settings, "recipe": build(FinetuneConfig, {"recipe": settings["recipe"]}).recipe}
     values = [f"{name} {value}" for name, value in settings.items() if name not in PRIVATE]
     recipe = [f"updates made: {step:,}", f"settings: {', '.join(values)}"] if values else ["not recorded: imported"]

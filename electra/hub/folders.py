@@ -1,7 +1,7 @@
-"""Commands `export` and `import`: checkpoints to Hugging Face folders, and back.
+"""Commands `export` and `import`: turn checkpoints into Hugging Face folders, and folders into checkpoints.
 
-A folder holds config.json, the weights and the tokenizer's files. Discriminator and generator are in a folder each, as
-the release's are. Both folders hold the embeddings that the networks share; an import checks that these are equal.
+A folder holds config.json, the weights and the tokenizer's files. The discriminator and the generator have one folder
+each, as in the release. Both folders hold the shared embeddings; an import checks that these are equal.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from electra.training.checkpoint import (
 
 WEIGHTS_NAME = "pytorch_model.bin"
 WEIGHT_FILES = ("model.safetensors", WEIGHTS_NAME)
-"""Files that can hold the weights; the first one that exists is read, as in transformers."""
+"""Files that can hold the weights. The first file in this list that exists is read, as in transformers."""
 
 
 def read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
-    """Weights file of a folder and its tensors; FormatError if it is damaged or holds code, which is not run."""
+    """Return the weights file of a folder and its tensors. Damage or code raises FormatError; code is never run."""
     file = next((folder / name for name in WEIGHT_FILES if (folder / name).exists()), None)
     if file is None:
         raise FileNotFoundError(f"{folder}: expected {' or '.join(WEIGHT_FILES)}, found none; get one of them")
@@ -64,18 +64,18 @@ def read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
 
 
 class HubFolder(NamedTuple):
-    """Contents of a Hugging Face folder, checked."""
+    """The contents of a Hugging Face folder, after all checks."""
 
     folder: Path
-    part: str
+    part: str  # a key of PARTS
     encoder: EncoderConfig
-    config: Mapping[str, Any]  # config.json
-    weights: Mapping[str, Tensor]  # under our names, without the part's prefix
-    fingerprint: str  # of the tokenizer
+    config: Mapping[str, Any]  # contents of config.json
+    weights: Mapping[str, Tensor]  # {our name without the prefix of the part: tensor}
+    fingerprint: str  # fingerprint of the tokenizer
 
 
 def read_folder(folder: Path) -> HubFolder:
-    """Contents of one folder; FileNotFoundError or FormatError if a file is missing or does not fit config.json."""
+    """Read one folder. Raises FileNotFoundError or FormatError if a file is missing or does not fit config.json."""
     part, encoder, config = read_config(folder / "config.json")
     labels = read_labels(config, folder / "config.json") if part == "classifier" else []
     file, tensors = read_weights(folder)
@@ -90,7 +90,7 @@ def read_folder(folder: Path) -> HubFolder:
 
 
 def generator_size(discriminator: HubFolder, generator: HubFolder) -> float:
-    """Width of a generator over its discriminator's; FormatError if shapes, shared weights or tokenizers differ."""
+    """Return a generator's width divided by its discriminator's; FormatError if the two are not of one model."""
     size = generator.encoder.hidden_size / discriminator.encoder.hidden_size
     wrong = differences(generator.encoder, discriminator.encoder.generator(size))
     wrong += [
@@ -109,7 +109,7 @@ def generator_size(discriminator: HubFolder, generator: HubFolder) -> float:
 
 
 def checkpoint_settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
-    """Settings of an imported checkpoint: what the folders state, and nothing else."""
+    """Return the settings of an imported checkpoint; pre-training settings that no folder states are left out."""
     if "classifier" in parts:
         folder = parts["classifier"]
         labels = read_labels(folder.config, folder.folder / "config.json")
@@ -127,10 +127,10 @@ def checkpoint_settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
 
 
 def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
-    """Make a checkpoint of a discriminator and its generator, or of one part; return the folders by part.
+    """Make a checkpoint from a discriminator and its generator, or from one part; return {part: folder}.
 
-    A generator alone becomes a masked LM. FileNotFoundError or FormatError, and nothing written, if a folder is not
-    whole, the parts do not make a model, or `out` exists.
+    A generator alone becomes a masked LM. Raises FileNotFoundError or FormatError, before anything is written, if a
+    folder is incomplete, if the parts are not of one model, or if `out` exists.
     """
     if out.exists():
         raise FormatError(f"{out}: exists already; name another --out, or remove it")
@@ -153,10 +153,10 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
 
 
 def tokenizer_contents(checkpoint: Path, max_length: int) -> dict[str, bytes]:
-    """Files of the tokenizer: our own unchanged, and tokenizer_config.json for `AutoTokenizer`.
+    """Return {name: bytes} of the tokenizer's files: our file unchanged, and tokenizer_config.json for `AutoTokenizer`.
 
-    Without the class, `AutoTokenizer` takes a WordPiece tokenizer for model type "electra". Without the input names it
-    leaves token types out, so the second text of a pair would have type 0.
+    Without `tokenizer_class`, `AutoTokenizer` would use WordPiece for model type "electra". Without
+    `model_input_names`, it would leave out token types, so the second text of a pair would have type 0.
     """
     file = tokenizer_file(checkpoint)
     is_bpe = isinstance(load_tokenizer(file), Tokenizer)
@@ -175,7 +175,7 @@ def tokenizer_contents(checkpoint: Path, max_length: int) -> dict[str, bytes]:
 def exported_parts(
     config: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> tuple[dict[str, dict[str, Tensor]], str]:
-    """Tensors of each part of a checkpoint under our names, and the reason why a part is left out, or ""."""
+    """Return {part: {our name: tensor}} of a checkpoint, and the reason why a part is left out, or ""."""
 
     def under(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
@@ -196,9 +196,9 @@ def exported_parts(
 
 
 def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
-    """Write a folder for each part of a checkpoint under `out`; return them, and why a part was left out, or "".
+    """Write a folder under `out` for each part of a checkpoint; return {part: folder}, and why a part is missing or "".
 
-    FileNotFoundError or FormatError, and nothing written, if the checkpoint is missing or damaged or a folder exists.
+    If the checkpoint is missing or damaged or a folder exists: FileNotFoundError or FormatError; nothing is written.
     """
     checkpoint = resolve_checkpoint(checkpoint)
     config, encoder, manifest = read_settings(checkpoint), load_encoder_config(checkpoint), verify(checkpoint)

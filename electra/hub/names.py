@@ -1,4 +1,4 @@
-"""Hugging Face ELECTRA folders: translate settings, labels and tensor names to this package's and back."""
+"""Translate settings, labels and tensor names between this package and Hugging Face ELECTRA folders."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from electra.model.transformer import LAYER_NORM_EPS, Encoder
 from electra.training.checkpoint import in_brief, mismatches
 
 REQUIRED = {"model_type": "electra", "hidden_act": "gelu", "layer_norm_eps": LAYER_NORM_EPS}
-"""Values that config.json must have. "gelu" is the exact form (erf) in transformers."""
+"""Values that config.json must have. In transformers, "gelu" is the exact form with erf."""
 
 CONFIG_NAMES = {field.name: field.name for field in dataclasses.fields(EncoderConfig)} | {
     "num_layers": "num_hidden_layers",
     "num_heads": "num_attention_heads",
     "attention_dropout_prob": "attention_probs_dropout_prob",
 }
-"""Our name of each encoder setting -> the name in config.json."""
+"""{our name of an encoder setting: its name in config.json}."""
 
 ENCODER_NAMES = {
     "embeddings.word.": "embeddings.word_embeddings.",
@@ -40,7 +40,7 @@ ENCODER_NAMES = {
     "feed_forward.outer.": "output.dense.",
     "feed_forward_norm.": "output.LayerNorm.",
 }
-"""Part of a tensor's name in our encoder -> the same part in transformers. All that occur are replaced."""
+"""{part of a tensor's name in our encoder: the same part in transformers}. Every part in a name is replaced."""
 
 POSITION_BUFFER = "embeddings.position_ids"  # old files store 0, 1, 2, ... under this name
 
@@ -49,10 +49,10 @@ class Part(NamedTuple):
     """One kind of model that a folder can hold."""
 
     architecture: str  # class in transformers
-    our_prefix: str  # of its tensors in model.pt
-    encoder_prefix: str  # of its encoder's tensors in transformers
-    head: Mapping[str, str]  # our modules outside the encoder -> those in transformers
-    tied: Mapping[str, str] = {}  # second name of a tensor in transformers -> its first name
+    our_prefix: str  # first part of the names of its tensors in model.pt
+    encoder_prefix: str  # first part of the names of its encoder's tensors in transformers
+    head: Mapping[str, str]  # {our module outside the encoder: the module in transformers}
+    tied: Mapping[str, str] = {}  # {second name of a tensor in transformers: its first name}
 
 
 PARTS = {
@@ -84,7 +84,7 @@ PARTS = {
 
 
 def their_names(part: str, name: str) -> list[str]:
-    """Names in transformers of one of our tensors: three for the fused queries, keys and values, else one."""
+    """Return the names in transformers of one of our tensors: three for the joint query-key-value tensor, else one."""
     if not name.startswith("encoder."):
         module, dot, kind = name.partition(".")
         return [PARTS[part].head[module] + dot + kind]
@@ -96,7 +96,7 @@ def their_names(part: str, name: str) -> list[str]:
 
 
 def to_theirs(part: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of our tensors under their names in transformers; a tied tensor has both of its names."""
+    """Return {name in transformers: copy of our tensor}; a tied tensor is under both of its names."""
     theirs: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         names = their_names(part, name)
@@ -107,12 +107,12 @@ def to_theirs(part: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def from_theirs(
     part: str, theirs: Mapping[str, Tensor], config: EncoderConfig, num_outputs: int, file: Path
 ) -> dict[str, Tensor]:
-    """Tensors of a folder as float32 under our names; `num_outputs` is of a classifier.
+    """Return {our name: float32 tensor} of a folder's tensors; `num_outputs` matters only for a classifier.
 
-    FormatError names the first five tensors of `file` that are missing, unexpected, of another shape, or not tied.
+    Raises FormatError, with five names at most, if tensors are missing, unexpected, of another shape, or not tied.
     """
     theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith(POSITION_BUFFER)}
-    if config.num_layers > len(theirs):  # before so many layers are built
+    if config.num_layers > len(theirs):  # checked before the layers are built
         raise FormatError(
             f"{file}: expected {config.num_layers:,} layers, as config.json says, found {len(theirs)} tensors; "
             "restore the folder"
@@ -133,13 +133,13 @@ def from_theirs(
 
 
 def their_config(part: str, config: EncoderConfig, pad_token_id: int) -> dict[str, Any]:
-    """Contents of config.json for a part, but for the labels of a classifier."""
+    """Return the contents of config.json for a part, without the labels of a classifier."""
     sizes = {theirs: getattr(config, ours) for ours, theirs in CONFIG_NAMES.items()}
     return {"architectures": [PARTS[part].architecture], **REQUIRED, **sizes, "pad_token_id": pad_token_id}
 
 
 def label_config(labels: list[str]) -> dict[str, Any]:
-    """Fields of config.json for a classifier's outputs; no labels mean one output, a score."""
+    """Return the fields of config.json for a classifier's outputs. An empty list means one output, a score."""
     names = labels or ["score"]
     return {
         "id2label": {str(number): name for number, name in enumerate(names)},
@@ -149,9 +149,9 @@ def label_config(labels: list[str]) -> dict[str, Any]:
 
 
 def read_labels(config: Mapping[str, Any], file: Path) -> list[str]:
-    """Names of a classifier's outputs in order; LABEL_0 and LABEL_1 where config.json names none.
+    """Return the names of a classifier's outputs in order: LABEL_0 and LABEL_1 if config.json has no names.
 
-    FormatError if the names are not unique or not numbered from 0, or if several labels can be right at once.
+    Raises FormatError if names are not unique or not numbered from 0, or if a text can have several labels.
     """
     names: dict[str, str] = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     labels = [names.get(str(number), "") for number in range(len(names))]
@@ -170,14 +170,14 @@ def read_labels(config: Mapping[str, Any], file: Path) -> list[str]:
 
 
 def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
-    """Part, encoder's shape and all fields of a config.json; FormatError unless it is of a supported ELECTRA model."""
+    """Return part, encoder shape and all fields of a config.json. FormatError if not a supported ELECTRA model."""
     config = read_json(file, architectures=list[str] | None, id2label=dict[str, str] | None, problem_type=str | None,
                        finetuning_task=str | None, score_range=list[float] | None)  # fmt: skip
     parts = {part.architecture: name for name, part in PARTS.items()}
     architecture = (config.get("architectures") or ["none"])[0]
     if architecture not in parts:
         raise FormatError(
-            f"{file}: expected an architecture of {', '.join(parts)}, found {architecture}; convert the model to one"
+            f"{file}: expected one of the architectures {', '.join(parts)}, found {architecture}; convert the model"
         )
     wrong = [f"{name} {config.get(name)}" for name, value in REQUIRED.items() if config.get(name) != value]
     wrong += [f"no {name}" for name in CONFIG_NAMES.values() if name not in config]
@@ -191,7 +191,7 @@ def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
 
 
 def empty_module(part: str, config: EncoderConfig, num_outputs: int) -> nn.Module:
-    """Our module of a part on the meta device: it has names and shapes and no memory."""
+    """Return our module of a part on the meta device: tensors have names and shapes, but use no memory."""
     with torch.device("meta"):
         if part == "classifier":
             return SequenceClassifier(config, num_outputs, pooling="first", head="mlp")

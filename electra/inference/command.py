@@ -1,4 +1,4 @@
-"""Commands `detect` and `predict`: a trained model on texts from the command line or a file."""
+"""Commands `detect` and `predict`: apply a trained model to texts from the command line or a file."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def main_predict(argv: Sequence[str]) -> None:
 
 
 def _read(model: Opened, file: Path) -> tuple[list[str], list[str] | None]:
-    """First and second texts of a file, from columns named as in the training file."""
+    """Return the first and second texts of a file; its text columns have the same names as in the training file."""
     task = dataclasses.replace(model.task, splits={"new": SplitFile(str(file.resolve()))})
     if not task.text_columns:
         raise ValueError(f"{model.start.folder}: an imported model names no text columns; give texts, not --file")
@@ -87,7 +87,7 @@ def _read(model: Opened, file: Path) -> tuple[list[str], list[str] | None]:
 
 
 def prediction_line(prediction: Prediction) -> str:
-    """Labels with probabilities, the most probable first, or the score; then the texts; with tabs between."""
+    """Return a line with tabs between: labels with probabilities (highest first) or the score, then the texts."""
     if prediction.score is None:
         ranked = sorted(prediction.probs.items(), key=lambda item: -item[1])
         verdict = ", ".join(f"{name} {prob:.3f}" for name, prob in ranked)

@@ -33,28 +33,28 @@ from electra.training.checkpoint import (
 Array = npt.NDArray[Any]
 
 DEMO_RUN = Path(str(DEMO["run_dir"]))
-MODELS_DIR = Path("runs/glue/models")  # where `train_glue.py --save-models` keeps models
+MODELS_DIR = Path("runs/glue/models")  # folder in which `train_glue.py --save-models` saves models
 MAKE_ONE = "make one with python train_glue.py --task NAME --save-models"
 
 
 class Opened(NamedTuple):
-    """A model ready for use, from `open_detector`, `open_encoder` or `open_classifier`."""
+    """A model ready for use, as `open_detector`, `open_encoder` and `open_classifier` return it."""
 
-    start: Start
+    start: Start  # folder, step, shape and tokenizer of the checkpoint
     config: Mapping[str, Any]  # the checkpoint's config.json
     model: nn.Module  # in evaluation mode
     device: torch.device
 
     @property
     def max_seq_length(self) -> int:
-        """Length in tokens of the longest row the model was trained on; later positions are untrained."""
+        """The length, in tokens, of the longest row that the model was trained on; later positions are untrained."""
         if "finetune" in self.config:
             return int(self.config["finetune"]["max_seq_length"])
         return int(self.config["pretrain"].get("seq_length", self.start.shape.max_position_embeddings))
 
     @property
     def task(self) -> Task:
-        """Task of a fine-tuned model, without files; an imported model names no text columns."""
+        """The task of a fine-tuned model, without files. The task of an imported model has no text columns."""
         return Task(
             name=self.config["task"], title=self.config["task"], label_column="", metrics=(), splits={},
             text_columns=tuple(self.config.get("text_columns") or ()), labels=tuple(self.config["labels"]),
@@ -63,7 +63,7 @@ class Opened(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """Tokens of a text with the discriminator's probabilities."""
+    """A text, its tokens, and the discriminator's probability for each token."""
 
     text: str
     tokens: list[str]  # as text, without special tokens
@@ -71,32 +71,32 @@ class Detection(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Label or score that a fine-tuned model gives to a text or a pair of texts."""
+    """The label or score that a fine-tuned model gives to a text or to a pair of texts."""
 
     text: str
     text_pair: str | None
-    label: str | None  # the most probable; None for a score
-    probs: dict[str, float]  # of each label, in the model's order; empty for a score
-    score: float | None  # in the unit of the training file, not clipped; None for labels
+    label: str | None  # the most probable label; None if the task has scores
+    probs: dict[str, float]  # {label: probability}, in the model's order; empty if the task has scores
+    score: float | None  # in the unit of the training file, not clipped; None if the task has labels
 
 
 class Embedding(NamedTuple):
-    """Vectors of a text from the last layer."""
+    """A text, its tokens, and the vector of each token from the last layer."""
 
     text: str
     tokens: list[str]  # as text, without special tokens
-    vectors: Array  # (tokens, D) float32
+    vectors: Array  # (tokens, D) float32; D is the width of the encoder
 
     @property
     def mean(self) -> Array:
-        """(D,) float32 mean over tokens."""
+        """The mean of the vectors over all tokens, (D,) float32."""
         return self.vectors.mean(axis=0)
 
 
 def open_detector(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
-    """Open the discriminator of a run, a checkpoint or a shipped model; None opens the demo's, else the shipped one.
+    """Open the discriminator of a run, checkpoint or shipped model. None means the demo's run, else the shipped model.
 
-    Raises FileNotFoundError without a checkpoint, FormatError if it is damaged or has no discriminator with its head.
+    Raises FileNotFoundError if there is no checkpoint, FormatError if it is damaged or has no discriminator with head.
     """
     start, config = _open(checkpoint)
     if "discriminator.output.weight" not in read_tensors(start.folder / MODEL_FILE):
@@ -108,7 +108,7 @@ def open_detector(checkpoint: Path | str | None = None, device: torch.device | s
 
 
 def open_encoder(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
-    """Open the encoder of any checkpoint, pre-trained or fine-tuned. Arguments and errors: as `open_detector`."""
+    """Open the encoder of a pre-trained or fine-tuned checkpoint. Arguments and errors are those of `open_detector`."""
     start, config = _open(checkpoint)
     model = Encoder(start.shape, make_embeddings(start.shape))
     load_encoder_weights(start.folder, model)
@@ -116,7 +116,7 @@ def open_encoder(checkpoint: Path | str | None = None, device: torch.device | st
 
 
 def open_classifier(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
-    """Open a fine-tuned model; None opens the only one in `MODELS_DIR`. Errors: as `open_detector`."""
+    """Open a fine-tuned model; None means the only model in `MODELS_DIR`. Errors are those of `open_detector`."""
     start, config = _open(checkpoint or _only_model())
     if "finetune" not in config:
         raise FormatError(f"{start.folder}: expected a fine-tuned model, found a pre-trained one; {MAKE_ONE}")
@@ -153,7 +153,7 @@ def _check(texts: Sequence[str]) -> None:
 
 @torch.no_grad()
 def _token_outputs(model: Opened, texts: Sequence[str]) -> Iterator[tuple[list[str], Array]]:
-    """Tokens of each text and the model's float32 output for each token; a long text is read in several rows."""
+    """Yield the tokens of each text and the model's float32 output for each token; a long text is cut into rows."""
     _check(texts)
     tokenizer, size = model.start.tokenizer, model.max_seq_length - 2
     ids = [tokenizer.encode(text) for text in texts]
@@ -174,9 +174,9 @@ def _token_outputs(model: Opened, texts: Sequence[str]) -> Iterator[tuple[list[s
 
 
 def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]:
-    """Return the probability of each token to be replaced, with a model of `open_detector`, or the default one.
+    """Return for each token the probability that it was replaced. `model` is from `open_detector`, also by default.
 
-    A long text is read in rows of the length the model was trained on. ValueError: no texts, or one without tokens.
+    A text longer than the rows of training is cut into rows. Raises ValueError for no texts or a text without tokens.
     """
     outputs = _token_outputs(model or open_detector(), texts)
     return [
@@ -186,7 +186,7 @@ def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]
 
 
 def embed(texts: Sequence[str], model: Opened | None = None) -> list[Embedding]:
-    """Return the vector of each token, with a model of `open_encoder`; long texts and errors as in `detect`."""
+    """Return the vector of each token; `model` is from `open_encoder`. Long texts and errors are as in `detect`."""
     outputs = _token_outputs(model or open_encoder(), texts)
     return [Embedding(text, *found) for text, found in zip(texts, outputs, strict=True)]
 
@@ -196,8 +196,8 @@ def predict(
 ) -> list[Prediction]:
     """Return labels with probabilities, or scores, exactly as `train_glue.py` computes them for a dev file.
 
-    Texts are cut to the length of fine-tuning. `text_pairs` has the second text of each, for a task of pairs. The
-    model is from `open_classifier`. ValueError: there are no texts, or second texts are missing, too many or too few.
+    Texts are cut off at the length of fine-tuning. `text_pairs` holds the second texts, if the task has pairs of texts.
+    `model` is from `open_classifier`. ValueError if there are no texts, or too many or too few second texts.
     """
     model = model or open_classifier()
     _check(texts)

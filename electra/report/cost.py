@@ -1,4 +1,4 @@
-"""Command `cost`: parameters, FLOPs, hours and memory of a run, computed from its settings or measured by it."""
+"""Command `cost`: print parameters and FLOPs computed from settings, and hours and memory measured by a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from electra.scores.tables import NOT_MEASURED
 
 
 def flops_lines(config: PretrainConfig, shape: EncoderConfig) -> list[str]:
-    """FLOPs of a token and of the run, and petaflop/s-days of the run, by two conventions."""
+    """Return lines with FLOPs of a token and of the run, and petaflop/s-days of the run, by two ways of counting."""
     conventions = ("the release's count", "matrix products, backward = 2 x forward")
     lines = [f"{'FLOPs':<42}{'a token':>12}{'the run':>12}{'pfs-days':>12}"]
     for name, update in zip(conventions, flops_of_update(config, shape), strict=True):
@@ -26,7 +26,7 @@ def flops_lines(config: PretrainConfig, shape: EncoderConfig) -> list[str]:
 
 
 def time_lines(run: PretrainRun | None) -> list[str]:
-    """Hours of the run at its median speed, and petaflop/s-days by the hardware rule on its devices."""
+    """Return lines with the hours of the run at its median speed, and petaflop/s-days by the hardware rule."""
     speeds = [r["tokens_per_second"] for r in run.training if r.get("tokens_per_second")] if run else []
     if run is None or not speeds:
         return [f"hours     {NOT_MEASURED}: give --run a folder that measured its speed"]
@@ -41,7 +41,7 @@ def time_lines(run: PretrainRun | None) -> list[str]:
 
 
 def memory_line(run: PretrainRun | None) -> str:
-    """Peak memory of one device, measured by the run."""
+    """Return a line with the peak memory of one device, measured by the run."""
     peak = max((record.get("peak_memory_bytes") or 0 for record in run.training), default=0) if run else 0
     if run is None or not peak:
         return f"memory    {NOT_MEASURED}: give --run a folder that measured it"

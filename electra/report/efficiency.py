@@ -1,4 +1,4 @@
-"""Tables of cost: table 1 from the runs' own clocks, table 3 by hardware and by FLOPs, figure 1's parameters."""
+"""Tables of cost: table 1 (device-days), table 3 (efficiency), and the number of parameters for figure 1."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from electra.scores.tables import NOT_MEASURED, beside, markdown, printed_and_ou
 
 
 class Spent(NamedTuple):
-    """Device-days of one row of table 1."""
+    """The device-days that one row of table 1 adds up."""
 
     title: str
-    days: dict[object, float]  # of each run (by name) or protocol, so that shared ones can be counted once
+    days: dict[object, float]  # {run's name or protocol: device-days}; the keys show what rows share
     devices: set[str]
 
 
@@ -34,7 +34,7 @@ def _finetuning(experiment: str, protocols: Sequence[Protocol]) -> Spent:
 
 
 def spent(inputs: Inputs) -> list[Spent]:
-    """Device-days of each experiment; a run that two experiments use is in both."""
+    """Return the device-days of each experiment. A run that two experiments use is in both."""
     ours = reproductions(inputs)
     first = [p for p in without_variants(inputs) if p.run in ours and not p.facts["from_scratch"]]
     rows = [_pretraining("reproduction (4.1)", ours), _finetuning("reproduction (4.1)", first)]
@@ -48,7 +48,7 @@ def spent(inputs: Inputs) -> list[Spent]:
 
 
 def total_days(rows: Sequence[Spent]) -> float:
-    """Device-days of all rows; a run in several rows counts once, at its longest."""
+    """Return the device-days of all rows together. A run in several rows counts once, with its largest number."""
     days: dict[object, float] = {}
     for row in rows:
         days |= {part: max(value, days.get(part, 0.0)) for part, value in row.days.items()}
@@ -56,7 +56,7 @@ def total_days(rows: Sequence[Spent]) -> float:
 
 
 def table_1(inputs: Inputs) -> str:
-    """Device-days of each experiment: as printed, recomputed, and ours."""
+    """Return table 1, device-days of each experiment: Mercier's, printed and recomputed, and ours."""
     overall, (sum_of_rows, overlap) = table("1")["overall"], printed_days()
     rate, days = overall["usd_per_hour"].number, sum_of_rows - overlap
     rows = []
@@ -88,7 +88,7 @@ def table_1(inputs: Inputs) -> str:
 
 
 def _score(run: PretrainRun, average: str, inputs: Inputs) -> float | None:
-    """Mean of AVG or GLUE* at a run's last update under its recipe without overrides, as a fraction."""
+    """Return the mean over seeds of AVG or GLUE* at a run's last update, as a fraction, for an unchanged recipe."""
     for protocol in inputs.protocols:
         facts = protocol.facts
         if protocol.run is run and protocol.step == run.last_step and not (facts["overrides"] or facts["from_scratch"]):
@@ -134,7 +134,7 @@ def _own_row(run: PretrainRun, inputs: Inputs) -> list[str]:
 
 
 def table_3(inputs: Inputs) -> str:
-    """Efficiency: parameters, hardware, petaflop/s-days by rule and by FLOPs, and over the scores."""
+    """Return table 3: parameters, hardware, pfs-days (hardware rule; counted FLOPs), and pfs-days divided by scores."""
     header = ["model", "parameters", "time and hardware", "pfs-days, hardware rule", "pfs-days, the release's count"]
     header += ["pfs-days, matrix products", "per AVG", "times", "per GLUE*", "times"]
     recomputed = 100 * efficiency(MERCIER)[0] / mean_of_eight(table("2")[MERCIER])
@@ -143,12 +143,12 @@ def table_3(inputs: Inputs) -> str:
         f"\n\nHardware rule: days x devices x nominal 10^12 FLOP/s / 1000 x {UTILIZATION}. One pfs-day is "
         f"{PFS_DAY_FLOPS:.2e} FLOP. The release counts look-ups as dense products and a backward pass as one forward; "
         f"matrix products counts look-ups as free and a backward pass as two forwards. A score is a fraction; times is "
-        f"over Mercier's own row, which is {recomputed:.4f} per AVG with AVG recomputed. Teachers are not counted."
+        f"relative to Mercier's own row, {recomputed:.4f} per AVG with AVG recomputed. Teachers are not counted."
     )
 
 
 def block_table(config: PretrainConfig, shape: EncoderConfig) -> str:
-    """Parameters of a model by block."""
+    """Return a table with the number of parameters of each block of a model."""
     blocks = parameter_blocks(shape, config.generator_size, config.objective)
     blocks["all, shared blocks once"] = sum(blocks.values())
     return markdown(["block", "parameters"], [[block, f"{count:,}"] for block, count in blocks.items()])

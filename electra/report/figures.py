@@ -1,4 +1,4 @@
-"""Figures 1 to 3 with matplotlib, as PNG and SVG. Lines differ in dash, marker and lightness, so also in grey."""
+"""Draw figures 1 to 3 with matplotlib, as PNG and SVG. Dashes, markers and lightness tell lines apart in grey too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PANELS: Mapping[str, str] = {
     "disc_auc": "discriminator AUC",
     "disc_precision": "discriminator precision (of calls)",
 }
-"""Metric of each panel of figure 3 -> its title with the unit."""
+"""{metric: title with its unit}, one for each panel of figure 3."""
 
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)), (0, (3, 1, 1, 1)))
 _COLORS = ("#08306b", "#8c2d04", "#41ab5d", "#9e9ac8", "#d6a300", "#e7298a", "#17becf", "#7f7f7f")
@@ -35,7 +35,7 @@ STYLES = [
 
 @contextmanager
 def _figure(path: Path, width: float, height: float) -> Iterator[Any]:
-    """A figure in inches that is saved as `path` with .png and .svg; equal inputs give equal bytes."""
+    """Yield a figure (size in inches), then save it as `path` with .png and .svg. Equal figures give equal bytes."""
     matplotlib = importlib.import_module("matplotlib")
     figure = importlib.import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
     grid = {"axes.grid": True, "grid.alpha": 0.3}
@@ -48,7 +48,7 @@ def _figure(path: Path, width: float, height: float) -> Iterator[Any]:
 def _line(axes: Any, run: PretrainRun, name: str, **style: Any) -> None:
     points = [(record["step"], record[name]) for record in run.evaluations if record.get(name) is not None]
     if points:
-        every = max(1, len(points) // 8)  # markers that do not run together
+        every = max(1, len(points) // 8)  # about eight markers a line, so that markers do not overlap
         axes.plot(*zip(*points, strict=True), markevery=every, markersize=5, **style)
 
 
@@ -58,7 +58,7 @@ def _label(axes: Any, metric: str, xlabel: str, **scale: Any) -> None:
 
 
 def draw_sweep(sweep: Sequence[PretrainRun], path: Path) -> None:
-    """Figure 2: masked-LM accuracy of the generator and AUC of the discriminator over updates, a line for each run."""
+    """Draw figure 2: the generator's masked-LM accuracy and the discriminator's AUC by update, a line for each run."""
     sizes = sorted({run.config.generator_size for run in sweep})
     labels = {size: f"generator {100 * size:g} %" for size in sizes}
     with _figure(path, 11, 4.2) as figure:
@@ -78,7 +78,7 @@ def draw_sweep(sweep: Sequence[PretrainRun], path: Path) -> None:
 
 
 def draw_curves(runs: Sequence[PretrainRun], path: Path) -> None:
-    """Figure 3: the eight panels, ours over the official curve, updates on a logarithmic axis."""
+    """Draw figure 3: eight panels with our runs as lines and the official curve as stars, on a logarithmic axis."""
     curve = official_curve()
     star = {"color": "black", "markersize": 9, "zorder": 5, "label": "official, read off its figure"}
     with _figure(path, 15, 7.5) as figure:
@@ -92,7 +92,7 @@ def draw_curves(runs: Sequence[PretrainRun], path: Path) -> None:
 
 
 def draw_architecture(config: PretrainConfig, shape: EncoderConfig, path: Path) -> None:
-    """Figure 1: the two networks over the blocks they share, with widths and parameters; data flows upwards."""
+    """Draw figure 1: the blocks that both networks share, and above them the networks, with widths and parameters."""
     blocks = parameter_blocks(shape, config.generator_size)
     shared = [f"{b} {n:,}" for b, n in blocks.items() if not b.startswith(("generator", "discriminator"))]
     text = f"shared: {', '.join(shared[:2])},\n{', '.join(shared[2:])}\nall of width {shape.embedding_size}"
@@ -115,7 +115,7 @@ def draw_architecture(config: PretrainConfig, shape: EncoderConfig, path: Path) 
 
 
 def _tower(axes: Any, network: str, x: float, shape: EncoderConfig, blocks: Mapping[str, int], head: str) -> None:
-    """Draw the boxes of one network from the bottom: projection (if it has one), layers, head."""
+    """Draw the boxes of one network from bottom to top: projection (if it has one), layers, head."""
     layers = (
         f"{shape.num_layers} x (self-attention, heads: {shape.num_heads};\n"
         f"feed-forward {shape.hidden_size} to {shape.intermediate_size} to {shape.hidden_size})"
@@ -137,7 +137,7 @@ def _box(axes: Any, x: float, y: float, width: float, text: str, color: str) -> 
 
 
 def draw(figures: Mapping[str, Callable[[Path], None]], out: Path) -> dict[str, str]:
-    """Draw each named figure into a folder, and return the Markdown that shows it, or says how to get it."""
+    """Draw each named figure into a folder; return {name: Markdown that shows the figure, or says what to install}."""
     if importlib.util.find_spec("matplotlib") is None:
         return dict.fromkeys(figures, "No figure: matplotlib is not installed; pip install -e '.[plots]'")
     for name, function in figures.items():

@@ -13,14 +13,14 @@ from electra.config import PretrainConfig
 from electra.report.runs import Inputs, PretrainRun, Protocol
 
 SAME_FLOPS = 0.02
-"""Largest relative difference in FLOPs between a run and its control."""
+"""Largest relative difference in FLOPs at which another run still counts as a control."""
 
 Comparisons = list[tuple[Protocol, list[tuple[str, Protocol]]]]
-"""Base protocols, each with the protocols to compare with it and their names."""
+"""Pairs of a base protocol and the protocols to compare with the base; each of these has a name."""
 
 
 def alike(runs: Sequence[PretrainRun], *but: str) -> list[list[PretrainRun]]:
-    """Groups of ELECTRA runs that differ only in the named settings; a group is sorted by these settings."""
+    """Return groups of ELECTRA runs that differ only in the settings `but`; a group is sorted by these settings."""
 
     def key(run: PretrainRun) -> str:
         names = [f.name for f in dataclasses.fields(run.config) if not f.metadata["free"] and f.name not in but]
@@ -33,26 +33,26 @@ def alike(runs: Sequence[PretrainRun], *but: str) -> list[list[PretrainRun]]:
 
 
 def sweeps(runs: Sequence[PretrainRun]) -> list[list[PretrainRun]]:
-    """Groups of runs that differ only in seed and generator size, with two sizes or more."""
+    """Return groups of runs that differ only in seed and generator size and have two generator sizes or more."""
     groups = alike(runs, "generator_size", "seed")
     return [group for group in groups if len({run.config.generator_size for run in group}) > 1]
 
 
 def other_sizes(inputs: Inputs) -> list[PretrainRun]:
-    """Runs of sweeps with another generator size than table 5; only table 4 shows them."""
+    """Return the runs of sweeps whose generator size is not that of table 5; only table 4 shows these runs."""
     size = PretrainConfig().generator_size
     return [run for sweep in sweeps(inputs.runs) for run in sweep if run.config.generator_size != size]
 
 
 def reproductions(inputs: Inputs) -> list[PretrainRun]:
-    """Runs of the first experiment, the largest shape first."""
+    """Return the reproduction runs, the largest first: ELECTRA runs that are not in `other_sizes`."""
     others = other_sizes(inputs)
     runs = [run for run in inputs.runs if run.config.objective == "rtd" and run not in others]
     return sorted(runs, key=lambda run: (-run.shape.num_layers * run.shape.hidden_size, run.name))
 
 
 def sweep_protocols(sweep: Sequence[PretrainRun], inputs: Inputs) -> tuple[int | None, list[Protocol]]:
-    """The update at which most runs of a sweep were fine-tuned (on a tie the later), and the protocols there."""
+    """Return the update at which most runs of a sweep were fine-tuned (latest if several tie), and its protocols."""
     found = [p for p in without_variants(inputs) if p.run in sweep and not p.facts["from_scratch"]]
     counts = {p.step: len({q.run.name for q in found if q.run and q.step == p.step}) for p in found}
     step = max(counts, key=lambda step: (counts[step], step), default=None)
@@ -60,25 +60,25 @@ def sweep_protocols(sweep: Sequence[PretrainRun], inputs: Inputs) -> tuple[int |
 
 
 def without_variants(inputs: Inputs) -> list[Protocol]:
-    """Protocols that are not an ablation of another one."""
+    """Return the protocols that are not an ablation of another protocol."""
     variants = {variant for _, variants in ablations(inputs) for _, variant in variants}
     return [protocol for protocol in inputs.protocols if protocol not in variants]
 
 
 def outside_sweeps(inputs: Inputs) -> list[Protocol]:
-    """Protocols of table 2 in its order: no ablations, and no runs that only table 4 shows."""
+    """Return the protocols of table 2 in row order, without ablations and without runs that only table 4 shows."""
     others = other_sizes(inputs)
     return sorted((protocol for protocol in without_variants(inputs) if protocol.run not in others), key=row_order)
 
 
 def row_order(protocol: Protocol) -> tuple[Any, ...]:
-    """Sort key of a row: trained before random starts, then by run and update."""
+    """Return a sort key for rows: pre-trained models before random starts, then by run and update."""
     run = protocol.run
     return (protocol.facts["from_scratch"], run.name if run else protocol.facts["checkpoint"], protocol.step)
 
 
 def ablations(inputs: Inputs) -> Comparisons:
-    """For each checkpoint the protocol with the most variants (on a tie, the fewest overrides), and its variants."""
+    """Return per checkpoint the protocol with most variants (if several tie, fewest overrides), and its variants."""
     groups: dict[tuple[Any, ...], list[Protocol]] = {}
     for protocol in inputs.protocols:
         facts = protocol.facts
@@ -92,7 +92,7 @@ def ablations(inputs: Inputs) -> Comparisons:
 
 
 def _variants(base: Protocol, group: Sequence[Protocol]) -> list[tuple[str, Protocol]]:
-    """Protocols of a group that differ from `base` in one setting; the name is this change."""
+    """Return the protocols of a group that differ from `base` in one setting, each with the change as its name."""
     found, old = [], base.facts["settings"]
     for protocol in group:
         new = protocol.facts["settings"]
@@ -103,7 +103,7 @@ def _variants(base: Protocol, group: Sequence[Protocol]) -> list[tuple[str, Prot
 
 
 def controls(inputs: Inputs) -> Comparisons:
-    """Each fine-tuned checkpoint of an ELECTRA run, with its random start and its masked-LM control."""
+    """Return each fine-tuned checkpoint of an ELECTRA run that has controls: a random start, or a masked-LM run."""
     found = []
     for base in without_variants(inputs):
         if base.run and not base.facts["from_scratch"] and base.run.config.objective == "rtd":
@@ -113,7 +113,7 @@ def controls(inputs: Inputs) -> Comparisons:
 
 
 def _is_control(base: Protocol, other: Protocol) -> bool:
-    """Whether two protocols differ only in the start: random weights, or masked LM with equal FLOPs."""
+    """Return whether `other` differs from `base` only in its start: random weights, or a masked LM of equal FLOPs."""
     if base.run is None or other.run is None or other.run.shape != base.run.shape:
         return False
     is_same = base.run.tokenizer == other.run.tokenizer

@@ -1,6 +1,6 @@
-"""Numbers that others printed, each with its metric and source, and the same numbers computed again.
+"""Numbers that others published, each with its metric, and the same numbers computed again.
 
-`literature.csv` holds Mercier's tables 1 to 6 cell by cell; `official_curve.csv` the release's training curve.
+`literature.csv` holds every cell of Mercier's tables 1 to 6; `official_curve.csv` holds the release's training curve.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from electra.scores.metrics import AVERAGES, WNLI_MAJORITY
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")
-"""The tasks of tables 2 and 4 in their order."""
+"""The tasks of tables 2 and 4, in the order of their columns."""
 SINGLE_METRICS = {term[0].split(".")[0]: term[0].split(".")[1] for term in AVERAGES["AVG"].terms}
-"""Task -> metric of its column in tables 2 and 4: the metrics of AVG."""
+"""{task: metric of its column in tables 2 and 4}; these are the metrics of AVG."""
 OFFICIAL, MERCIER = "ELECTRA-Small OWT, original", "Mercier, 100 % trained"
 
 
@@ -26,8 +26,8 @@ class Cell(NamedTuple):
     """One printed number or word."""
 
     value: str
-    sd: str  # sample deviation as printed, or ""
-    metric: str  # kind of number
+    sd: str  # sample standard deviation as printed, or ""
+    metric: str  # what the number measures
 
     @property
     def number(self) -> float:
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
 @functools.cache
 def table(name: str) -> Mapping[str, Mapping[str, Cell]]:
-    """Rows of table "1" to "6", or "3.5" (the text of that section): {row: {column: cell}}, printed cells only."""
+    """Return {row: {column: cell}} of table "1" to "6", or of the text of section "3.5"; printed cells only."""
     rows: dict[str, dict[str, Cell]] = {}
     with open(FOLDER / "literature.csv", newline="") as file:
         for line in csv.DictReader(file):
@@ -49,26 +49,26 @@ def table(name: str) -> Mapping[str, Mapping[str, Cell]]:
 
 @functools.cache
 def official_curve() -> Mapping[str, list[float]]:
-    """Columns of the release's curve: `step`, losses and metrics; NaN where its figure cannot be read."""
+    """Return {column: values} of the release's curve: `step`, losses, metrics; NaN where its figure is unreadable."""
     with open(FOLDER / "official_curve.csv", newline="") as file:
         lines = [*csv.DictReader(line for line in file if not line.startswith("#"))]
     return {name: [float(line[name] or "nan") for line in lines] for name in lines[0]}
 
 
 def mean_of_eight(row: Mapping[str, Cell]) -> float:
-    """AVG computed from the printed columns, in points."""
+    """Return AVG in points, computed from the eight printed columns."""
     return sum(row[task].number for task in COLUMNS) / len(COLUMNS)
 
 
 def with_wnli(row: Mapping[str, Cell]) -> float:
-    """GLUE* of a printed row in points: the eight metrics of AVG, and the constant for WNLI."""
+    """Return GLUE* of a printed row in points: the mean of its eight columns and a constant for WNLI."""
     return (8 * mean_of_eight(row) + round(100 * WNLI_MAJORITY, 2)) / 9
 
 
 def efficiency(name: str) -> tuple[float, dict[str, float]]:
-    """Petaflop/s-days of a row of table 3 by the hardware rule, and these over each average that was printed.
+    """Return pfs-days of a row of table 3 by the hardware rule, and {average: pfs-days divided by the average}.
 
-    The averages are "AVG" and "GLUE*", as fractions. KeyError for a row without a time and a device.
+    The averages are "AVG" and "GLUE*", as fractions, if they were printed. Raises KeyError for a row without a time.
     """
     days, num_devices, tflops = (table("3")[name][column].number for column in ("days", "num_devices", "tflops"))
     cost, scores = hardware_pfs_days(days, num_devices, tflops), table("2")[name]
@@ -76,9 +76,9 @@ def efficiency(name: str) -> tuple[float, dict[str, float]]:
 
 
 def printed_days() -> tuple[float, float]:
-    """GPU-days of table 1 from its unit costs: the sum of its rows, and the days that two rows share.
+    """Return GPU-days computed from table 1's costs of a run: the sum of all rows, and the days that are counted twice.
 
-    Both experiments contain the generator of 25 % up to 250,000 updates, and its fine-tuning.
+    Both experiments contain the run with a generator of 25 %, up to update 250,000, and its fine-tuning.
     """
     rows = {name: row for name, row in table("1").items() if name != "overall"}
     days = {name: row["run_cost"].number * row["num_seeds"].number for name, row in rows.items()}

@@ -1,4 +1,4 @@
-"""Command `report`: every table and figure as one Markdown page, from the logs of runs and results."""
+"""Command `report`: write all tables and figures on one Markdown page, from the logs of runs and the results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOKENIZERS = (
 
 
 def input_tables(inputs: Inputs) -> str:
-    """Each run with its budget and provenance, each protocol with its seeds, and everything left out."""
+    """Return tables of the runs (budget, device, commit) and protocols (tasks, seeds), and what was left out."""
     runs, protocols = [], []
     for run in inputs.runs:
         config, steps = run.config, run.last_step
@@ -52,12 +52,12 @@ def input_tables(inputs: Inputs) -> str:
 
 
 def model_of(runs: Sequence[PretrainRun]) -> tuple[PretrainConfig, EncoderConfig]:
-    """Settings and shape of the first run, or of the small size."""
+    """Return the settings and shape of the first run, or of the small size if there are no runs."""
     return (runs[0].config, runs[0].shape) if runs else (PretrainConfig(), EncoderConfig())
 
 
 def figures(inputs: Inputs) -> dict[str, Callable[[Path], None]]:
-    """File name -> function that draws the figure, for each figure that the inputs allow."""
+    """Return {file name: function that draws the figure} for each figure that the inputs allow."""
     runs = reproductions(inputs)
     drawn: dict[str, Callable[[Path], None]] = {"figure-1": partial(draw_architecture, *model_of(runs))}
     drawn |= {f"figure-2-{n}": partial(draw_sweep, sweep) for n, sweep in enumerate(sweeps(inputs.runs), 1)}
@@ -65,7 +65,7 @@ def figures(inputs: Inputs) -> dict[str, Callable[[Path], None]]:
 
 
 def report(inputs: Inputs, shown: Mapping[str, str]) -> str:
-    """The whole report as Markdown; `shown` is the Markdown of each figure of `figures`."""
+    """Return the whole report as Markdown; `shown` maps each name in `figures` to Markdown that shows the figure."""
     runs = reproductions(inputs)
     name = runs[0].name if runs else "the small size; no run among the inputs"
     sizes = [f"{table_4(s, inputs)}\n\n{shown[f'figure-2-{n}']}" for n, s in enumerate(sweeps(inputs.runs), 1)]

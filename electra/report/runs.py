@@ -1,4 +1,4 @@
-"""Run folders and results folders -> records for a report. Runs that cannot be used are noted and left out."""
+"""Read run folders and results folders for a report. Runs that cannot be used are left out, with a note."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from electra.training.state import MILESTONES
 METRICS, PROVENANCE = "metrics.jsonl", "provenance.json"
 OTHERS = ("elapsed_seconds", "tokens_per_second", "peak_memory_bytes", "disc_auc_high", "disc_base_rate_entropy")
 LOGGED = {**dict.fromkeys((*official_curve(), *OTHERS), float | None), "step": int}
-"""Type of each field that a report reads from metrics.jsonl; a number that was not logged is null or absent."""
+"""{field: type} of what a report reads from metrics.jsonl; a number that was not logged is null or missing."""
 
 
 def flops_of_update(config: PretrainConfig, shape: EncoderConfig) -> tuple[float, float]:
-    """FLOPs of one update: by the release's convention, and of matrix products alone."""
+    """Return the FLOPs of one update by two counts: the release's, and that of matrix products only."""
     size, length, rows, objective = config.generator_size, config.seq_length, config.batch_size, config.objective
     targets = count_targets(length, config.mask_prob)
     by_release = release_update_flops(shape, size, length, rows, objective)
@@ -39,38 +39,38 @@ def flops_of_update(config: PretrainConfig, shape: EncoderConfig) -> tuple[float
 
 @dataclasses.dataclass(frozen=True)
 class PretrainRun:
-    """One pre-training run, from the small files of its folder; weights are not read."""
+    """One pre-training run, read from its settings, provenance and log, without the weights."""
 
     folder: Path
-    name: str  # its folder, relative to the folder that all runs of the report share
+    name: str  # path of the folder, relative to the common parent of all runs of the report
     config: PretrainConfig
     shape: EncoderConfig
-    tokenizer: str  # fingerprint
-    shards: str  # fingerprint
+    tokenizer: str  # fingerprint of the tokenizer
+    shards: str  # fingerprint of the training shards
     device: str
     num_devices: int
     commit: str
-    training: Sequence[Mapping[str, Any]]  # in order of step
+    training: Sequence[Mapping[str, Any]]  # training records in order of step
     evaluations: Sequence[Mapping[str, Any]]  # held-out metrics in order of step, with `total_loss`
 
     @property
     def last_step(self) -> int:
-        """The last update that was logged."""
+        """The number of the last update that was logged."""
         return max(record["step"] for record in (*self.training, *self.evaluations))
 
     def flops(self, step: int) -> tuple[float, float]:
-        """FLOPs of the updates up to a step, by both conventions of `flops_of_update`."""
+        """Return the FLOPs of the updates up to a step, by both counts of `flops_of_update`."""
         by_release, products = flops_of_update(self.config, self.shape)
         return step * by_release, step * products
 
     def elapsed_days(self, step: int | None = None) -> float | None:
-        """Days on the run's clock up to a step, or to its end; None if the log does not say."""
+        """Return the days that the run took up to a step, or to its end; None if no time was logged."""
         steps = [r for r in self.training if r.get("elapsed_seconds") and (step is None or r["step"] <= step)]
         return steps[-1]["elapsed_seconds"] / 86_400 if steps else None
 
     @property
     def collapse_step(self) -> int | None:
-        """The update at which a collapse would first have been declared, if any."""
+        """The update at which a collapse of the discriminator can first be declared; None without a collapse."""
         for end, last in enumerate(self.evaluations, 1):
             if is_collapsed(self.evaluations[:end], self.config.num_warmup_steps):
                 return int(last["step"])
@@ -79,25 +79,25 @@ class PretrainRun:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Protocol:
-    """Records of one checkpoint and one set of settings, a row of a table; each task has one data set."""
+    """Fine-tuning records of one checkpoint with one set of settings: a row of a table. Each task has one data set."""
 
     records: Sequence[Record]
-    run: PretrainRun | None = None  # that made the checkpoint, if it is among the inputs
-    data: str = ""  # task and files, if records of this protocol on other files have rows of their own
+    run: PretrainRun | None = None  # the run that made the checkpoint, if it is among the inputs
+    data: str = ""  # task and its files, if the same task on other files has another row; else ""
 
     @property
     def facts(self) -> Record:
-        """First record, for the fields that are equal in all records."""
+        """The first record. Use it for fields that are equal in all records."""
         return self.records[0]
 
     @property
     def step(self) -> int:
-        """The checkpoint's update."""
+        """The number of updates of the checkpoint."""
         return int(self.facts["checkpoint_step"])
 
     @property
     def name(self) -> str:
-        """Name of the row."""
+        """The name of the row: checkpoint, update and protocol."""
         run = self.run.name if self.run else self.facts["checkpoint"]
         share = f" ({100 * self.step / self.run.config.num_train_steps:.4g} %)" if self.run else ""
         is_random = self.facts["from_scratch"]
@@ -106,28 +106,28 @@ class Protocol:
 
     @property
     def protocol(self) -> str:
-        """Recipe, changed settings, and the data if there are several data sets."""
+        """The recipe, the changed settings, and the data set if a task has several."""
         changes = [f"{name} {value}" for name, value in self.facts["overrides"].items()]
         changes += ["from an MNLI model"] if self.facts["init_from_mnli"] else []
         return "; ".join([f"recipe {self.facts['recipe']}", *changes, *([self.data] if self.data else [])])
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
-        """Spread of every metric and average: see `summarize_results`."""
+        """The spread over seeds of every metric and average: see `summarize_results`."""
         return summarize_results(self.records)
 
     @property
     def days(self) -> float:
-        """Days of training and evaluation, summed over records."""
+        """The days of training and evaluation, added up over all records."""
         return sum(r["train_seconds"] + r["evaluate_seconds"] for r in self.records) / 86_400
 
     def scores(self, task: str) -> dict[int, float]:
-        """{seed: main metric of a task, as a fraction}."""
+        """Return {seed: main metric of a task, as a fraction}; a seed without a score is left out."""
         metric = TASKS[task].main_metric
         return {r["seed"]: r["metrics"][metric] for r in self.records if r["task"] == task and metric in r["metrics"]}
 
     def files(self, task: str) -> set[tuple[str, ...]]:
-        """Digests of the train and dev files of a task; empty if the task was not run."""
+        """Return the digests of the files of a task, a tuple for each data set; empty if the task was not run."""
         return {*by_data(record for record in self.records if record["task"] == task)}
 
 
@@ -136,11 +136,11 @@ class Inputs(NamedTuple):
 
     runs: list[PretrainRun]
     protocols: list[Protocol]
-    notes: list[str]  # one sentence for each thing left out or assumed
+    notes: list[str]  # one sentence for each thing that was left out or assumed
 
 
 def find_folders(path: Path) -> Iterator[Path]:
-    """Every run folder and results folder at or under a path, in order of name; checkpoints are not searched."""
+    """Yield every run folder and results folder at or under a path, sorted by name. Checkpoint folders are skipped."""
     for folder, names, files in os.walk(path):
         names[:] = sorted(name for name in names if not name.startswith(("step-", ".")) and name != MILESTONES)
         if {METRICS, PROVENANCE, FILE_NAME} & {*files}:
@@ -150,7 +150,7 @@ def find_folders(path: Path) -> Iterator[Path]:
 def read_inputs(paths: Sequence[Path]) -> Inputs:
     """Read all runs and results at or under some paths.
 
-    FileNotFoundError if a path holds none; FormatError if a results file is damaged or nothing can be used.
+    Raises FileNotFoundError if a path has neither; FormatError if a results file is damaged or nothing can be used.
     """
     notes: list[str] = []
     runs: dict[Path, PretrainRun] = {}
@@ -179,7 +179,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
 
 
 def _rows(results: Iterable[Record], runs: Sequence[PretrainRun], notes: list[str]) -> list[Protocol]:
-    """Records grouped by protocol; a task on several data sets has a row for each of them."""
+    """Return a row for each protocol; a task with several data sets gets one more row for each data set."""
     protocols: dict[str, list[Record]] = {}
     for record in results:
         protocols.setdefault(record["protocol_id"], []).append(record)
@@ -197,13 +197,13 @@ def _rows(results: Iterable[Record], runs: Sequence[PretrainRun], notes: list[st
 
 
 def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
-    """The run of a folder; ValueError or OSError if a file is missing, damaged or empty."""
+    """Read the run of a folder. Raises ValueError or OSError if a file is missing, damaged or empty."""
     file = folder / "config.json"
     settings = read_json(file, pretrain=dict, encoder=dict, tokenizer=str, shards=str)
     provenance = read_json(folder / PROVENANCE, device=str, commit=str, num_devices=int | None)
     config = from_dict(PretrainConfig, settings["pretrain"], file, is_partial=True)
     shape = from_dict(EncoderConfig, settings["encoder"], file, is_partial=True)
-    shape.generator(config.generator_size)  # refuses a width that its heads do not divide
+    shape.generator(config.generator_size)  # raises ValueError if the heads do not divide the width
     for known, saved in ((config, settings["pretrain"]), (shape, settings["encoder"])):
         is_free = {field.name: field.metadata["free"] for field in dataclasses.fields(known)}
         if missing := sorted(name for name, free in is_free.items() if name not in saved and not free):
@@ -221,13 +221,13 @@ def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
             generator, discriminator = record["masked_lm_loss"], record["disc_loss"]
             record["total_loss"] = config.gen_weight * generator + config.disc_weight * discriminator
     training = [record for record in records if record.get("split") != HELD_OUT]
-    num_devices = provenance.get("num_devices") or 1  # older versions ran on one and did not record the number
+    num_devices = provenance.get("num_devices") or 1  # older versions used one device and did not record it
     texts, commit = (settings["tokenizer"], settings["shards"], provenance["device"]), provenance["commit"]
     return PretrainRun(folder, folder.name, config, shape, *texts, num_devices, commit, training, evaluations)
 
 
 def _run_of(record: Record, runs: Sequence[PretrainRun], notes: list[str]) -> PretrainRun | None:
-    """The run that made a record's checkpoint, found by the name that its run folder had at the time."""
+    """Return the run whose folder, at its present or recorded path, contains a record's checkpoint; else None."""
     checkpoint, step = Path(record["checkpoint"]), record["checkpoint_step"]
     places = {checkpoint, *checkpoint.parents} - {Path(".")}
     found = [run for run in runs if Path(run.config.run_dir) in places or run.folder in places]

@@ -1,4 +1,4 @@
-"""Tables of scores: tables 2 and 4, pre-training seeds, controls, ablations. One row is one protocol."""
+"""Tables of scores: tables 2 and 4, pre-training seeds, controls, ablations. A row is usually one protocol."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TITLES = [f"{TASKS[task].title} ({SINGLE_METRICS[task].replace('_', ' ')})" for 
 
 
 def score_cells(protocol: Protocol) -> list[str]:
-    """The eight columns, AVG and GLUE* of one protocol."""
+    """Return the cells of one protocol: the eight tasks, AVG and GLUE*."""
     summary = protocol.summary
     cells = []
     for task in COLUMNS:
@@ -29,7 +29,7 @@ def score_cells(protocol: Protocol) -> list[str]:
 
 
 def printed_scores(row: Mapping[str, Cell]) -> list[str]:
-    """The same columns of a printed row; AVG and GLUE* are computed again, with the printed values in brackets."""
+    """Return the same cells of a published row. AVG and GLUE* are recomputed; the published values are in brackets."""
     marks = ["†" * row[task].metric.startswith("mean of") for task in COLUMNS]
     cells = [
         f"{row[task].value}{f' ± {row[task].sd}' if row[task].sd else ''}{mark}"
@@ -40,7 +40,7 @@ def printed_scores(row: Mapping[str, Cell]) -> list[str]:
 
 
 def table_2(inputs: Inputs) -> str:
-    """GLUE dev scores: the printed rows, then ours at each checkpoint."""
+    """Return table 2, scores on GLUE's dev files: the published rows, then a row for each of our protocols."""
     header = ["model", *TITLES, "AVG", "GLUE*"]
     printed_rows = [[name, *printed_scores(row)] for name, row in table("2").items()]
     ours = [[f"ours: {protocol.name}", *score_cells(protocol)] for protocol in outside_sweeps(inputs)]
@@ -58,7 +58,7 @@ def table_2(inputs: Inputs) -> str:
 
 
 def wnli_table(inputs: Inputs) -> str:
-    """WNLI, the ninth task: the model's own score, GLUE with this score, and GLUE* with the constant."""
+    """Return a table for WNLI: the model's own score, GLUE with this score, and GLUE* with a constant instead."""
     rows = []
     for protocol in outside_sweeps(inputs):
         summary = protocol.summary
@@ -70,7 +70,7 @@ def wnli_table(inputs: Inputs) -> str:
 
 
 def own_tasks_table(inputs: Inputs) -> str:
-    """Main metric of tasks outside GLUE, one row for each protocol and data set; "" without any."""
+    """Return a table of main metrics of tasks outside GLUE, a row for each protocol and task; "" if there is none."""
     rows = [
         [f"ours: {protocol.name}", task, result["main_metric"], spread(result["metrics"].get(result["main_metric"]))]
         for protocol in sorted(inputs.protocols, key=row_order)
@@ -81,7 +81,7 @@ def own_tasks_table(inputs: Inputs) -> str:
 
 
 def collapse(run: PretrainRun) -> str:
-    """Whether and when a run's discriminator collapsed."""
+    """Return a text that says whether and at which update a run's discriminator collapsed."""
     if run.collapse_step is not None:
         return f"collapsed, declared at update {run.collapse_step:,}"
     after = [record for record in run.evaluations if record["step"] > run.config.num_warmup_steps]
@@ -91,7 +91,7 @@ def collapse(run: PretrainRun) -> str:
 
 
 def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
-    """Generator sizes: Mercier's rows, then a row for each of our runs and protocols."""
+    """Return table 4, generator sizes: Mercier's rows, then a row for each of our runs and protocols."""
     header = ["generator size", "updates", "discriminator", *TITLES, "AVG", "GLUE*"]
     printed_rows, ours = [], []
     for size, row in table("4").items():
@@ -110,7 +110,7 @@ def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
 
 
 def pretraining_seeds(inputs: Inputs) -> str:
-    """Spread of scores over runs that differ only in their seed, and the spread that fine-tuning alone would give."""
+    """Return a table of the spread of scores over runs that differ only in their seed, beside that of fine-tuning."""
     groups = [sweep_protocols(runs, inputs)[1] for runs in alike(inputs.runs, "seed")]
     groups = [[p for p in group if p.protocol == group[0].protocol] for group in groups]
     tasks = [task for task in TASKS if any(_scores_of_runs(group, task) for group in groups)]
@@ -131,14 +131,14 @@ def pretraining_seeds(inputs: Inputs) -> str:
 
 
 def _scores_of_runs(group: Sequence[Protocol], task: str) -> list[list[float]]:
-    """Scores of a task, a list for each run with two fine-tuning seeds or more; empty with fewer than two runs."""
+    """Return the scores of a task for each run with two fine-tuning seeds or more; empty if fewer than two runs."""
     found = [[*p.scores(task).values()] for p in group if p.files(task) == group[0].files(task)]
     scores = [run for run in found if len(run) > 1]
     return scores if len(scores) > 1 else []
 
 
 def _spread_of_runs(scores: Sequence[Sequence[float]]) -> str:
-    """Mean and deviation of the runs' means, the deviation from fine-tuning alone, and the F test's p."""
+    """Return a cell: mean and deviation of the runs' means, the deviation due to fine-tuning alone, and p (F test)."""
     from scipy import stats
 
     if not scores:
@@ -154,9 +154,9 @@ def _task_title(task: str) -> str:
 
 
 def paired(first: Protocol, second: Protocol, *tasks: str) -> Interval | None:
-    """Second minus first in the mean of some tasks, over the seeds that both have of each task on the same files.
+    """Return the mean and interval of second minus first over common seeds, in the mean score of some tasks.
 
-    None where there is no such seed.
+    A common seed has a score for every task in both. None if there is no such seed, or the data files differ.
     """
     if any(first.files(task) != second.files(task) for task in tasks):
         return None
@@ -167,9 +167,9 @@ def paired(first: Protocol, second: Protocol, *tasks: str) -> Interval | None:
 
 
 def comparison_tables(kind: str, title: str, comparisons: Comparisons) -> str:
-    """A table for each base: differences in points on every task that the base shares with a compared protocol.
+    """Return a table for each base: differences in points, on each task that the base shares with another protocol.
 
-    A last column shows the mean over the tasks, if there are several and every protocol has all of them.
+    The last column is the mean over the tasks, if there are several tasks and every protocol has all of them.
     """
     parts = []
     for base, others in comparisons:

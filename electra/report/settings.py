@@ -1,4 +1,4 @@
-"""Tables 5 and 6 from the resolved settings; every departure from the printed value is marked."""
+"""Tables 5 and 6: the settings in use beside the published settings, with a mark at every difference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORDS: Mapping[tuple[str, Any], str] = {
     ("bias_correction", False): "Adam",
     ("num_epochs", 0): "10 for RTE and STS, else 3",
 }
-"""(setting, our value) -> the same value in the words of the printed tables."""
+"""{(setting, our value): the same value in the words of the published tables}."""
 
 
 def _is_same(printed: str, ours: str) -> bool:
@@ -28,7 +28,7 @@ def _is_same(printed: str, ours: str) -> bool:
 
 
 def settings_table(name: str, recipes: Mapping[str, Mapping[str, Any]]) -> str:
-    """Table "5" or "6": printed values, and the values of the recipes `official` and `mercier`."""
+    """Return table "5" or "6": the published values, and the values of the recipes `official` and `mercier`."""
     rows = []
     for setting, row in table(name).items():
         cells = [f"`{setting}`"]
@@ -43,15 +43,15 @@ def settings_table(name: str, recipes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def run_departures(run: PretrainRun) -> list[str]:
-    """Settings of a run that differ from its recipe at the small size."""
+    """Return the settings of a run that differ from its recipe at the small size, a text for each."""
     preset = {"recipe": run.config.recipe, **PRETRAIN_RECIPES[run.config.recipe]}
-    config = dataclasses.replace(run.config, size=PretrainConfig().size)  # its name may mean another shape today
+    config = dataclasses.replace(run.config, size=PretrainConfig().size)  # the shape is compared, not the size's name
     found = differences(build(PretrainConfig, preset), config) + differences(EncoderConfig(), run.shape)
     return [change.replace("asked for", "here") for change in found]
 
 
 def tables_5_and_6(inputs: Inputs) -> str:
-    """Both tables for the two recipes, and the settings that each run changes."""
+    """Return tables 5 and 6 for both recipes, and a list of the settings that each run changes."""
     shape = dataclasses.asdict(EncoderConfig())
     pretrain = {name: shape | vars(build(PretrainConfig, values)) for name, values in PRETRAIN_RECIPES.items()}
     finetune = {name: vars(build(FinetuneConfig, values)) for name, values in FINETUNE_RECIPES.items()}

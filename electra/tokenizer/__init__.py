@@ -1,3 +1,3 @@
-"""Text to token ids and back."""
+"""Turn text into token ids, and token ids into text."""
 
 from electra.tokenizer.byte_level import Tokenizer as Tokenizer

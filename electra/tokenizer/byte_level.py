@@ -1,4 +1,4 @@
-"""The byte-level BPE tokenizer: text to ids and back, and its file.
+"""The byte-level BPE tokenizer: turns text into ids and back, and reads and writes its file.
 
 The file is a `tokenizer.json` that the `tokenizers` library can open.
 """
@@ -30,11 +30,11 @@ Item = TypeVar("Item")
 FILE_NAME = "tokenizer.json"
 MIN_VOCAB_SIZE = bpe.FIRST_MERGE_ID
 _MAX_CACHED_CHUNKS = 1 << 18  # about 60 MB
-_MAX_CACHED_CHARS = 64  # of one chunk; longer chunks are rarely repeated
+_MAX_CACHED_CHARS = 64  # length of a chunk; longer chunks rarely occur again
 
 
 class Tokenizer:
-    """Text <-> ids with byte-level BPE: cased, not normalised, no space added in front. `decode` gives every text back.
+    """Turns text into ids with byte-level BPE, and back without loss: no change of case, normalisation or added space.
 
     Attributes:
         vocab_size: number of ids, special tokens included.
@@ -55,12 +55,12 @@ class Tokenizer:
 
     @classmethod
     def from_merges(cls, merges: Sequence[bpe.Merge]) -> Tokenizer:
-        """A tokenizer with these merges, numbered as `bpe` numbers them."""
+        """Return a tokenizer with these merges; the pairs hold ids in the numbering of `bpe`."""
         return cls(native_vocabulary(merges))
 
     @classmethod
     def train(cls, documents: Iterable[str], vocab_size: int) -> Tokenizer:
-        """Learn a tokenizer from documents in this process; `prepare` uses several processes."""
+        """Learn a tokenizer from documents, in this process only; `prepare` can use several processes."""
         num_merges = count_merges(vocab_size)
         counter = ChunkCounter()
         for texts in group_texts(documents):
@@ -68,15 +68,15 @@ class Tokenizer:
         return cls.from_merges(learn(counter.take(), num_merges).merges)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text. They are never special ids, even if the text contains "[MASK]".
+        """Return the ids of a text, without special tokens; the text "[MASK]" is encoded like any other text.
 
         Raises:
-            UnicodeEncodeError: the text holds a lone surrogate, which UTF-8 cannot write.
+            UnicodeEncodeError: the text contains a lone surrogate, which UTF-8 cannot write.
         """
         return np.frombuffer(self._encode(text), ID_DTYPE).tolist()
 
     def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
-        """The ids of each text as a read-only uint16 array; faster than `encode` for some MB of text."""
+        """Return the ids of each text as a read-only uint16 array. Faster than `encode` for a megabyte or more."""
         words = find_words(texts)
         ids_of_word = list(map(self._encode, words.distinct))
         ids = list(map(ids_of_word.__getitem__, words.numbers.tolist()))
@@ -95,31 +95,31 @@ class Tokenizer:
         return self._ids[bpe.encode_chunk(chunk.encode(), self._id_of_pair)].tobytes()
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes of ids; special ids have none."""
+        """Return the bytes of a sequence of ids; special ids have no bytes."""
         return b"".join(map(self._tokens.__getitem__, ids))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, without special tokens; bytes that are not UTF-8 become U+FFFD."""
+        """Return the text of a sequence of ids, without special tokens; bytes that are not UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def token(self, token_id: int) -> str:
-        """The text of one id, or the name of a special token."""
+        """Return the text of one id, or its name if the id is a special token."""
         name = self._vocabulary.names.get(int(token_id))
         return self._tokens[token_id].decode("utf-8", "replace") if name is None else name
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that affects ids: vocabulary, pattern, and the character classes of `regex`."""
+        """The SHA-256 of everything that affects the ids: vocabulary, pattern, `regex`'s character classes."""
         content = [*self._vocabulary[:2], sorted(self._vocabulary.names.items()), self.special_ids, bpe.split_digest()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write `tokenizer.json` into a folder, or write a file of another name. The file is complete or absent."""
+        """Write `tokenizer.json` if `path` is a folder, or the file `path`. A failed write leaves no partial file."""
         write_json(path / FILE_NAME if path.is_dir() else path, to_json(self._vocabulary))
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
-        """Read a file, or the `tokenizer.json` of a folder: ours, or any byte-level BPE with GPT-2's pattern.
+        """Read a file, or the `tokenizer.json` of a folder: any byte-level BPE with GPT-2's pattern.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -135,7 +135,7 @@ class Tokenizer:
 
 
 def count_merges(vocab_size: int) -> int:
-    """The number of merges of a vocabulary of this size.
+    """Return the number of merges in a vocabulary of `vocab_size` ids.
 
     Raises:
         ValueError: the size is outside 260 ... 65,536.
@@ -147,12 +147,12 @@ def count_merges(vocab_size: int) -> int:
 
 
 def group_texts(texts: Iterable[str], num_chars: int = 1 << 23) -> Iterator[list[str]]:
-    """Yield texts in groups of `num_chars` characters or a little more; the last group may be smaller."""
+    """Yield groups of consecutive texts with `num_chars` characters or more; the last group may have fewer."""
     return group_by_size(texts, len, num_chars)
 
 
 def group_by_size(items: Iterable[Item], size_of: Callable[[Item], int], least: int) -> Iterator[list[Item]]:
-    """Yield consecutive items in groups whose sizes add up to `least` or more; the last group may be smaller."""
+    """Yield groups of consecutive items; the sizes in a group add up to `least` or more, except in the last group."""
     group: list[Item] = []
     size = 0
     for item in items:

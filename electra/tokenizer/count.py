@@ -1,4 +1,4 @@
-"""Count the chunks of a corpus exactly, in bounded memory.
+"""Count the chunks of a corpus exactly, with limited memory.
 
 Each worker counts its part with a `ChunkCounter`; one process adds the counts with `ChunkTotals`.
 """
@@ -22,9 +22,9 @@ import numpy as np
 from electra.tokenizer.bpe import split_text
 from electra.tokenizer.words import find_words
 
-MAX_CHUNKS = 1 << 21  # distinct chunks that are kept in memory and learned from: about 1.5 GB while learning
-_MAX_HELD_CHUNKS = 1 << 19  # distinct chunks that a worker keeps: about 90 MB
-_WRITTEN_TOGETHER = 1000
+MAX_CHUNKS = 1 << 21  # distinct chunks kept in memory and used for learning, which takes about 1.5 GB
+_MAX_HELD_CHUNKS = 1 << 19  # distinct chunks that a worker keeps, about 90 MB
+_WRITTEN_TOGETHER = 1000  # chunks in one pickle
 
 
 class ChunkCounter:
@@ -34,7 +34,7 @@ class ChunkCounter:
         self._chunks: Counter[str] = Counter()
 
     def add(self, texts: Sequence[str]) -> int:
-        """Count some documents; returns their number of bytes."""
+        """Count the chunks of some documents; return the size of the documents in bytes."""
         words = find_words(texts)
         for word, count in zip(words.distinct, np.bincount(words.numbers).tolist(), strict=True):
             for chunk in split_text(word):
@@ -42,17 +42,17 @@ class ChunkCounter:
         return words.num_bytes
 
     def is_full(self) -> bool:
-        """Whether `take` should be called before the next documents."""
+        """Return whether `take` should be called before the next `add`."""
         return len(self._chunks) > _MAX_HELD_CHUNKS
 
     def take(self) -> Counter[str]:
-        """The number of times each chunk occurs in the documents since the last call."""
+        """Return {chunk: number of occurrences since the last call of `take`}, and start again from zero."""
         chunks, self._chunks = self._chunks, Counter()
         return chunks
 
 
 class ChunkTotals:
-    """Adds counts. Counts that do not fit into memory are written, sorted, to nameless temporary files in `folder`."""
+    """Adds up counts of chunks. Counts that do not fit into memory are written to temporary files in `folder`."""
 
     def __init__(self, folder: Path, max_chunks: int = MAX_CHUNKS) -> None:
         self._folder, self._max_chunks = folder, max_chunks
@@ -61,17 +61,17 @@ class ChunkTotals:
         self._files: list[IO[bytes]] = []
 
     def add(self, counts: Counter[str]) -> None:
-        """Add some counts, in any order."""
+        """Add {chunk: number of occurrences}. The order of the calls does not matter."""
         self._counts.update(counts)
         self._num_all += counts.total()
         if len(self._counts) > self._max_chunks:
             self._write()
 
     def take_most_frequent(self) -> tuple[Counter[str], int]:
-        """The `max_chunks` most frequent chunks, and the number of times all others occur.
+        """Return the counts of the `max_chunks` most frequent chunks, and the total count of all other chunks.
 
-        Among equally frequent chunks, those with the higher CRC-32 are taken: a fair sample that does not depend on
-        the order of the counts.
+        Among equally frequent chunks, the chunks with the highest CRC-32 are taken. This choice is close to random,
+        but does not depend on the order in which counts were added.
         """
         if not self._files:
             return self._counts, 0
@@ -88,7 +88,7 @@ class ChunkTotals:
     def _write(self) -> None:
         in_order = sorted(self._counts.items())
         self._counts = Counter()
-        file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed when all is read)
+        file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed in take_most_frequent)
         self._files.append(file)
         for first in range(0, len(in_order), _WRITTEN_TOGETHER):
             pickle.dump(in_order[first : first + _WRITTEN_TOGETHER], file)

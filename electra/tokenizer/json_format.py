@@ -12,9 +12,9 @@ from electra.ids import MAX_VOCAB_SIZE, SpecialIds
 from electra.tokenizer import bpe
 
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
-UNKNOWN = "[UNK]"  # of WordPiece, where no pieces fit
-MAX_WORD_CHARS = 100  # a longer word is UNKNOWN
-_NAMES = {  # of each special token; a later name is preferred
+UNKNOWN = "[UNK]"  # WordPiece token for a word that the vocabulary cannot spell
+MAX_WORD_CHARS = 100  # a longer word becomes UNKNOWN
+_NAMES = {  # names that each special token can have; if a file has several, the last in this list is used
     **{"[PAD]": ("<pad>", "[PAD]"), "[CLS]": ("<cls>", "<s>", "[CLS]")},
     **{"[SEP]": ("<sep>", "</s>", "[SEP]"), "[MASK]": ("<mask>", "[MASK]")},
 }
@@ -26,9 +26,9 @@ class Vocabulary(NamedTuple):
     """The parts of a byte-level BPE tokenizer.
 
     Attributes:
-        merges: pairs of numbers as `bpe` counts them: 4-259 are the bytes, 260 is the first merge.
-        ids: the id in the file for each of these numbers; shape (4 + 256 + merges,), the first four unused.
-        names: special tokens by id.
+        merges: pairs of numbers in the order of `bpe`: 4-259 are the bytes, 260 is the first merge.
+        ids: for each of these numbers the id in the file; length 4 + 256 + number of merges, the first four unused.
+        names: {id: name} of the special tokens.
     """
 
     merges: list[bpe.Merge]
@@ -38,20 +38,20 @@ class Vocabulary(NamedTuple):
 
 
 def native_vocabulary(merges: Sequence[bpe.Merge]) -> Vocabulary:
-    """Our own numbering: special tokens 0-3, bytes 4-259, then the merges."""
+    """Return a vocabulary numbered as this package does: special tokens 0-3, bytes 4-259, then the merges."""
     ids = list(range(bpe.FIRST_MERGE_ID + len(merges)))
     return Vocabulary(list(merges), ids, dict(enumerate(SPECIAL_TOKENS)), SpecialIds(0, 1, 2, 3))
 
 
 def printable(token: bytes) -> str:
-    """A token as the file writes it: one printable character for each byte."""
+    """Return a token as it is written in the file: one printable character for each byte."""
     return "".join(map(bpe.BYTE_TO_CHAR.__getitem__, token))
 
 
 def to_json(vocabulary: Vocabulary) -> dict[str, Any]:
-    """The content of a `tokenizer.json` that the `tokenizers` library opens as it stands.
+    """Return the content of a `tokenizer.json` that the `tokenizers` library can open without changes.
 
-    Merges are written as "left right", which every version of the library reads.
+    A merge is written as the string "left right", because every version of the library can read this form.
     """
     text = list(map(printable, bpe.token_bytes(vocabulary.merges)))
     of_text = zip(vocabulary.ids[bpe.NUM_SPECIAL_TOKENS :], text[bpe.NUM_SPECIAL_TOKENS :], strict=True)
@@ -99,7 +99,7 @@ def _sequence(name: str, type_id: int) -> dict[str, Any]:
 
 
 def read_tokenizer_json(file: Path) -> Vocabulary | list[str]:
-    """Read a byte-level BPE with GPT-2's pattern, or the words of an uncased WordPiece.
+    """Return the vocabulary of a byte-level BPE with GPT-2's pattern, or the words of an uncased WordPiece by id.
 
     Raises:
         FormatError: the file holds another kind of tokenizer, or lacks a special token.
@@ -124,11 +124,11 @@ def _refuse(file: Path, expected: str, found: str) -> NoReturn:
 
 
 def _tokens(content: Mapping[str, Any], file: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """The model's ids by token, and the added tokens by id, which must be special: text is not searched for them."""
+    """Return {token: id} of the model and {id: token} of the added tokens; refuse added tokens that are not special."""
     vocab = content["model"]["vocab"]
     added = {token["id"]: token["content"] for token in content.get("added_tokens") or []}
     if not all(type(n) is int for n in (*vocab.values(), *added)):
-        _refuse(file, "whole numbers as ids", "others")
+        _refuse(file, "whole numbers as ids", "other values")
     if plain := [token["content"] for token in content.get("added_tokens") or [] if not token.get("special")]:
         _refuse(file, "special tokens alone to be added", f"words added to the vocabulary ({plain[0]!r})")
     return vocab, added
@@ -180,7 +180,7 @@ def _check_kind(content: Mapping[str, Any], file: Path) -> None:
 
 
 def _numbered_merges(written: Any, added: set[str], vocab: Mapping[str, int], file: Path) -> list[bpe.Merge]:
-    """Merges as pairs of numbers instead of pairs of strings."""
+    """Return the merges as pairs of numbers (in the order of `bpe`) instead of pairs of strings."""
     if missing := sum(char not in vocab for char in bpe.BYTE_TO_CHAR):
         _refuse(file, "a token for each of the 256 bytes", f"{missing} missing")
     numbers = {printable(bytes([byte])): bpe.NUM_SPECIAL_TOKENS + n for n, byte in enumerate(bpe.BYTES_IN_ID_ORDER)}

@@ -1,6 +1,6 @@
-"""Learn byte-pair merges from counted chunks. All chunks are in a few arrays; each step makes one merge.
+"""Learn byte-pair merges from counted chunks. A few arrays hold all chunks; each step makes one merge.
 
-Source: Sennrich et al. 2016; order and ties as in the `tokenizers` library's trainer.
+Source: Sennrich et al. 2016; the order of merges, also between equally frequent pairs, is that of `tokenizers`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy.typing as npt
 from electra.ids import ID_BITS, ID_DTYPE, MAX_VOCAB_SIZE, Ids
 from electra.tokenizer.bpe import BYTE_TO_ID, FIRST_MERGE_ID, Merge
 
-MIN_COUNT = 2  # a pair seen once is not worth an id
-MAX_CHUNK_BYTES = 1024  # longer chunks (base64, rules of dashes) teach nothing and cost memory: not trained on
+MIN_COUNT = 2  # a pair that occurs only once gets no id
+MAX_CHUNK_BYTES = 1024  # longer chunks (base64, lines of dashes) cost memory, so they are left out
 
 
 class Learned(NamedTuple):
@@ -25,9 +25,9 @@ class Learned(NamedTuple):
     merges: list[Merge]
     chunks: list[str]
     counts: npt.NDArray[np.int64]  # (chunks,)
-    ids: Ids  # the ids of all chunks, one after the other
-    ends: npt.NDArray[np.int64]  # (chunks,) where each chunk ends in `ids`
-    num_left_out: int  # occurrences of chunks longer than MAX_CHUNK_BYTES
+    ids: Ids  # (tokens,) the ids of all chunks after the merges, one chunk after the other
+    ends: npt.NDArray[np.int64]  # (chunks,) the index in `ids` at which each chunk ends
+    num_left_out: int  # number of occurrences of chunks longer than MAX_CHUNK_BYTES
 
 
 def learn(
@@ -37,10 +37,10 @@ def learn(
     min_count: int = MIN_COUNT,
     progress: Callable[[], object] = lambda: None,
 ) -> Learned:
-    """Learn up to `num_merges` merges: always the most frequent pair; of equals, the smaller (left id, right id).
+    """Learn up to `num_merges` merges, each of the most frequent pair; on a tie, the smallest (left id, right id).
 
-    Stops early when the best pair is rarer than `min_count`. The merges do not depend on the order of `chunk_counts`.
-    Counts are 64 bits wide. `progress` is called after each merge.
+    Learning stops early if no pair occurs at least `min_count` times. The merges do not depend on the order of
+    `chunk_counts`. Counts are 64-bit integers. `progress` is called after each merge.
     """
     chunks = [chunk for chunk in chunk_counts if len(chunk.encode()) <= MAX_CHUNK_BYTES]
     counts = np.fromiter(map(chunk_counts.__getitem__, chunks), np.int64, len(chunks))
@@ -56,13 +56,13 @@ def learn(
 
 
 class _Symbols:
-    """All distinct chunks in one array of ids, linked both ways, with counts and places of each pair of neighbours.
+    """All distinct chunks in one array of ids, as a doubly linked list, with the count and places of each pair.
 
-    Zeros separate the chunks; no pair contains a zero. After a merge the left place holds the new id, and the right
-    place a zero that no link leads to. A pair is the number left << ID_BITS | right: the smaller number wins a tie.
-    Pairs that contain a new id appear only in the merge that makes the id, so a count is set once and never grows; a
-    pair whose first count is below `min_count` is not kept. Entries of the queue and places may be out of date; both
-    are checked when they are used.
+    Zeros separate the chunks; no pair contains a zero. After a merge, the left place holds the new id, and the right
+    place holds a zero outside the linked list. A pair is the number left << ID_BITS | right; of equally frequent pairs
+    the smallest number is merged first. A pair with a new id can appear only during the merge that makes this id, so
+    a count is set once and never grows; a pair whose first count is below `min_count` is not stored. The queue and
+    the places may contain entries that are no longer true; every entry is checked when it is used.
     """
 
     def __init__(self, chunks: Sequence[str], counts: npt.NDArray[np.int64], min_count: int) -> None:
@@ -76,10 +76,10 @@ class _Symbols:
         self._ids[places] = BYTE_TO_ID[np.frombuffer(b"".join(encoded), np.uint8)]
         self._weights = np.zeros(size, np.int64)
         self._weights[places] = np.repeat(counts, lengths)
-        del encoded, places  # a third of the memory
+        del encoded, places  # frees a third of the memory
         self._next = np.arange(1, size + 1, dtype=np.int32)
         self._previous = np.arange(-1, size - 1, dtype=np.int32)
-        self._chunk_ends = np.cumsum(lengths + 1)  # the zero after each
+        self._chunk_ends = np.cumsum(lengths + 1)  # the place of the zero after each chunk
         self._counts: dict[int, int] = {}
         self._places: dict[int, npt.NDArray[np.int32]] = {}
         self._queue: list[tuple[int, int]] = []
@@ -96,7 +96,7 @@ class _Symbols:
         heapq.heappush(self._queue, (-count, pair))
 
     def most_frequent_pair(self) -> Merge | None:
-        """The pair to merge next; None when all are rarer than `min_count`."""
+        """Return the pair to merge next; None if every pair occurs less often than `min_count`."""
         while self._queue:
             count, pair = -self._queue[0][0], self._queue[0][1]
             current = self._counts[pair]
@@ -117,16 +117,16 @@ class _Symbols:
         before = self._previous[first]
         for neighbour, count, places in _group(ids[before], weights, before):
             if neighbour:
-                old = right if neighbour == new else neighbour  # a merged pair before this one
+                old = right if neighbour == new else neighbour  # the neighbour was merged too; it ended in `right`
                 self._subtract(old << ID_BITS | left, count)
                 self._add(neighbour << ID_BITS | new, count, places)
         for neighbour, count, places in _group(ids[after], weights, first):
-            if neighbour and neighbour != new:  # the pair of two new ids is counted above
+            if neighbour and neighbour != new:  # the loop above counts pairs of two new ids
                 self._subtract(right << ID_BITS | neighbour, count)
                 self._add(new << ID_BITS | neighbour, count, places)
 
     def _subtract(self, pair: int, count: int) -> None:
-        if pair in self._counts:  # all but the pair being merged and rare ones
+        if pair in self._counts:  # not there: the pair that is being merged, and rare pairs
             self._counts[pair] -= count
 
     def _occurrences(self, pair: int, left: int, right: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
@@ -138,7 +138,7 @@ class _Symbols:
         return first, self._next[first]
 
     def _every_other(self, places: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """The places left after overlapping pairs, as in "aaa", are merged from the left."""
+        """Return the places of the pairs to merge where pairs overlap, as in "aaa": every other one, from the left."""
         kept, taken = [], -1
         for place in np.sort(places).tolist():
             if place != taken:
@@ -147,7 +147,7 @@ class _Symbols:
         return np.array(kept, np.int32)
 
     def remaining(self) -> tuple[Ids, npt.NDArray[np.int64]]:
-        """The ids of all chunks one after the other, and where each chunk ends."""
+        """Return the ids of all chunks one after the other, and the index at which each chunk ends."""
         alive = self._ids != 0
         return self._ids[alive], np.cumsum(alive, dtype=np.int64)[self._chunk_ends]
 
@@ -155,7 +155,7 @@ class _Symbols:
 def _group(
     keys: npt.NDArray[Any], weights: npt.NDArray[np.int64], places: npt.NDArray[np.int32]
 ) -> Iterator[tuple[int, int, npt.NDArray[np.int32]]]:
-    """Yield each distinct key with the sum of its weights and its places."""
+    """Yield each distinct key, the sum of its weights, and the array of its places."""
     if not len(keys):
         return
     order = np.argsort(keys, kind="stable")

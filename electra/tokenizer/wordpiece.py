@@ -1,7 +1,7 @@
-"""The release's uncased WordPiece tokenizer, from a `vocab.txt`, so that released models can be used.
+"""The release's uncased WordPiece tokenizer, read from a `vocab.txt`, for use with the released models.
 
-Source: release model/tokenization.py. Departs: words longer than 100 characters are [UNK] (the release allows 200);
-100 is what the ecosystem's tokenizer of the released models does.
+Source: release model/tokenization.py. Departs: words longer than 100 characters are [UNK] (the release allows 200),
+as in the tokenizer that transformers uses for the released models.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAX_CACHED_RUNS = 1 << 18
 
 
 def _is_removed(char: str) -> bool:
-    """Control, format, private-use, unassigned and surrogate code points, and the replacement character."""
+    """Return whether a character is removed: Unicode categories C* (control, unassigned, ...) and U+FFFD."""
     return char == "\ufffd" or unicodedata.category(char).startswith("C")
 
 
@@ -44,7 +44,7 @@ def _is_cjk(char: str) -> bool:
 
 
 def _is_punctuation(char: str) -> bool:
-    """ASCII that is neither letter nor digit, and Unicode's punctuation."""
+    """Return whether a character is Unicode punctuation, or printable ASCII but not a letter or digit."""
     return (char.isascii() and char.isprintable() and not char.isalnum()) or unicodedata.category(char).startswith("P")
 
 
@@ -53,7 +53,7 @@ def _without_accents(word: str) -> str:
 
 
 def split_words(text: str) -> Iterator[str]:
-    """Words in lower case and without accents; each punctuation mark and each CJK character is a word.
+    """Yield the words of a text in lower case, without accents. Each punctuation mark or CJK character is one word.
 
     Source: release tokenization.py, BasicTokenizer.
     """
@@ -69,7 +69,7 @@ def split_words(text: str) -> Iterator[str]:
 
 
 class WordPieceTokenizer:
-    """Text <-> ids with a WordPiece vocabulary. Lower case, accents and spacing are lost.
+    """Turns text into ids with a WordPiece vocabulary, and back. Upper case, accents and spacing are lost.
 
     Attributes:
         vocab_size: number of ids, special tokens included.
@@ -84,11 +84,11 @@ class WordPieceTokenizer:
         self.special_ids = SpecialIds(*map(self._ids.__getitem__, SPECIAL_TOKENS))
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text: never [PAD], [CLS], [SEP] or [MASK], whatever the text says; [UNK] where no words fit."""
+        """Return the ids of a text: [UNK] for an unknown word; never [PAD], [CLS], [SEP] or [MASK]."""
         return self.encode_documents([text])[0].tolist()
 
     def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
-        """The ids of each text as a read-only uint16 array."""
+        """Return the ids of each text as a read-only uint16 array."""
         encoded = (b"".join(map(self._encode_run, _SPACES.split(text))) for text in texts)
         return [np.frombuffer(ids, ID_DTYPE) for ids in encoded]
 
@@ -97,7 +97,7 @@ class WordPieceTokenizer:
         return np.array(ids, ID_DTYPE).tobytes()
 
     def _pieces(self, word: str) -> list[int]:
-        """A word as the longest known pieces from left to right; [UNK] if one is missing or the word too long.
+        """Return the ids of a word, cut from the left into the longest known pieces; [UNK] if too long or nothing fits.
 
         Source: release tokenization.py, WordpieceTokenizer.
         """
@@ -117,28 +117,28 @@ class WordPieceTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The words of ids, joined by spaces, without special tokens."""
+        """Return the text of a sequence of ids: words joined by spaces, without special tokens (but with [UNK])."""
         words = (self._words[number] for number in ids if number not in self.special_ids)
         return " ".join(words).replace(" ##", "")
 
     def token(self, token_id: int) -> str:
-        """One id as the vocabulary writes it; "##" means that it continues a word."""
+        """Return one id as it is written in the vocabulary; "##" marks a piece that continues a word."""
         return self._words[token_id]
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that affects ids: the words, and the version of Python's Unicode tables."""
+        """The SHA-256 of everything that affects the ids of a text: the words, and Python's version of Unicode."""
         content = ["wordpiece", MAX_WORD_CHARS, unicodedata.unidata_version, self._words]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write `vocab.txt` into a folder, or write a file of another name. The file is complete or absent."""
+        """Write `vocab.txt` if `path` is a folder, or the file `path`. A failed write leaves no partial file."""
         with atomic_write(path / VOCAB_NAME if path.is_dir() else path) as file:
             file.write("".join(f"{word}\n" for word in self._words).encode())
 
     @classmethod
     def load(cls, path: Path) -> WordPieceTokenizer:
-        """Read a `vocab.txt`, or the one in a folder.
+        """Read a vocabulary file, or the `vocab.txt` of a folder.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -165,7 +165,7 @@ class WordPieceTokenizer:
 
 
 def _check_settings(folder: Path) -> None:
-    """Refuse a folder whose settings say that text is not lower-cased, or that words were added to the vocabulary."""
+    """Raise FormatError if the folder's settings are not those of uncased WordPiece, or add words to the vocabulary."""
     config, added = folder / "tokenizer_config.json", folder / "added_tokens.json"
     settings = read_json(config, added_tokens_decoder=dict | None) if config.exists() else {}
     for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
@@ -183,18 +183,18 @@ def _check_settings(folder: Path) -> None:
 
 
 def tokenizer_file(path: Path) -> Path:
-    """The file that holds the tokenizer: `path` itself, or a folder's vocab.txt, or its tokenizer.json."""
+    """Return the tokenizer's file: `path`, or in a folder `path` its vocab.txt if there is one, else tokenizer.json."""
     if not path.is_dir():
         return path
     return path / VOCAB_NAME if (path / VOCAB_NAME).exists() else path / FILE_NAME
 
 
 def load_tokenizer(path: Path) -> Tokenizer | WordPieceTokenizer:
-    """The tokenizer in a file or folder: WordPiece (vocab.txt or tokenizer.json) or byte-level BPE (tokenizer.json).
+    """Read a tokenizer from a file or folder: WordPiece (vocab.txt, tokenizer.json) or byte-level BPE (tokenizer.json).
 
     Raises:
         FileNotFoundError: there is no such file.
-        FormatError: the file is damaged or of another kind, or the two files of a folder differ.
+        FormatError: the file is damaged or another kind of tokenizer, or the folder has two files that differ.
     """
     file = tokenizer_file(path)
     if file.suffix == ".txt":

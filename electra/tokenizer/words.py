@@ -1,6 +1,6 @@
-"""The distinct words of many documents, found in arrays.
+"""Find the distinct words of many documents with array operations.
 
-Most words of a text occur many times. Each distinct word of a group of documents is split and encoded once.
+Most words occur many times; so the tokenizer needs to split and encode each distinct word only once.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-_MAX_WORD_BYTES = 15  # longer words are not compared; 15 bytes and a length fit into two 64-bit integers
+_MAX_WORD_BYTES = 15  # longer words are not compared; 15 bytes and the length fit into two 64-bit integers
 _NUM_SPARE = 16  # zero bytes after the text, so that 16 bytes can be read at the start of every word
-# Bytes that do not begin a white-space character. 0xC2, 0xE1, 0xE2 and 0xE3 begin the wide ones, such as U+3000.
+# Bytes that do not begin a white-space character. 0xC2, 0xE1, 0xE2 and 0xE3 begin non-ASCII ones, such as U+3000.
 _BEGINS_NO_SPACE = np.array([byte not in b"\t\n\v\f\r \xc2\xe1\xe2\xe3" for byte in range(256)])
 _FIRST_BYTES = np.array([(1 << 8 * n) - 1 for n in range(9)], "<u8")  # masks that keep the first n bytes of eight
-_MIX = np.uint64(0x9E3779B97F4A7C15)  # an odd number without a pattern
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # an odd number with irregular bits, to mix the two keys of a word
 
 
 class Words(NamedTuple):
-    """Documents as numbers of words.
+    """Documents as sequences of word indices.
 
     Attributes:
-        distinct: the text of each distinct word; a word of more than 15 bytes may be listed several times.
-        numbers: shape (words,), the index in `distinct` of every word of all documents.
-        document_ends: shape (documents,), the number of words up to the end of each document.
+        distinct: the text of each distinct word; a word of more than 15 bytes may be in this list several times.
+        numbers: shape (words,), for every word of all documents its index in `distinct`.
+        document_ends: shape (documents,), for each document the index in `numbers` at which it ends.
         num_bytes: the size of all documents in UTF-8.
     """
 
@@ -36,12 +36,12 @@ class Words(NamedTuple):
 
 
 def find_words(texts: Sequence[str]) -> Words:
-    """Cut documents before each space that is followed by a character other than white space.
+    """Return the words of documents. A new word begins at each space that is not followed by more white space.
 
-    GPT-2's pattern starts a chunk at each of these places, so the chunks of a text are the chunks of its words.
+    GPT-2's pattern starts a chunk at each of these spaces, so the chunks of a text are the chunks of its words.
 
     Raises:
-        UnicodeEncodeError: a text holds a lone surrogate.
+        UnicodeEncodeError: a text contains a lone surrogate, which UTF-8 cannot write.
     """
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([len(data) for data in encoded], dtype=np.int64)
@@ -49,7 +49,7 @@ def find_words(texts: Sequence[str]) -> Words:
     data = np.frombuffer(joined, np.uint8)
     size = len(data) - _NUM_SPARE
     is_start = np.append((data[:size] == ord(" ")) & _BEGINS_NO_SPACE[data[1 : size + 1]], True)
-    is_start[ends - 1] = False  # the next byte is of another document
+    is_start[ends - 1] = False  # the next byte belongs to another document
     is_start[ends] = is_start[0] = True
     bounds = np.flatnonzero(is_start)
     starts, lengths = bounds[:-1], np.diff(bounds)
@@ -68,7 +68,7 @@ def find_words(texts: Sequence[str]) -> Words:
 def _keys(
     data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """Two integers for each word: its first eight bytes; the next seven and the length, or a number of its own."""
+    """Return two integers for each word: the same two for equal words of at most 15 bytes, otherwise different ones."""
     eight = np.lib.stride_tricks.as_strided(data[:8].view("<u8"), (len(data) - 7,), (1,), writeable=False)
     first = eight[starts] & _FIRST_BYTES[np.minimum(lengths, 8)]
     second = eight[starts + 8] & _FIRST_BYTES[np.clip(lengths - 8, 0, 8)] | lengths.astype(np.uint64) << np.uint64(56)
