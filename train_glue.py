@@ -1,7 +1,7 @@
 """Fine-tune on GLUE.
 
     python train_glue.py --task cola --seeds 5                    # from runs/pretrain; small: 5 minutes a seed in bf16
-    python train_glue.py --task all --checkpoint runs/pretrain    # every task whose files are there
+    python train_glue.py --task all --checkpoint runs/pretrain    # every task whose files are in --data-dir
     python train_glue.py --train-file a.csv --dev-file b.csv --text-column text --label-column mood --metric accuracy
 
 Each run scores the model of its last update. A finished run is not repeated. The last lines are the table of all runs
@@ -10,7 +10,7 @@ of this checkpoint with these settings. Exit codes: 0 finished, 2 a mistake in t
 
 from __future__ import annotations
 
-from electra import interrupts  # first: Ctrl-C while the rest loads ends in one line
+from electra import interrupts  # imported first, so that Ctrl-C during the other imports ends the script
 
 # isort: split
 
@@ -40,7 +40,7 @@ from electra.training.ranks import started
 
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfig]:
-    """Return the flags, and the settings (flags over recipe over defaults); print what differs from the recipe."""
+    """Return the flags and the settings, in which flags override the recipe; print how the settings differ from it."""
     parser = cli.Parser("train_glue.py", description=__doc__.split("\n")[0])
     add_flags(parser)
     cli.add_settings(parser, FinetuneConfig, "the protocol (Mercier's table 6)")
@@ -54,16 +54,16 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, FinetuneConfi
 
 
 def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: int, device: torch.device) -> Record:
-    """Make every update of every epoch; `model` then has the weights of the last update.
+    """Fine-tune `model` in place for all epochs, and return facts about the training.
 
     Returns:
-        num_updates; num_skipped, updates without a finite gradient; train_loss, the mean over rows of the last epoch.
+        num_updates; num_skipped, the updates whose gradient was not finite; train_loss, the last epoch's mean per row.
     """
     features, targets = data.features["train"], torch.from_numpy(data.task.targets(data.rows["train"].labels))
     num_epochs = config.num_epochs or data.task.num_epochs
     num_updates = num_epochs * -(-len(features) // config.batch_size)
     num_warmup_steps = config.warmup_fraction * num_updates
-    if config.schedule == "warmup_then_linear":  # the other schedule is the release's, which does not round
+    if config.schedule == "warmup_then_linear":  # the release, with the other schedule, does not round
         num_warmup_steps = int(num_warmup_steps)
     dtype = devices.resolve_precision(config.precision, device)
     groups = parameter_groups(model.named_parameters(), config.weight_decay, finetune.learning_rates(model, config))
@@ -100,7 +100,7 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
 def run(
     data: Data, asked: argparse.Namespace, config: FinetuneConfig, start: Start, identity: Record, device: torch.device
 ) -> Record:
-    """Build, train, predict and score one (checkpoint, task, seed); return its record."""
+    """Fine-tune one model, write its predictions and score them; return the record: `identity` and the results."""
     task, seed, began = data.task, identity["seed"], time.monotonic()
     model = finetune.build_classifier(start, task.num_outputs, config, seed, from_scratch=asked.from_scratch).to(device)
     trained = train(model, data, config, seed, device)
@@ -133,7 +133,7 @@ def run(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; `argv` defaults to the command line's."""
+    """Run the command and return its exit code; without `argv`, the flags are read from the command line."""
     asked, config = parse(argv)
     seeds, tasks = parse_seeds(asked.seeds), find_tasks(asked)
     start, mnli = find_start(asked)

@@ -5,13 +5,13 @@
 
 The same command resumes a stopped run. The last line of the output names the checkpoint.
 Under torchrun the same script uses all GPUs of one or several machines.
-Exit codes: 0 finished; 2 a mistake, in one line; 3 the discriminator has collapsed (--on-collapse stop). After saving:
-130 / 143 stopped by SIGINT / SIGTERM, 75 --max-hours are over.
+Exit codes: 0 finished; 2 a mistake, explained in one line; 3 the discriminator has collapsed (--on-collapse stop);
+130 / 143 stopped by SIGINT / SIGTERM; 75 stopped after --max-hours. A run that stops is saved first.
 """
 
 from __future__ import annotations
 
-from electra import interrupts  # first: Ctrl-C during the other imports ends the script
+from electra import interrupts  # imported first, so that Ctrl-C during the other imports ends the script
 
 # isort: split
 
@@ -57,11 +57,11 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig, li
     """Read the command line: flags override the size, the size overrides the recipe, the recipe overrides defaults.
 
     Returns:
-        The settings, the discriminator's shape, and lines on what differs from recipe and size.
+        The settings, the discriminator's shape, and lines for the user on what differs from recipe and size.
     """
     parser = cli.Parser("train_pretrain.py", description=__doc__.split("\n")[0])
     cli.add_settings(parser, PretrainConfig, "the run (table 5 of Mercier; sizes other than small are ours)")
-    cli.add_settings(parser, EncoderConfig, "the discriminator's shape, over --size")
+    cli.add_settings(parser, EncoderConfig, "the discriminator's shape; these flags override --size")
     given = vars(parser.parse_args(argv))
     base = {} if "data" in given else DEMO
     asked = {**base, **given}
@@ -80,7 +80,7 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig, li
 
 
 def updates(run: Run, ranks: Ranks) -> Iterator[Update]:
-    """The training loop: make the updates that are left, one at a time."""
+    """Make the updates that are left in a run, and yield the numbers of each update: the training loop."""
     config, state, device = run.config, run.state, ranks.device
     model, optimizer, scaler = state.model, state.optimizer, state.scaler
     dtype, objective = resolve_precision(config.precision, device), OBJECTIVES[config.objective]
@@ -106,12 +106,12 @@ def updates(run: Run, ranks: Ranks) -> Iterator[Update]:
         ranks.sum_gradients(model.parameters())
         scaler.unscale_(optimizer)
         grad_norm, skipped = apply_update(optimizer, scaler, model.parameters(), config.max_grad_norm)  # clip, step
-        state.count_update(skipped)  # one step further
+        state.count_update(skipped)  # raises state.step by 1
         yield Update(losses, config.learning_rate * factor, grad_norm)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Pre-train; `argv` defaults to the command line's. Returns the exit code."""
+    """Pre-train and return the exit code; without `argv`, the flags are read from the command line."""
     config, shape, notes = parse(argv)
     run_dir = Path(config.run_dir)
     with started(config.device) as ranks, lock_folder(run_dir) if ranks.is_first else nullcontext():

@@ -1,6 +1,6 @@
 """ELECTRA from scratch in pure PyTorch: pre-training on random windows, and fine-tuning on GLUE.
 
-The names below are imported when first used (PEP 562), so that tokenizer workers never load torch.
+The names below are imported when first used (PEP 562), so that the tokenizer's worker processes do not load torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`python -m electra <command>`: the table of commands."""
+"""Run `python -m electra <command>`; this module has the table of commands."""
 
 from __future__ import annotations
 
-from electra import interrupts  # first: Ctrl-C during the other imports ends the script
+from electra import interrupts  # imported first, so that Ctrl-C during the other imports ends the script
 
 # isort: split
 
@@ -20,12 +20,12 @@ COMMANDS = {
     "report": ("report.page", "main", "runs and results -> every table and figure of the report"),
     "export": ("hub.folders", "main_export", "a checkpoint -> folders that transformers opens"),
     "settings": ("config", "main", "every setting with its default, range and source"),
-    "import": ("hub.folders", "main_import", "such folders -> a checkpoint"),
+    "import": ("hub.folders", "main_import", "folders of transformers -> a checkpoint"),
 }
 
 
 def main() -> int | None:
-    """Import the command's module and call its `main` with the remaining arguments."""
+    """Run the command that `sys.argv` names with the remaining arguments; return its exit code."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print("usage: python -m electra COMMAND ... (each has its own --help)")

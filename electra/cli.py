@@ -1,4 +1,4 @@
-"""Settings become flags and come back from files; a script ends in one line for every mistake."""
+"""Settings as flags and as saved JSON; printing; the end of a script, in one line for every mistake of a user."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def setting(
         source: where the default comes from (table, section, release file).
         free: True if a run may be resumed with another value, because the results do not depend on the setting.
         flag: False for a derived value, which gets no flag.
-        renamed: {former name of a value: name}; saved settings and flags may still use the former name.
+        renamed: {former name of a value: present name}; saved settings and flags may still have the former name.
     """
     facts = {"help": help, "low": low, "high": high, "choices": choices, "unit": unit, "source": source}
     return dataclasses.field(default=default, metadata={**facts, "free": free, "flag": flag, "renamed": renamed or {}})
 
 
 def flag_name(name: str) -> str:
-    """`learning_rate` -> `--learning-rate`."""
+    """Return the flag of a setting: `learning_rate` -> `--learning-rate`."""
     return "--" + name.replace("_", "-")
 
 
@@ -79,7 +79,7 @@ def _is_valid(value: Any, kind: Any, facts: Mapping[str, Any]) -> bool:
 
 
 def check_settings(config: Any) -> None:
-    """Check the type and range of every setting, in `__post_init__`; raises ValueError with the setting's flag."""
+    """Check type and range of every setting, in `__post_init__` of a config; a ValueError names the setting's flag."""
     kinds = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, kind = getattr(config, field.name), kinds[field.name]
@@ -111,7 +111,7 @@ def _floats(text: str) -> tuple[float, ...]:
 
 
 def add_settings(parser: argparse.ArgumentParser, config_class: type[Any], title: str) -> None:
-    """Add a flag for each setting. A flag that is not given is absent from the result."""
+    """Add a flag for each setting of a dataclass; the parsed result has only the flags that were given."""
     group = parser.add_argument_group(title)
     kinds = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
@@ -129,7 +129,7 @@ def add_settings(parser: argparse.ArgumentParser, config_class: type[Any], title
 
 
 def settings_table(config_class: type[Any]) -> str:
-    """The settings of a dataclass as a Markdown table."""
+    """Return the settings of a dataclass as a Markdown table."""
     lines = ["| setting | default | unit | what it is | range | source |", "|---|---|---|---|---|---|"]
     for field in dataclasses.fields(config_class):
         facts = field.metadata
@@ -139,7 +139,7 @@ def settings_table(config_class: type[Any]) -> str:
 
 
 def build(config_class: type[Config], *layers: Mapping[str, Any]) -> Config:
-    """Make a config from layers of values: later layers override earlier ones; keys of other classes are ignored."""
+    """Make a config from layers of values: later layers override earlier layers; keys of other classes are ignored."""
     facts = {field.name: field.metadata for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     given = [(name, value) for layer in layers for name, value in layer.items() if name in facts]
     return config_class(**{name: facts[name]["renamed"].get(str(value), value) for name, value in given})
@@ -148,9 +148,9 @@ def build(config_class: type[Config], *layers: Mapping[str, Any]) -> Config:
 def from_dict(
     config_class: type[Config], values: Mapping[str, Any], where: Path, *, is_partial: bool = False
 ) -> Config:
-    """Rebuild a config that was saved as JSON in the file `where`; raises FormatError if a setting is impossible.
+    """Rebuild a config that was saved as JSON in the file `where`; raises FormatError if a value is not allowed.
 
-    Missing and unknown settings are errors, unless `is_partial`: then they get defaults, and are ignored.
+    Missing or unknown settings are errors. With `is_partial`, missing settings get defaults; unknown ones are ignored.
     """
     names = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     if not is_partial and (wrong := sorted(names ^ set(values))):
@@ -163,7 +163,7 @@ def from_dict(
 
 
 def differences(saved: Any, asked: Any) -> list[str]:
-    """One phrase for each difference between two mappings or two configs of a class; free settings are left out."""
+    """Return a phrase for each difference of two mappings or two configs of one class; free settings are left out."""
     if dataclasses.is_dataclass(saved):
         names = [field.name for field in dataclasses.fields(saved) if not field.metadata["free"]]
         pairs = {name: (getattr(saved, name), getattr(asked, name)) for name in names}
@@ -179,7 +179,7 @@ _UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def printable(text: str) -> str:
-    """Text that cannot control a terminal: control characters, line ends and bidi overrides as escapes like \\x1b."""
+    """Return text that cannot control a terminal: escapes like \\x1b for control characters, line ends, bidi marks."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
@@ -189,12 +189,12 @@ def is_colored() -> bool:
 
 
 def line_width() -> int:
-    """Columns of the terminal on standard output; 100 without a terminal."""
+    """Return the width of the terminal on standard output, in characters; 100 without a terminal."""
     return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output or error that survives a closed pipe and a full disk, and escapes what the encoding lacks.
+    """Standard output or error that tolerates a closed pipe or full disk, and escapes characters its encoding lacks.
 
     After a failed write a training script goes on without this output. A command ends, because its output is its
     purpose.
@@ -229,7 +229,7 @@ def _open_outputs(needs_output: bool) -> None:
             how = stream.encoding, "backslashreplace", None, stream.line_buffering, stream.write_through
             output = _Output(stream.buffer, *how)
             output.is_required = needs_output and name == "stdout"
-            output.replaced = stream  # would close the shared buffer when deleted
+            output.replaced = stream  # kept: the old stream would close the shared buffer when deleted
             setattr(sys, name, output)
 
 
@@ -246,7 +246,7 @@ _REMEDIES = {
 
 
 def _message_of(error: Exception) -> str | None:
-    """The line that explains an error to the user; None for a bug, which keeps its traceback."""
+    """Return the line that explains an error to the user; None for a bug, which is shown with its traceback."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}; {_REMEDIES.get(error.errno, 'check the path')}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -271,7 +271,7 @@ def run(main: Callable[[], int | None], *, needs_output: bool = False) -> NoRetu
     """Call `main` and exit with its code; a user's mistake ends in one line on stderr, without a traceback.
 
     A mistake is an OSError, or a ValueError or FloatingPointError that this package raises. With `needs_output`, the
-    process ends when standard output cannot be written, as a command should.
+    process ends when standard output cannot be written; otherwise the process goes on without output.
     """
     _open_outputs(needs_output)
     try:

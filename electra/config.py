@@ -42,7 +42,7 @@ class EncoderConfig:
             raise ValueError(f"--num-heads: {expected}, found {self.num_heads}; change one")
 
     def generator(self, generator_size: float) -> EncoderConfig:
-        """The generator's shape: the same depth and embeddings; width, heads and inner width scaled.
+        """Return the generator's shape: depth and embeddings are the same; hidden size, heads and inner size are scaled.
 
         Source: release run_pretraining.py:338-348 (at the small size, heads are 64 wide and the inner width 4 x hidden).
         """
@@ -63,8 +63,8 @@ class PretrainConfig:
     size: str = setting("small", "preset of shape and schedule; small is table 5, the others are ours", choices=("demo", "tiny", "mini", "small"))
     seed: int = setting(0, "seed of all random streams", low=0)
     objective: str = setting("rtd", "replaced-token detection, or masked language modeling alone (the BERT-Small control)", choices=("rtd", "mlm"))
-    generator_size: float = setting(0.25, "generator width over discriminator width", low=0.01, high=1, source="table 5")
-    mask_prob: float = setting(0.15, "targets over real tokens, per row", low=0.01, high=0.9, source="table 5")
+    generator_size: float = setting(0.25, "generator width divided by discriminator width", low=0.01, high=1, source="table 5")
+    mask_prob: float = setting(0.15, "share of a row's real tokens that are targets", low=0.01, high=0.9, source="table 5")
     mask_token_prob: float = setting(0.85, "share of targets shown as [MASK]; the rest stay visible", low=0, high=1, source="release pretrain_helpers.py")
     gen_weight: float = setting(1.0, "weight of the masked-LM loss", low=0, source="release")
     disc_weight: float = setting(50.0, "weight of the replaced-token loss (lambda)", low=0, source="release")
@@ -78,24 +78,24 @@ class PretrainConfig:
     bias_correction: bool = setting(True, "Adam's correction of its moments", source="Mercier: AdamW; release: no")
     weight_decay: float = setting(0.01, "for matrices and tables; biases and LayerNorm have none", low=0, high=1, source="table 5")
     max_grad_norm: float = setting(1.0, "clip of the joint gradient norm", low=0.000001, source="release")
-    batch_size: int = setting(128, "rows in one update, over all ranks", unit="rows", low=1, source="table 5")
+    batch_size: int = setting(128, "rows in one update, all ranks together", unit="rows", low=1, source="table 5")
     seq_length: int = setting(128, "row length", unit="tokens", low=3, source="table 5")
     sampling: str = setting("documents", "windows: one per document and epoch, or uniform over tokens", choices=SAMPLINGS, source="section 3.2")
     precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU", choices=PRECISIONS)
     deterministic: bool = setting(False, "byte-equal repetition on a GPU, slower")
     init_from: str = setting("", "checkpoint whose weights to start from, with a fresh optimizer and schedule")
-    init_networks: str = setting("both", "networks to take from it; the other starts new", choices=("both", "discriminator"))
+    init_networks: str = setting("both", "networks to take from --init-from; a network not taken starts new", choices=("both", "discriminator"))
 
     data: str = setting("", "folder of token shards; without it, a demo on Python's own documentation", free=True)
     run_dir: str = setting("runs/pretrain", "folder of the run", free=True)
     micro_batch_size: int = setting(0, "rows at a time on one device; 0: all of its share", unit="rows", low=0, free=True)
     device: str = setting("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"), free=True)
-    compile: str = setting("auto", "compile the objective with torch.compile; auto: on CUDA where nothing is recorded", choices=("auto", "on", "off"), free=True)
+    compile: str = setting("auto", "compile the objective with torch.compile; auto: on CUDA if no CUDA graph is recorded", choices=("auto", "on", "off"), free=True)
     cuda_graph: bool = setting(True, "on CUDA, record an update's passes once and replay them; never with --deterministic", free=True)
     num_threads: int = setting(0, "CPU threads of one rank; 0: torch's choice", unit="threads", low=0, free=True)
-    stop_after: int = setting(0, "stop at this step of the unchanged schedule; 0: at its end", unit="updates", low=0, free=True)
-    max_hours: float = setting(0.0, "stop and save after this long in one start; 0: never", unit="hours", low=0, free=True)
-    max_skipped: int = setting(20, "the run stops, when it logs, after this many updates in a row with gradients that are not finite", unit="updates", low=1, free=True)
+    stop_after: int = setting(0, "stop at this update; the schedule stays the same; 0: at the end of the schedule", unit="updates", low=0, free=True)
+    max_hours: float = setting(0.0, "save and stop this long after training starts or resumes; 0: never", unit="hours", low=0, free=True)
+    max_skipped: int = setting(20, "stop, at the next log line, after this many updates in a row with gradients that are not finite", unit="updates", low=1, free=True)
     on_collapse: str = setting("warn", "reaction to a collapsed discriminator", choices=("warn", "stop"), free=True)
     log_every: int = setting(100, "between two lines of metrics.jsonl", unit="updates", low=1, free=True)
     eval_every: int = setting(10_000, "between two held-out evaluations", unit="updates", low=1, free=True)
@@ -122,7 +122,7 @@ class FinetuneConfig:
     batch_size: int = setting(32, "rows in one update", unit="rows", low=1, source="table 6")
     max_seq_length: int = setting(128, "longest row", unit="tokens", low=5, source="release")
     learning_rate: float = setting(3e-4, "peak, at the task head", low=0, high=1, source="table 6")
-    layerwise_lr_decay: float = setting(0.8, "learning rate of a layer over that of the layer above", low=0.01, high=1, source="table 6")
+    layerwise_lr_decay: float = setting(0.8, "learning rate of a layer divided by the rate of the layer above", low=0.01, high=1, source="table 6")
     layerwise_lr_top_exponent: int = setting(1, "the top layer's rate is the decay to this power", low=0, high=2, source="paper 1; release 2, its issue 51")
     warmup_fraction: float = setting(0.1, "share of the updates that warm up", low=0, high=0.99, source="release; table 6 prints 10,000 steps")
     schedule: str = setting("warmup_then_linear", "shape of the learning-rate schedule", choices=SCHEDULES)
@@ -136,8 +136,8 @@ class FinetuneConfig:
     pooling: str = setting("mean", "row vector: mean over real tokens, or the first token", choices=("mean", "first"), source="section 3.1")
     head: str = setting("mlp", "dense-GELU-dense, or one dense layer", choices=("mlp", "linear"), source="section 3.1")
     loss_reduction: str = setting("mean", "reduction of the loss over the batch", choices=("mean", "sum"), source="release: sum")
-    pair_swap: bool = setting(False, "add MRPC and STS-B training pairs swapped", source="release, its issue 98")
-    token_types: bool = setting(True, "type 1 for the second segment, else 0 everywhere", source="release")
+    pair_swap: bool = setting(False, "train on each MRPC and STS-B pair also with its two texts swapped", source="release, its issue 98")
+    token_types: bool = setting(True, "token type 1 for the second text; off: type 0 everywhere", source="release")
     length_buckets: bool = setting(True, "batch rows of similar length together")
     precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU", choices=PRECISIONS)
     micro_batch_size: int = setting(0, "rows at a time on the device; 0: the whole batch", unit="rows", low=0, free=True)
@@ -188,9 +188,9 @@ FINETUNE_RECIPES: Mapping[str, Mapping[str, Any]] = {
 
 
 def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
-    """Adapt settings that are not given to `num_train_steps`: warm-up keeps its fraction, intervals do not exceed it.
+    """Fit warm-up and intervals to the `num_train_steps` in `given`; a warm-up or interval in `given` is not changed.
 
-    Returns the changed settings, and a line for the user if there are any.
+    The warm-up keeps its share of the steps; an interval is at most the steps. Returns the changes, and a line on them.
     """
     num_steps = given.get("num_train_steps", preset.num_train_steps)
     values = {
@@ -205,6 +205,6 @@ def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[di
 
 
 def main(argv: Sequence[str]) -> None:
-    """`python -m electra settings`: print tables 5 and 6 of Mercier with this package's values."""
+    """Run `python -m electra settings`: print all settings as Markdown (tables 5 and 6 of Mercier, extended)."""
     for config_class in (EncoderConfig, PretrainConfig, FinetuneConfig):
         print(f"### {config_class.__name__}\n\n{settings_table(config_class)}\n")

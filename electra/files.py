@@ -1,4 +1,4 @@
-"""Reading and writing files: JSON that is checked, writes that are whole or absent, digests, folder locks."""
+"""Reading and writing files: checked JSON, files that are complete or absent, digests, folder locks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from typing import IO, Any
 
 
 class FormatError(ValueError):
-    """A file or folder does not hold what is expected. The message says where, what is wrong and what to do."""
+    """Error: a file or folder has unexpected content. The message says where, what is wrong and what to do."""
 
 
 def sha256_file(path: Path) -> str:
-    """The hexadecimal SHA-256 digest of a file's bytes, read in 1 MiB blocks."""
+    """Return the hexadecimal SHA-256 digest of a file's bytes, read in 1 MiB blocks."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -50,10 +50,10 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file for writing that is complete on disk under `path`, or absent.
+    """Open a binary file for writing; when the context ends, `path` is complete on disk, or unchanged after an error.
 
-    The bytes are written to a temporary file in the same folder, synced, and the file is renamed. After an error the
-    temporary file is removed and `path` is unchanged.
+    The bytes go to a temporary file in the same folder, which is synced and then renamed to `path`. After an error the
+    temporary file is removed.
     """
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:
@@ -71,18 +71,18 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def json_bytes(value: object) -> bytes:
-    """A value as indented UTF-8 JSON that ends in a newline; half a surrogate pair is written as its escape."""
+    """Return a value as indented UTF-8 JSON that ends in a newline; a lone surrogate is written as an escape."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a value as JSON: the file is complete or absent."""
+    """Write a value as indented JSON; the file at `path` is complete or unchanged."""
     with atomic_write(path) as file:
         file.write(json_bytes(value))
 
 
 def read_json(path: Path, **fields: Any) -> dict[str, Any]:
-    """Read a file that holds one JSON object with finite numbers; raises FormatError if it does not.
+    """Read a file that holds one JSON object with finite numbers; raises FormatError for other content.
 
     `fields` are the types of the fields that the caller needs: int, float (an int passes), str, bool, list, dict,
     list[str], dict[str, float], ... A field that may be absent or null has a type such as `str | None`.
@@ -112,7 +112,7 @@ def read_records(path: Path, **fields: Any) -> list[dict[str, Any]]:
 
 
 class _NotJson(ValueError):
-    """The bytes are no JSON."""
+    """Error: the bytes are not JSON."""
 
 
 def _finite(text: str) -> float:
@@ -122,7 +122,7 @@ def _finite(text: str) -> float:
 
 
 def _parse(data: bytes, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object in some bytes. Raises ValueError with a message that names neither file nor line."""
+    """Return the JSON object in some bytes. Raises ValueError; the caller adds file and line to its message."""
     try:
         value = json.loads(data.decode("utf-8-sig"), parse_float=_finite, parse_constant=_finite)
     except json.JSONDecodeError as error:
@@ -142,7 +142,7 @@ def _parse(data: bytes, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_of(value: Any, kind: Any) -> bool:
-    """Whether a value has a type, the types of its items included."""
+    """Whether a value has the type `kind`; a list or dict is checked with its items."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         return any(_is_of(value, one) for one in arguments)
@@ -156,7 +156,7 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder for this process until the context or the process ends; raises FormatError if it is locked."""
+    """Lock a folder for this process until the context or the process ends; FormatError if another process locks it."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a script at once while it still imports: torch's imports may swallow the exception and go on half loaded.
+"""Make Ctrl-C end a script at once during its imports: torch's imports may swallow a KeyboardInterrupt and go on.
 
 The scripts import this module first, and call `loaded` when all imports are done.
 """
@@ -14,6 +14,6 @@ if _IS_OURS and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 
 def loaded() -> None:
-    """Make Ctrl-C a KeyboardInterrupt again."""
+    """Make Ctrl-C raise KeyboardInterrupt again, after all imports."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)

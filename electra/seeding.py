@@ -1,4 +1,4 @@
-"""Random draws as functions of (seed, stream, indices), so that a checkpoint holds no random state."""
+"""Random draws as functions of (seed, stream, indices), so that a checkpoint needs no random state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STREAMS = (
     "init",  # weights of a new model
     "windows",  # which rows an update reads
     "masking",  # which positions are targets, and which of them stay visible
-    "sampling",  # the uniform that picks each generated token
+    "sampling",  # the uniform number that picks each generated token
     "dropout",  # the seed of torch's own dropout, set for each forward pass
     "finetune-order",  # order of the fine-tuning examples, one draw per epoch
     "finetune-head",  # weights of a task head
@@ -20,7 +20,7 @@ STREAMS = (
 
 
 def derive_seed(seed: int, stream: str, *indices: int | str) -> int:
-    """A 63-bit seed for one draw: SHA-256 of the seed, the stream's name and the indices (step, rank, ...)."""
+    """Return a 63-bit seed for one draw: from the SHA-256 of seed, stream name and indices (step, rank, ...)."""
     if stream not in STREAMS:
         raise ValueError(f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}")
     text = "/".join([str(seed), stream, *map(str, indices)])
@@ -28,5 +28,5 @@ def derive_seed(seed: int, stream: str, *indices: int | str) -> int:
 
 
 def random_stream(seed: int, stream: str, *indices: int | str) -> np.random.Generator:
-    """NumPy's Philox, which gives equal numbers on every machine, for the draws of one stream at the indices."""
+    """Return NumPy's generator Philox, equal on every machine, seeded by `seed`, the stream's name and the indices."""
     return np.random.Generator(np.random.Philox(derive_seed(seed, stream, *indices)))

@@ -338,7 +338,7 @@ def test_without_a_checkpoint_the_two_ways_to_one_are_named(
     assert exit_code(["--task", "cola"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: runs/pretrain: expected a pre-trained model, found nothing; python train_pretrain")
-    assert error.endswith(".py trains one (without --data in runs/demo), --checkpoint DIR names one\n")
+    assert error.endswith(".py trains one (without --data, in runs/demo), --checkpoint DIR names one\n")
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("1", [0]), ("5", [0, 1, 2, 3, 4]), ("0,1,2", [0, 1, 2]), ("7,", [7])])

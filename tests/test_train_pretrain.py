@@ -153,7 +153,7 @@ def test_the_control_trains_resumes_and_fine_tunes_like_any_other(tiny_data, tmp
     train(tiny_data, tmp_path / "halves", "--objective", "mlm")
     assert weights(tmp_path / "straight", 8) == weights(tmp_path / "halves", 8)
     out = capsys.readouterr().out
-    assert re.search(r"matrix-product FLOP in 8 updates; --objective rtd makes \d+ of them", out)
+    assert re.search(r"matrix-product FLOP in 8 updates; --objective rtd makes \d+ at this cost", out)
     start = open_start(tmp_path / "straight")
     model = build_classifier(start, 2, FinetuneConfig(), seed=0, from_scratch=False)
     saved = torch.load(step_folder(tmp_path / "straight", 8) / "model.pt", weights_only=True)

@@ -16,7 +16,7 @@ from electra.tokenizer.wordpiece import WordPieceTokenizer
 AnyTokenizer = Tokenizer | WordPieceTokenizer
 
 PAD_MULTIPLE = 8
-"""Rows are padded to a multiple of this: 16-bit matrix units are fast there, and there are fewer shapes."""
+"""Rows are padded to a multiple of this length: 16-bit matrix units are then fast, and fewer shapes occur."""
 
 POOL_BATCHES = 32
 """Rows are sorted by length within pools of this many batches; then the batches of an epoch are shuffled."""
@@ -28,7 +28,7 @@ class Features:
 
     ids: Array  # (total,) int32
     starts: Array  # (N + 1,) int64: row i is ids[starts[i] : starts[i + 1]]
-    second_starts: Array  # (N,) int64: where in row i the second text begins; the row's length if there is none
+    second_starts: Array  # (N,) int64: start of the second text inside its row, or the row's length without one
     max_seq_length: int
     pad_id: int
 
@@ -42,7 +42,7 @@ class Features:
 
 
 def truncated_lengths(num_first: int, num_second: int, limit: int) -> tuple[int, int]:
-    """Return the lengths of a pair cut to `limit` tokens: one at a time from the longer text, on a tie the second.
+    """Return two lengths cut to a sum of `limit`: a token at a time from the longer text, from the second if equal.
 
     Source: release classification_tasks.py:296-310.
     """
@@ -81,9 +81,9 @@ def pack(rows: list[list[int]], second_starts: list[int], tokenizer: AnyTokenize
 
 
 def collate(features: Features, rows: Array, *, token_types: bool = True) -> dict[str, Tensor]:
-    """Return input_ids int64, attention_mask bool and token_type_ids int64, each (B, L), of some (B,) rows.
+    """Return input_ids int64, attention_mask bool and token_type_ids int64, each (B, L); `rows` (B,) are row numbers.
 
-    L is a multiple of `PAD_MULTIPLE`, at most the maximum length. With `token_types` the second text has type 1.
+    L is a multiple of `PAD_MULTIPLE`, at most the maximum length. The second text has type 1 if `token_types`, else 0.
     """
     lengths = features.starts[rows + 1] - features.starts[rows]
     width = min(-(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE, features.max_seq_length)
@@ -101,9 +101,9 @@ def collate(features: Features, rows: Array, *, token_types: bool = True) -> dic
 def training_batches(
     lengths: Array, batch_size: int, seed: int, epoch: int, *, length_buckets: bool = True
 ) -> list[Array]:
-    """Return the rows of each update of one epoch, in an order of `seed` and `epoch`: every row once.
+    """Return the row numbers of each update of one epoch, each row once, in a random order from `seed` and `epoch`.
 
-    `lengths` has the tokens of each row. With length buckets, the rows of a batch have about one length.
+    `lengths` (N,) is the number of tokens of each row. With length buckets, the rows of a batch have similar lengths.
     """
     rng = random_stream(seed, "finetune-order", epoch)
     order = rng.permutation(len(lengths))
@@ -115,7 +115,7 @@ def training_batches(
 
 
 def evaluation_batches(lengths: Array, batch_size: int) -> list[Array]:
-    """Return batches with every row once, in order of length."""
+    """Return the row numbers of each batch: every row once, in order of length."""
     return _cut(np.argsort(lengths, kind="stable"), batch_size)
 
 

@@ -44,14 +44,14 @@ def missing_files(task: Task, data_dir: Path) -> list[Path]:
 def fetch_file(url: str, path: Path, sha256: str) -> Path:
     """Fetch one file and return `path`.
 
-    ConnectionError if it cannot be fetched or written; FormatError if its digest differs, as of a cut connection.
+    ConnectionError if it cannot be fetched or written; FormatError if its digest is wrong, as after a cut connection.
     """
     try:
         with urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as file:
             options = {"total": response.length, "unit": "B", "unit_scale": True, "desc": path.name}
             with tqdm.wrapattr(response, "read", **options) as reader:
                 shutil.copyfileobj(reader, file)
-    except (OSError, http.client.HTTPException) as error:  # of the network or of the disk
+    except (OSError, http.client.HTTPException) as error:  # an error of the network or of the disk
         raise ConnectionError(f"{url}: expected {path.name}, found {getattr(error, 'reason', error)}") from None
     if (found := sha256_file(path)) != sha256:
         size = f"{path.stat().st_size:,} bytes of sha256 {found[:12]}…"
@@ -62,7 +62,7 @@ def fetch_file(url: str, path: Path, sha256: str) -> Path:
 def fetch_task(task: Task, data_dir: Path, base_url: str = BASE_URL) -> None:
     """Fetch all files of a task, check them, and put them into `data_dir`.
 
-    Errors are those of `fetch_file`; the message names the files that a person can put there by hand.
+    Errors are those of `fetch_file`; the message names the files that a person can put into `data_dir` by hand.
     """
     wanted = [file.path for file in task.splits.values()]
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -93,9 +93,9 @@ def fetch_task(task: Task, data_dir: Path, base_url: str = BASE_URL) -> None:
 
 
 def build_mrpc(folder: Path, train_source: Path, test_source: Path, dev_ids: Path) -> None:
-    """Write MRPC's three files: a source row is a dev row if its pair of ids is in `dev_ids`, else a training row.
+    """Write MRPC's three files: a row of `train_source` is a dev row if `dev_ids` has its pair of ids.
 
-    The public test source has labels; the file made here has none. The files are byte-equal to those in circulation.
+    The labels in `test_source` are left out. The files are byte-equal to the MRPC files that are in common use.
     Source: GLUE-baselines download_glue_data.py.
     """
     folder.mkdir()

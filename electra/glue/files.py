@@ -1,4 +1,4 @@
-"""Files of a task -> rows of text with labels: the official TSVs, and a person's own TSV, CSV or JSONL."""
+"""Read the files of a task into rows of text with labels: official TSVs, and a person's own TSV, CSV or JSONL."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class Rows:
     second: list[str] | None  # None for a task of single sentences
     labels: Array  # (N,) int64 classes or float64 scores; (0,) for a test file
     sha256: str  # of the file
-    num_damaged: int  # rows that were left out
+    num_damaged: int  # damaged rows, which were left out
 
     def __len__(self) -> int:
         return len(self.first)
 
 
 class _Wrong(Exception):
-    """A file is not as expected. The message names the line; 0 means the whole file."""
+    """Error: a file is not as expected. The message names the line; `line` 0 means the whole file."""
 
     def __init__(self, line: int, expected: str, found: object) -> None:
         super().__init__(f"{f', line {line}' if line else ''}: expected {expected}, found {found}")
 
 
 def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: bool = False) -> Rows:
-    """Read one file of a task; FormatError names the line that differs from the task's columns, labels or row count.
+    """Read one file of a task; raises FormatError if columns, labels or number of rows are not those of the task.
 
-    Spaces at both ends of a text are dropped. SST-2's train and dev texts end in a space and its test texts do not;
-    a byte-level tokenizer would make a token of that space. `allow_other_sizes` accepts any number of rows.
+    Spaces at both ends of a text are removed: SST-2's train and dev texts end in a space, its test texts do not, and
+    a byte-level tokenizer would make a token of the space. `allow_other_sizes` accepts any number of rows.
     """
     file, has_labels = task.splits[split], split not in task.test_splits
     path = data_dir / file.path
@@ -69,7 +69,7 @@ def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: boo
 
 
 def describe_rows(task: Task, rows: Rows) -> str:
-    """Return one line about a file for a person to check: rows, odd texts, range of scores or count of each class."""
+    """Return one line about a file for a person to check: numbers of rows and odd texts, range of scores or classes."""
     texts = rows.first + (rows.second or [])
     facts = [f"{rows.path}: {len(rows):,} rows"]
     facts += [f"{rows.num_damaged:,} damaged rows left out"] if rows.num_damaged else []
@@ -95,9 +95,9 @@ def with_swapped_pairs(rows: Rows) -> Rows:
 
 
 def class_name(label: str) -> str:
-    """Return the class name of a label: without spaces at its ends, 1.0 as 1; "" if missing or not printable.
+    """Return a label without spaces at its ends, and with 1.0 written as 1; "" if it is missing or not printable.
 
-    Tables with gaps have 1.0 for 1, and `nan` for a gap. A line break in a label comes from a stray quote sign.
+    A table with empty cells has 1.0 for 1 and `nan` for an empty cell. A line break comes from a stray quote sign.
     """
     name = re.sub(r"^([+-]?[0-9]+)\.0+$", r"\1", label.strip())
     return name if printable(name) == name and name.lower() != "nan" else ""
@@ -128,7 +128,7 @@ def _parse_labels(task: Task, words: Sequence[str], lines: Sequence[int]) -> Arr
 
 
 def _read_columns(path: Path, file: SplitFile, wanted: Sequence[str]) -> tuple[list[int], list[list[str]], int]:
-    """Return the line of each row, the wanted columns, and the number of damaged rows that were left out."""
+    """Return the line number of each row, the wanted columns, and the number of damaged rows that were left out."""
     rows = _rows(path, file, wanted)
     names = file.columns or tuple(name.strip() for name in next(rows, (0, []))[1])
     for name in wanted:
@@ -176,7 +176,7 @@ def _csv_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     line = 1
     try:
         for cells in reader:
-            if cells:  # else a blank line
+            if cells:  # empty for a blank line
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
@@ -191,7 +191,7 @@ def _json_rows(text: str, wanted: Sequence[str]) -> Iterator[tuple[int, list[str
         if not content.strip():
             continue
         try:
-            record = json.loads(content, parse_constant=lambda _: None)  # NaN is a gap
+            record = json.loads(content, parse_constant=lambda _: None)  # NaN is a missing value
         except (ValueError, RecursionError) as error:
             raise _Wrong(line, "JSON", error) from None
         values = [record.get(name) if isinstance(record, dict) else None for name in wanted]

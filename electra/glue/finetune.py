@@ -24,7 +24,7 @@ from electra.training.devices import autocast, resolve_precision
 from electra.training.optimizer import layerwise_rates
 
 PREDICT_ROWS = 128
-"""Rows of one forward pass without training."""
+"""Number of rows of one forward pass for predictions."""
 
 
 class Start(NamedTuple):
@@ -38,7 +38,7 @@ class Start(NamedTuple):
 
 
 def open_start(path: Path, *, task: str = "") -> Start:
-    """Open a checkpoint, or the newest of a run folder; FormatError if it is damaged or not fine-tuned on `task`."""
+    """Open a checkpoint or the newest checkpoint of a run; FormatError if it is damaged or not fine-tuned on `task`."""
     folder = checkpoint.resolve_checkpoint(path)
     manifest, config = checkpoint.verify(folder), checkpoint.read_settings(folder)
     if task and config.get("task") != task:
@@ -58,7 +58,7 @@ def open_start(path: Path, *, task: str = "") -> Start:
 def build_classifier(
     start: Start, num_outputs: int, config: FinetuneConfig, seed: int, *, from_scratch: bool = False
 ) -> SequenceClassifier:
-    """Return the model at update 0: the start's encoder, or random weights if `from_scratch`, with a random head.
+    """Return the untrained classifier: the encoder of `start`, or a random one if `from_scratch`, and a random head.
 
     `num_outputs` is the number of classes, or 1 for a score.
     """
@@ -77,13 +77,13 @@ def build_classifier(
 
 
 def learning_rates(model: SequenceClassifier, config: FinetuneConfig) -> dict[str, float]:
-    """Return the multiplier of the learning rate for each parameter."""
+    """Return the multiplier of the learning rate of each parameter, by the parameter's name."""
     names, num_layers = [name for name, _ in model.named_parameters()], len(model.encoder.layers)
     return layerwise_rates(names, num_layers, config.layerwise_lr_decay, config.layerwise_lr_top_exponent)
 
 
 def rate_table(num_layers: int, config: FinetuneConfig) -> str:
-    """Return the peak learning rates of the head, of each layer from the top, and of the embeddings, a line each."""
+    """Return the peak learning rates of the head, of each layer from the top, and of the embeddings, one per line."""
     layers = {f"encoder.layers.{number - 1}.": f"layer {number}" for number in range(num_layers, 0, -1)}
     titles = {"output.": "head", **layers, "encoder.embeddings.": "embeddings, projection"}
     rates = layerwise_rates([*titles], num_layers, config.layerwise_lr_decay, config.layerwise_lr_top_exponent)
@@ -119,7 +119,7 @@ def predict_rows(model: SequenceClassifier, features: Features, config: Finetune
 def save_classifier(
     folder: Path, model: SequenceClassifier, start: Start, config: FinetuneConfig, task: Task, step: int
 ) -> None:
-    """Save a fine-tuned model after `step` updates as a checkpoint; what an interrupted run left there is replaced."""
+    """Save a model, fine-tuned for `step` updates, as a checkpoint; an existing folder is replaced."""
     settings = {
         "encoder": dataclasses.asdict(start.shape),
         "finetune": dataclasses.asdict(config),

@@ -1,4 +1,4 @@
-"""Flags of `train_glue.py` -> tasks, seeds, the model to start from, and each task's encoded rows."""
+"""From the flags of `train_glue.py` to tasks, seeds, the model to start from, and each task's encoded rows."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     own("--text-pair-column", default="", help="where the second text is, for pairs")
     own("--label-column", default="", help="where the label or the score is")
     scores = f"{', '.join(SCORE_METRICS)} for scores"
-    own("--metric", default="", help=f"{', '.join(CLASS_METRICS)} for labels (f1: of the last in order), {scores}")
+    own("--metric", default="", help=f"{', '.join(CLASS_METRICS)} for labels (f1: of the last when sorted), {scores}")
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Return the seeds that a count (`5`: 0 to 4) or a list (`0,1,2`, or `3,` for one seed) names."""
+    """Return the seeds of a count (`5` means 0 to 4) or of a list (`0,1,2`; `3,` means seed 3 alone)."""
     try:
         seeds = [int(part) for part in text.split(",") if part] if "," in text else [*range(int(text))]
     except ValueError:
@@ -79,10 +79,10 @@ def find_tasks(asked: argparse.Namespace) -> list[Task]:
 
 
 def own_task(asked: argparse.Namespace) -> Task:
-    """Return the task of a person's own .tsv, .csv or .jsonl files; `read_split` reads it with any data folder.
+    """Return the task of a person's own .tsv, .csv or .jsonl files, with absolute paths: no data folder is needed.
 
-    The classes are the labels of the training file in sorted order, so F1 is that of the second class. If the metric
-    is a correlation, the task is a regression, and its score range is that of the scores in both files.
+    The classes are the labels of the training file in sorted order, so F1 is for the second class. If the metric
+    is a correlation, the task is a regression; its range is from the lowest to the highest score of both files.
     """
     needed = ("train_file", "dev_file", "text_column", "label_column", "metric")
     if missing := [cli.flag_name(name) for name in needed if not getattr(asked, name)]:
@@ -114,12 +114,12 @@ def own_task(asked: argparse.Namespace) -> Task:
 
 
 def find_start(asked: argparse.Namespace) -> tuple[Start, Start | None]:
-    """Return the checkpoint to start from, and the model of MNLI for the tasks of `FROM_MNLI`, or None."""
+    """Return the checkpoint to start from, and the MNLI model for the tasks of `FROM_MNLI` (None without the flag)."""
     if asked.init_from_mnli and asked.from_scratch:
         raise ValueError("--init-from-mnli: expected a start from a checkpoint, found --from-scratch; drop one of them")
     checkpoint = asked.checkpoint or default_checkpoint(Path("runs/pretrain"))
     if not asked.checkpoint and not checkpoint.exists():
-        ways = f"python train_pretrain.py trains one (without --data in {DEMO['run_dir']}), --checkpoint DIR names one"
+        ways = f"python train_pretrain.py trains one (without --data, in {DEMO['run_dir']}), --checkpoint DIR names one"
         raise FileNotFoundError(f"{checkpoint}: expected a pre-trained model, found nothing; {ways}")
     mnli = open_start(asked.init_from_mnli, task="mnli") if asked.init_from_mnli else None
     return open_start(checkpoint), mnli

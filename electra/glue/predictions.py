@@ -17,7 +17,7 @@ SUBMISSION_FILES: Mapping[str, tuple[str, str]] = {
     "MNLI-mm.tsv": ("mnli", "test_mismatched"),
     "AX.tsv": ("mnli", "diagnostic"),
 }
-"""The eleven files of a submission: the task whose model predicts, and the split."""
+"""The eleven files of a submission, {name in the zip: (task of the model, split that the model predicts)}."""
 
 
 def write_predictions(path: Path, task: Task, values: Array, labels: Array, outputs: Array) -> None:
@@ -38,10 +38,10 @@ def write_predictions(path: Path, task: Task, values: Array, labels: Array, outp
 
 
 def write_submission(out: Path, sources: Mapping[str, Path]) -> None:
-    """Zip the eleven files of a submission; the answer to every WNLI row is "not_entailment", as usual.
+    """Write the zip of a submission, eleven files; the answer to every WNLI row is "not_entailment", as usual.
 
-    `sources` maps each other name in the zip to its file of predictions. FormatError if predictions are missing,
-    damaged, or not of every row of the official test file.
+    `sources` maps each name in the zip, except WNLI.tsv, to a file of predictions. FormatError if predictions are
+    missing, damaged, or not of every row of the official test file.
     """
     files = {}
     for name, (task_name, split) in SUBMISSION_FILES.items():
@@ -60,12 +60,12 @@ def write_submission(out: Path, sources: Mapping[str, Path]) -> None:
         files[name] = ["index\tprediction", *(f"{index}\t{answer}" for index, answer in enumerate(answers))]
     with atomic_write(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, lines in files.items():
-            member = zipfile.ZipInfo(name)  # of a constant date: the same predictions make the same bytes
+            member = zipfile.ZipInfo(name)  # has a constant date, so that equal predictions make equal bytes
             archive.writestr(member, "\n".join(lines) + "\n", zipfile.ZIP_DEFLATED)
 
 
 def _read_answers(path: Path, task: Task) -> list[str]:
-    """Return the predictions of a file of `write_predictions`, in the words of the server."""
+    """Read a file of `write_predictions`; return its predictions in the form that the server expects."""
     try:
         return [_answer(task, line.split("\t")[1]) for line in path.read_text("utf-8").split("\n")[1:-1]]
     except (IndexError, KeyError, ValueError) as error:
@@ -74,7 +74,7 @@ def _read_answers(path: Path, task: Task) -> list[str]:
 
 
 def _answer(task: Task, prediction: str) -> str:
-    """Return a prediction as the server wants it: a class as the task's files write it, a score clipped to its range.
+    """Return a prediction as the server wants it: a class as in the task's files, a score clipped to the task's range.
 
     Source: jiant evaluate.py, the server's own tool.
     """

@@ -23,7 +23,7 @@ from electra.scores.statistics import summarize
 
 FILE_NAME = "results.jsonl"
 FROM_MNLI = ("mrpc", "stsb", "rte")
-"""The tasks that many papers start from a model of MNLI."""
+"""The tasks that many papers fine-tune from a model that was fine-tuned on MNLI first."""
 
 Record = dict[str, Any]
 RECORD_FIELDS: Mapping[str, Any] = {
@@ -35,7 +35,7 @@ RECORD_FIELDS: Mapping[str, Any] = {
     **dict.fromkeys(("settings", "overrides", "provenance"), dict),
     **{"metrics": dict[str, float], "predictions": dict[str, str], "data": dict[str, dict]},  # type: ignore[type-arg]
 }
-"""The type of each field of a record that a table or a later run reads."""
+"""The types of the record fields that a table or a later run reads."""
 
 
 def digest(value: object) -> str:
@@ -48,7 +48,7 @@ def describe_protocol(
 ) -> dict[str, Any]:
     """Return a protocol: everything that affects a score, except task, data and seed.
 
-    `precision` is fp32, bf16 or fp16; `mnli` is the model that the tasks of `FROM_MNLI` start from, if they do.
+    `precision` is fp32, bf16 or fp16; `mnli` is the model that the tasks of `FROM_MNLI` start from, or None.
     """
     settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata["free"]}
     preset = build(FinetuneConfig, {"recipe": config.recipe, **FINETUNE_RECIPES[config.recipe]})
@@ -89,10 +89,10 @@ def describe(protocol: Mapping[str, Any]) -> str:
 
 
 def identify(protocol: Mapping[str, Any], task: str, seed: int, rows: Mapping[str, Rows]) -> Record:
-    """Return the part of a record that is known before its run; `run_id` is a digest of protocol, task, seed, data.
+    """Return the part of a record that is known before the run; `run_id` is a digest of protocol, task, seed, data.
 
-    The data of an official task is its files. The data of a person's own task is the texts and labels that were read,
-    because other columns of the same file are other data: `rows_sha256` is their digest.
+    The data of an official task are identified by the digests of its files. One file of a person's own may have several
+    text and label columns, so `rows_sha256` is the digest of the texts and labels that were read.
     """
     data: dict[str, dict[str, Any]] = {}
     for split, r in rows.items():
@@ -104,13 +104,13 @@ def identify(protocol: Mapping[str, Any], task: str, seed: int, rows: Mapping[st
 
 
 def scored_files(data: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return name and digest of each file that a run learned from or was scored on; `data` is the record's."""
+    """Return name and digest of each file that a run learned from or was scored on, from its record's `data`."""
     parts = [part for split, part in data.items() if split == "train" or split.startswith("dev")]
     return [(Path(part["path"]).name, part.get("rows_sha256", part["sha256"])) for part in parts]
 
 
 def by_data(records: Iterable[Record]) -> dict[tuple[str, ...], list[Record]]:
-    """Group records by task and data set: only the records of one group are seeds of one score."""
+    """Return records in groups of one task and one data set: scores are averaged over seeds only inside a group."""
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         digests = [sha256 for _, sha256 in scored_files(record["data"])]
@@ -119,12 +119,12 @@ def by_data(records: Iterable[Record]) -> dict[tuple[str, ...], list[Record]]:
 
 
 def data_name(record: Record) -> str:
-    """Return the files of a record with their digests: `train.csv 1a2b3c4d, dev.csv 5e6f7a8b`."""
+    """Return the names of a record's files with parts of their digests: `train.csv 1a2b3c4d, dev.csv 5e6f7a8b`."""
     return ", ".join(f"{name} {sha256[:8]}" for name, sha256 in scored_files(record["data"]))
 
 
 def is_finished(folder: Path, identity: Record, *, with_model: bool = False) -> bool:
-    """Whether a run is recorded with predictions of every split asked for, and its model is kept if `with_model`."""
+    """Whether the run `identity` has a record, predictions of all its splits and, if `with_model`, a saved model."""
     for record in read_results(folder):
         if record["run_id"] == identity["run_id"]:
             has_model = (folder / (record.get("model") or "no model")).is_dir()
@@ -142,9 +142,9 @@ def result_line(record: Record) -> str:
 
 
 def read_results(folder: Path) -> list[Record]:
-    """Return the records of a results folder, the last one of each run; none if there is no file yet.
+    """Return the records of a results folder, the last record of each run; empty if there is no file yet.
 
-    A FormatError names a line that is damaged, or a record that `train_glue.py` cannot have written.
+    Raises FormatError for a damaged line, or for a record that `train_glue.py` cannot have written.
     """
     path = folder / FILE_NAME
     records = read_records(path, **RECORD_FIELDS) if path.exists() else []
@@ -155,7 +155,7 @@ def read_results(folder: Path) -> list[Record]:
 
 
 def checked(record: Record) -> Record:
-    """Return a record with its recipe under today's name; ValueError if a part that a table reads is missing."""
+    """Return a record with its recipe under the present name; ValueError if a part that a table reads is missing."""
     data, provenance = record["data"], record["provenance"]
     texts = [part.get(name) for part in data.values() for name in ("path", "sha256")]
     texts += [provenance.get("device"), provenance.get("commit")]
@@ -189,8 +189,8 @@ def append_result(folder: Path, record: Mapping[str, Any]) -> None:
 def summarize_results(records: Sequence[Record]) -> dict[str, Any]:
     """Return the spread of every metric and of the averages over seeds, failed runs included.
 
-    Runs of one task on different files are apart: "tasks" has an entry for each data set, and the averages leave
-    such a task out, because it has several scores.
+    Runs of one task on different data sets are not mixed: "tasks" has an entry for each data set. The averages leave
+    out a task with several data sets, because the task has several scores.
     """
     groups = by_data(records)
     num_sets = Counter(task for task, *_ in groups)
@@ -232,7 +232,7 @@ def _cells(spread: Mapping[str, Any]) -> str:
 
 
 def results_table(summary: Mapping[str, Any]) -> str:
-    """Return the closing table, in points: each metric of each task and data set, then the averages with formulas."""
+    """Return the final table as text, in points: the metrics of each task and data set, then averages with formulas."""
     lines = [f"{'':<28}  n    mean      sd  median     max  95 % of the mean (bootstrap over seeds); minutes a run"]
     for result in summary["tasks"].values():
         for metric, spread in result["metrics"].items():

@@ -15,9 +15,9 @@ class SplitFile(NamedTuple):
     """One file of a task."""
 
     path: str  # under the data folder, or absolute
-    num_rows: tuple[int, ...] = ()  # as released, several where releases differ; empty: any number
-    columns: tuple[str, ...] = ()  # of a file whose first line is data already
-    may_be_damaged: bool = False  # rows with another number of columns are left out and counted
+    num_rows: tuple[int, ...] = ()  # allowed numbers of rows, several if releases differ; empty: any
+    columns: tuple[str, ...] = ()  # names of the columns, for a file without a header line
+    may_be_damaged: bool = False  # True: rows with a wrong number of columns are left out and counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +28,14 @@ class Task:
     title: str  # as in folder names, tables and submissions
     text_columns: tuple[str, ...]  # one column, or two for a pair
     label_column: str
-    metrics: tuple[str, ...]  # all official ones; empty where nothing is scored
+    metrics: tuple[str, ...]  # all official metrics; empty if the task is not scored
     splits: Mapping[str, SplitFile]  # "train", the dev splits and the test splits
-    labels: tuple[str, ...] = ()  # the classes as words, by number; empty for regression
-    codes: tuple[str, ...] = ()  # the classes as the files write them; empty: as `labels`
+    labels: tuple[str, ...] = ()  # the classes as words, in the order of their numbers; empty for a regression
+    codes: tuple[str, ...] = ()  # the classes as written in the files; empty: the same as `labels`
     score_range: tuple[float, float] = (0.0, 1.0)  # of a regression; models are trained on scores scaled to [0, 1]
     num_epochs: int = 3  # of fine-tuning. Source: release configure_finetuning.py:134-146
-    pair_swap: bool = False  # whether the release doubles the training pairs, its issue 98
-    main_metric: str = ""  # the one in the paper's average; empty: the first
+    pair_swap: bool = False  # whether the release also trains on swapped pairs (its issue 98)
+    main_metric: str = ""  # the metric in the paper's average; empty: the first of `metrics`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codes", self.codes or self.labels)
@@ -43,7 +43,7 @@ class Task:
 
     @property
     def is_regression(self) -> bool:
-        """Whether the label is a score."""
+        """Whether the label is a real number, not a class."""
         return not self.labels
 
     @property
@@ -64,7 +64,7 @@ class Task:
     def predictions(self, outputs: Array) -> Array:
         """Turn a model's (N, num_outputs) outputs into (N,) classes, or scores in the unit of the files.
 
-        Scores are not clipped: clipping makes ties, and ties lower a rank correlation.
+        Scores are not clipped: clipping would make ties, which lower a rank correlation.
         """
         if not self.is_regression:
             return outputs.argmax(axis=1)
@@ -77,7 +77,7 @@ class Task:
         return ((labels - low) / (high - low)).astype(np.float32) if self.is_regression else labels
 
     def scores(self, split: str, predictions: Array, labels: Array) -> dict[str, float]:
-        """Return all metrics of a dev split; for MNLI `accuracy_matched` or `accuracy_mismatched`."""
+        """Return {metric: score} of a dev split; MNLI's metric is `accuracy_matched` or `accuracy_mismatched`."""
         suffix = split.removeprefix("dev")
         return {metric + suffix: METRICS[metric](predictions, labels) for metric in self.metrics}
 
@@ -117,7 +117,7 @@ TASKS: Mapping[str, Task] = {task.name: task for task in (
     Task(
         name="qqp", title="QQP", text_columns=("question1", "question2"), label_column="is_duplicate",
         labels=("not_duplicate", "duplicate"), codes=_BINARY, metrics=("accuracy", "f1"),
-        # The first archive broke some rows in two and has three usable rows more than the cleaned one.
+        # The first archive broke some rows in two and has three usable rows more than the cleaned archive.
         splits=_splits("QQP", train=363_846, dev=40_430, test=390_965)
         | {"train": SplitFile("QQP/train.tsv", (363_846, 363_849), may_be_damaged=True)},
     ),
@@ -145,7 +145,7 @@ TASKS: Mapping[str, Task] = {task.name: task for task in (
 
 
 def find_task(name: str) -> Task:
-    """Return the task of a name in any spelling (`stsb`, `STS-B`, `sts-b`); ValueError if there is none."""
+    """Return the task of a name in any spelling (`stsb`, `STS-B`, `sts-b`); ValueError if no task has the name."""
     plain = name.strip().lower().replace("-", "")
     if plain not in TASKS:
         raise ValueError(f"--task: expected one of {', '.join(TASKS)}, found {name!r}; choose one of them")

@@ -9,7 +9,7 @@ import torch
 from electra.config import EncoderConfig
 from electra.model.networks import Electra, MaskedLM
 
-BACKWARD = 2  # FLOPs of the backward pass over those of the forward pass: gradients of the inputs and of the weights
+BACKWARD = 2  # FLOPs of the backward pass divided by the forward pass's: gradients of inputs and of weights
 PFS_DAY_FLOPS = 1e15 * 86_400  # operations in one petaflop/s-day
 UTILIZATION = 0.33  # share of a device's nominal speed that the hardware rule assumes. Source: Mercier, table 3
 
@@ -21,7 +21,7 @@ DEVICE_TFLOPS: Mapping[str, float] = {
 
 
 def encoder_flops(shape: EncoderConfig, seq_length: int) -> int:
-    """Matrix-product FLOPs of one row through the projection and the layers, forward; look-ups are free."""
+    """Return matrix-product FLOPs of one row's forward pass through projection and layers; look-ups count as 0."""
     E, D, L = shape.embedding_size, shape.hidden_size, seq_length
     projection = 2 * L * E * D if E != D else 0
     dense = 4 * D * D + 2 * D * shape.intermediate_size  # q, k, v, output; feed-forward in and out
@@ -32,7 +32,7 @@ def encoder_flops(shape: EncoderConfig, seq_length: int) -> int:
 def update_flops(
     shape: EncoderConfig, generator_size: float, seq_length: int, num_targets: int, batch_size: int, objective: str
 ) -> int:
-    """Matrix-product FLOPs of one update, forward and backward, of "rtd" or of its control "mlm"."""
+    """Return matrix-product FLOPs of one update, forward and backward; `objective` is "rtd" or its control "mlm"."""
     width, generator = shape.hidden_size, shape if objective == "mlm" else shape.generator(generator_size)
     row = encoder_flops(generator, seq_length)
     row += 2 * num_targets * shape.embedding_size * (generator.hidden_size + shape.vocab_size)  # the generator's head
@@ -47,13 +47,13 @@ DROPOUT_OPS, LAYER_NORM_OPS, GELU_OPS, SOFTMAX_OPS = 4, 5, 8, 5  # per element
 
 
 def _release_network_flops(shape: EncoderConfig, seq_length: int, *, is_generator: bool) -> float:
-    """Operations of one token through one network with its head, forward, element-wise operations included."""
+    """Return the release's count of all operations of one token's forward pass through one network with its head."""
     D, E, V, L = shape.hidden_size, shape.embedding_size, shape.vocab_size, seq_length
     inner, heads = shape.intermediate_size, shape.num_heads
     layer = 2 * (4 * D * D + 2 * D * L + 2 * D * inner)  # products
     layer += (SOFTMAX_OPS + DROPOUT_OPS + 1) * L * heads  # softmax, dropout and scale of the attention probabilities
     layer += (4 + 1) * D + inner + 2 * D  # biases and residuals
-    layer += LAYER_NORM_OPS * (D + 1)  # the release counts the one after attention for a single element
+    layer += LAYER_NORM_OPS * (D + 1)  # after attention the release counts one element only
     layer += 2 * DROPOUT_OPS * D + GELU_OPS * inner
     lookups = 2 * E * V + 2 * E * (L + 2) + 2 * E
     embeddings = lookups + (LAYER_NORM_OPS + DROPOUT_OPS) * E + (2 * D * E + D) * (E != D)
@@ -68,10 +68,10 @@ def _release_network_flops(shape: EncoderConfig, seq_length: int, *, is_generato
 def release_update_flops(
     shape: EncoderConfig, generator_size: float, seq_length: int, batch_size: int, objective: str
 ) -> float:
-    """FLOPs of one update as the release counts them: all operations, and a backward pass that costs one forward pass.
+    """Return an update's FLOPs as the release counts: all operations; a backward pass costs as much as a forward pass.
 
     Reading a row of the word table counts as a product with the whole table.
-    Source: release flops_computation.py, its assumptions; the tests derive the arithmetic again.
+    Source: the assumptions of release flops_computation.py; the tests derive the numbers a second time.
     """
     networks = [(shape, True)] if objective == "mlm" else [(shape.generator(generator_size), True), (shape, False)]
     token = sum(_release_network_flops(network, seq_length, is_generator=is_mlm) for network, is_mlm in networks)
@@ -79,12 +79,12 @@ def release_update_flops(
 
 
 def pfs_days(flops: float) -> float:
-    """Petaflop/s-days of a number of operations."""
+    """Return a number of operations in petaflop/s-days."""
     return flops / PFS_DAY_FLOPS
 
 
 def hardware_pfs_days(days: float, num_devices: float, tflops: float) -> float:
-    """Petaflop/s-days by Mercier's rule: time x devices x nominal 10^12 FLOP/s of one device x `UTILIZATION`.
+    """Return petaflop/s-days by Mercier's rule: days x devices x `tflops` of one device / 1000 x `UTILIZATION`.
 
     Source: Mercier, table 3, after OpenAI's "AI and Compute".
     """
@@ -92,7 +92,7 @@ def hardware_pfs_days(days: float, num_devices: float, tflops: float) -> float:
 
 
 def device_tflops(device: str) -> float | None:
-    """The nominal speed of a device by its name, in 10^12 FLOP/s; None for an unknown device."""
+    """Return the nominal speed of a device by its name, in 10^12 FLOP/s; None for an unknown device."""
     return next((tflops for name, tflops in DEVICE_TFLOPS.items() if name.lower() in device.lower()), None)
 
 
@@ -103,7 +103,7 @@ _TABLES = {
 
 
 def parameter_blocks(shape: EncoderConfig, generator_size: float, objective: str = "rtd") -> dict[str, int]:
-    """Number of parameters of each block, in the order of the data flow; a shared parameter counts once."""
+    """Return the number of parameters of each block, in the order of the data flow; a shared parameter counts once."""
     with torch.device("meta"):
         model = Electra(shape, generator_size) if objective == "rtd" else MaskedLM(shape)
     counts: dict[str, int] = {}

@@ -31,7 +31,7 @@ class Generator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, input_ids: Tensor, positions: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """(B, L) ids, (B, P) positions -> (B, P, V) logits at those positions only."""
+        """(B, L) ids, (B, P) positions -> (B, P, V) logits at these positions only."""
         hidden = gather_positions(self.encoder(input_ids, attention_mask), positions)
         hidden = self.norm(F.gelu(self.dense(hidden)))
         return F.linear(hidden, self.encoder.embeddings.word.weight, self.bias)
@@ -102,13 +102,13 @@ class SequenceClassifier(nn.Module):
 
 
 def make_embeddings(config: EncoderConfig) -> Embeddings:
-    """The embeddings for a config, before `initialize_weights`."""
+    """Return new embeddings for a config; `initialize_weights` sets their starting values."""
     sizes = config.vocab_size, config.max_position_embeddings, config.type_vocab_size, config.embedding_size
     return Embeddings(*sizes, config.hidden_dropout_prob)
 
 
 def _truncated_normal(rng: np.random.Generator, shape: torch.Size, std: float) -> np.ndarray:
-    """Normal draws with standard deviation `std`; each draw beyond 2 `std` is repeated."""
+    """Return draws of a normal distribution with deviation `std`; a draw beyond 2 `std` is drawn again."""
     draws = rng.standard_normal(shape)
     while (outside := np.abs(draws) > 2).any():
         draws[outside] = rng.standard_normal(int(outside.sum()))
@@ -137,10 +137,10 @@ def initialize_weights(model: nn.Module, rng: np.random.Generator, std: float) -
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of scalar parameters of a module; a shared table counts once."""
+    """Return the number of scalar parameters of a module; a shared table counts once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def wide(logits: Tensor) -> Tensor:
-    """Logits in float32 or wider, so that no loss is computed in 16 bits under autocast."""
+    """Return logits in float32 or wider, so that no loss is computed in 16 bits under autocast."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

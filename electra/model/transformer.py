@@ -19,10 +19,10 @@ DROPOUT_LEVELS = 2**16
 
 
 def drop(values: Tensor, prob: float) -> Tensor:
-    """Dropout: zero each value (any shape, any float dtype) with probability `prob` in [0, 1), and scale the others.
+    """Apply dropout: zero each value (any shape, any float dtype) with probability `prob` in [0, 1), scale the others.
 
     On a CPU each decision takes 16 bits of a 64-bit draw, because an update with torch's own dropout takes 1.23 times
-    as long. The probability is the nearest multiple of 2^-16, 0.100006 for 0.1, and the scale is exact for it.
+    as long. The probability is the nearest multiple of 2^-16, 0.100006 for 0.1, and the scale fits it exactly.
     """
     if prob == 0.0 or values.is_cuda:
         return F.dropout(values, prob)
@@ -35,7 +35,7 @@ def drop(values: Tensor, prob: float) -> Tensor:
 
 
 class Dropout(nn.Module):
-    """`drop` in training; the identity in evaluation."""
+    """Module that applies `drop` in training, and returns its input unchanged in evaluation."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Embeddings(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None, dropout: float) -> Tensor:
-    """softmax(query key^T / sqrt(d)) value of three (B, H, L, d), dropout on the probabilities -> (B, H, L, d).
+    """Return softmax(query key^T / sqrt(d)) value, with dropout on the probabilities; all are (B, H, L, d).
 
     `key_mask` is (B, 1, 1, L) bool, True at keys that may be attended to, or None for all. CUDA uses torch's function.
     On a CPU the products are written out, because an update with torch's function takes 1.27 times as long.
@@ -85,7 +85,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None, d
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention; queries, keys and values come from one product."""
+    """Multi-head attention; queries, keys and values come from one matrix product."""
 
     def __init__(self, width: int, num_heads: int, dropout: float) -> None:
         super().__init__()
@@ -165,5 +165,5 @@ class Encoder(nn.Module):
 
 
 def gather_positions(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Pick (B, P) positions out of (B, L, D) -> (B, P, D)."""
+    """Return the vectors in (B, L, D) at (B, P) positions of each row -> (B, P, D)."""
     return torch.take_along_dim(hidden, positions[:, :, None], dim=1)

@@ -15,7 +15,7 @@ COLLAPSE_RULE = (
 
 
 def is_collapsed(evaluations: Sequence[Mapping[str, Any]], num_warmup_steps: int) -> bool:
-    """Whether the last of a run's held-out records, after warm-up, fulfil `COLLAPSE_RULE`.
+    """Whether the last `COLLAPSED_EVALUATIONS` held-out records of a run, after warm-up, fulfil `COLLAPSE_RULE`.
 
     A low AUC alone is no collapse: the recorded run `mini-128` was below 0.53 at 7 of 20 evaluations.
     """

@@ -28,7 +28,7 @@ ROWS_AT_A_TIME = 64  # fixed, so that no metric depends on the training batch or
 class DiscriminatorOutputs(NamedTuple):
     """Input and output of the discriminator for all rows."""
 
-    nats: Array  # (B, L) float32
+    nats: Array  # (B, L) float32, cross-entropy of each token
     logits: Array  # (B, L) float32
     is_replaced: Array  # (B, L) bool
     corrupted: Array  # (B, L) int64
@@ -38,8 +38,8 @@ class Outputs(NamedTuple):
     """Outputs of the networks for all rows."""
 
     gen_nats: Array  # (B, P) float32, negative log-likelihood of the original token
-    is_correct: Array  # (B, P) bool, the likeliest token is the original
-    is_sample_correct: Array  # (B, P) bool, the sampled token is the original
+    is_correct: Array  # (B, P) bool, True if the most likely token is the original
+    is_sample_correct: Array  # (B, P) bool, True if the sampled token is the original
     token_cosine: Array  # (B,) float32, see `token_cosine`
     discriminator: DiscriminatorOutputs | None  # None without a discriminator
 
@@ -48,7 +48,7 @@ class Outputs(NamedTuple):
 def compute_outputs(
     model: nn.Module, objective: Objective, batch: Batch, device: torch.device, dtype: torch.dtype
 ) -> Outputs:
-    """Run the objective over all rows without dropout; the model is in training mode afterwards."""
+    """Return the outputs for all rows, without dropout; the model is in training mode afterwards."""
     encoder = model.get_submodule("discriminator.encoder" if hasattr(model, "discriminator") else "generator.encoder")
     parts: list[list[Tensor]] = []
     states: list[Tensor] = []
@@ -74,10 +74,10 @@ def compute_outputs(
 
 
 def token_cosine(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Mean cosine between the vectors of two different tokens of a row: (B, L, D) hidden, (B, L) mask -> (B,).
+    """Return the mean cosine of the vectors of two different tokens of a row: (B, L, D), (B, L) mask -> (B,).
 
-    It is near 1 as long as a network tells tokens apart by their frequency alone, as on the plateau early in training.
-    The cosines of all pairs of n unit vectors, each with itself too, add up to the squared length of their sum.
+    The mean is near 1 while a network uses only the frequency of tokens, as on the plateau early in training. Method:
+    the cosines of all pairs of n unit vectors, self-pairs included, add up to the squared length of the vectors' sum.
     """
     units = F.normalize(wide(hidden), dim=-1)
     units = units if attention_mask is None else units * attention_mask[:, :, None]
@@ -86,21 +86,21 @@ def token_cosine(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
 
 
 def real_tokens(batch: Batch) -> Array:
-    """(B, L) bool, True at tokens that are not padding."""
+    """Return (B, L) bool, True at tokens that are not padding."""
     return np.ones(batch.input_ids.shape, bool) if batch.attention_mask is None else batch.attention_mask.numpy()
 
 
 def base_rate_entropy(replaced_fraction: float) -> float:
-    """Loss, in nats per token, of a discriminator that predicts the replaced fraction for every token."""
+    """Return the loss, in nats per token, of a discriminator that predicts the replaced fraction for every token."""
     from scipy.special import entr
 
     return float(entr(replaced_fraction) + entr(1 - replaced_fraction))
 
 
 def held_out_metrics(outputs: Outputs, batch: Batch) -> dict[str, float]:
-    """All metrics of the release's evaluation over all targets, and `masked_only_` ones over targets shown as [MASK].
+    """Return the release's metrics for all targets, and `masked_only_...` metrics for the targets shown as [MASK].
 
-    A visible target can be copied, which alone gives about 15 % of `masked_lm_accuracy`.
+    A visible target can be copied from the input; copying alone gives a `masked_lm_accuracy` of about 15 %.
     Source: release run_pretraining.py:131-161; here disc_loss is a mean over tokens, and the AUC is exact.
     """
     is_target, is_masked = batch.is_target.numpy(), batch.is_masked.numpy()
@@ -125,7 +125,7 @@ def held_out_metrics(outputs: Outputs, batch: Batch) -> dict[str, float]:
 
 
 def auc_interval(scores: Array, labels: Array, units: Array) -> tuple[float, float]:
-    """Bootstrap interval of the AUC of (N,) scores for (N,) bool labels, with the same 200 resamples at every call.
+    """Return the bootstrap interval of the AUC of (N,) scores for (N,) bool labels; all calls use the same resamples.
 
     `units` (N,) int is the unit of each token, from 0: units (documents) are independent, tokens are not.
     """
@@ -143,7 +143,7 @@ def auc_interval(scores: Array, labels: Array, units: Array) -> tuple[float, flo
 
 
 def unigram_counts(shards: Shards, vocab_size: int) -> Array:
-    """(V,) int64, the number of times that each id occurs in the shards; over 134 M tokens, in pieces spread evenly."""
+    """Return (V,) int64, how often each id occurs in the shards; above 134 M tokens, in pieces spread evenly."""
     pieces = [file[i : i + _PIECE] for file in shards.token_files for i in range(0, len(file), _PIECE)]
     counts = np.zeros(vocab_size, np.int64)
     for piece in pieces[:: -(-len(pieces) // _MAX_PIECES)]:
@@ -153,7 +153,7 @@ def unigram_counts(shards: Shards, vocab_size: int) -> Array:
 
 
 def unigram_loss(batch: Batch, counts: Array, special_ids: SpecialIds) -> float:
-    """Cross-entropy, in nats, of the masked targets under the frequencies `counts` + 1 of the training text.
+    """Return the cross-entropy, in nats, of the masked targets under the training text's frequencies, `counts` + 1.
 
     This is the `masked_only_lm_loss` of a model that ignores the context.
     """
@@ -178,7 +178,7 @@ class HeldOut:
     def evaluate(
         self, model: nn.Module, objective: Objective, device: torch.device, dtype: torch.dtype
     ) -> tuple[Outputs, dict[str, float]]:
-        """The outputs for all rows, and `held_out_metrics` with the AUC's interval and the unigram loss."""
+        """Return the outputs for all rows, and `held_out_metrics` with the AUC's interval and the unigram loss."""
         outputs = compute_outputs(model, objective, self.batch, device, dtype)
         found = {**held_out_metrics(outputs, self.batch), "unigram_loss": self._unigram_loss}
         if outputs.discriminator is not None:

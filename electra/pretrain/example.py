@@ -17,7 +17,7 @@ _RED, _PLAIN = "\033[1;31m", "\033[0m"
 
 
 def corrupted_example(batch: Batch, outputs: DiscriminatorOutputs, tokenizer: Tokenizer | WordPieceTokenizer) -> str:
-    """`marked_sentence` of the row with the discriminator's highest probability of a replaced token."""
+    """Return `marked_sentence` of the row with the discriminator's highest probability of a replaced token."""
     is_real = real_tokens(batch)
     row = int(np.where(is_real, outputs.logits, -np.inf).max(axis=1).argmax())
     originals, shown, logits = (
@@ -28,7 +28,7 @@ def corrupted_example(batch: Batch, outputs: DiscriminatorOutputs, tokenizer: To
 
 
 def _visible(token: str) -> str:
-    """A token without white space around it and without control characters; white space alone becomes escapes."""
+    """Return a stripped token with control characters as escapes; a token that is only white space becomes escapes."""
     return printable(token.strip()) or repr(token)[1:-1]
 
 
@@ -40,9 +40,9 @@ def marked_sentence(
     width: int = 100,
     colored: bool = False,
 ) -> str:
-    """A sentence with the probability under each token that it was replaced, in lines of at most `width` columns.
+    """Return a sentence with, under each token, its probability of being replaced; a line has at most `width` columns.
 
-    `originals` and `shown` are the tokens before and after replacement; a line between has the originals that differ.
+    `originals` and `shown` are the tokens before and after replacement; a middle line shows originals that differ.
     A token wider than `width` has lines of its own. If `colored`, the tokens that are called replaced are red.
     """
     blocks: list[list[list[str]]] = []  # of columns; a column has the cells of one token

@@ -25,24 +25,24 @@ class Batch(NamedTuple):
     input_ids: Tensor  # (B, L) int64: [CLS] text [SEP] and padding
     attention_mask: Tensor | None  # (B, L) bool, True at real tokens; None if no row of the update is padded
     masked_ids: Tensor  # (B, L) int64: the ids with most targets replaced by [MASK]; the generator's input
-    positions: Tensor  # (B, P) int64: distinct positions
+    positions: Tensor  # (B, P) int64: slots for targets, distinct positions in a row
     is_target: Tensor  # (B, P) bool: which of the P slots a row uses
     is_masked: Tensor  # (B, P) bool: target slots shown as [MASK]
     sample_uniforms: Tensor  # (B, P) float64 in [0, 1): picks the generated token by inverse CDF
 
     def pinned(self) -> Batch:
-        """A copy in pinned memory, which a CUDA device can read while the CPU continues."""
+        """Return a copy in pinned memory, which a CUDA device can read while the CPU continues."""
         return Batch(*(None if tensor is None else tensor.pin_memory() for tensor in self))  # type: ignore[arg-type]
 
     def rows(self, start: int, stop: int, device: torch.device) -> Batch:
-        """Rows [start, stop), copied to a device."""
+        """Return rows [start, stop), copied to a device."""
         parts = (None if tensor is None else tensor[start:stop].to(device, non_blocking=True) for tensor in self)
         return Batch(*parts)  # type: ignore[arg-type]
 
 
 @functools.cache
 def count_targets(num_tokens: int, mask_prob: float) -> int:
-    """Number of targets of a row of n = `num_tokens` real tokens, [CLS] and [SEP] included.
+    """Return the number of targets of a row of n = `num_tokens` real tokens, [CLS] and [SEP] included.
 
     max(1, round(mask_prob x n)), exact, halves to even (30 -> 4, 70 -> 10, 110 -> 16), at most the n - 2 candidates.
     Source: release pretrain_helpers.py:173-175, which gives one target less or more at some row lengths, never at 128.
@@ -61,7 +61,7 @@ def mask_tokens(
     """Choose the targets of (B, L) rows and show most of them as [MASK]. All targets are predicted and resampled.
 
     The targets are the tokens with the lowest `position_uniforms`, (B, L) in [0, 1); special tokens are never targets.
-    A target with one of the `mask_uniforms`, (B, P) in [0, 1), below `mask_token_prob` is shown as [MASK].
+    A target whose number in `mask_uniforms`, (B, P) in [0, 1), is below `mask_token_prob` is shown as [MASK].
 
     Returns `masked_ids`, `positions`, `is_target` and `is_masked` of a `Batch`.
     """
@@ -100,9 +100,9 @@ def make_batch(
 
 
 def cumulative_softmax(logits: Tensor) -> Tensor:
-    """(..., V) logits -> (..., V) cumulative sums of softmax(logits), in float32 or wider.
+    """Return cumulative sums of softmax(logits), in float32 or wider: (..., V) -> (..., V).
 
-    In deterministic mode they are int64 and scaled by 2^40, because a float sum on CUDA has no fixed order.
+    In deterministic mode the sums are int64 and scaled by 2^40, because a float sum on CUDA has no fixed order.
     Total variation from the exact softmax: below 3e-4 over 30,522 words in float32 (tested).
     """
     probabilities = wide(logits).softmax(dim=-1)
@@ -113,10 +113,10 @@ def cumulative_softmax(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample_replacements(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """(B, P, V) logits, (B, P) float64 uniforms in [0, 1) -> (B, P) int64 ids, drawn from softmax(logits).
+    """Draw ids from softmax(logits): (B, P, V) logits, (B, P) float64 uniforms in [0, 1) -> (B, P) int64 ids.
 
     The draw is by inverse CDF, at temperature 1, without a gradient. The uniform is scaled by the last sum, which
-    rounding may leave unequal to 1. With `right=True`, u = 0 never picks a token of probability 0.
+    may differ from 1 by rounding. With `right=True`, u = 0 never picks a token of probability 0.
     """
     cumulative = cumulative_softmax(logits)
     thresholds = (uniforms[..., None] * cumulative[..., -1:]).to(cumulative.dtype)

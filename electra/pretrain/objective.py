@@ -14,7 +14,7 @@ from electra.pretrain.masking import Batch, corrupt, sample_replacements
 
 
 class Counts(NamedTuple):
-    """Denominators over the *global* batch, so that the losses of micro-batches and ranks add up to one mean.
+    """Denominators of the losses, from the *global* batch: losses of micro-batches and ranks then add up to one mean.
 
     They are tensors, because torch.compile would compile again for every new Python number.
     """
@@ -23,7 +23,7 @@ class Counts(NamedTuple):
     num_tokens: Tensor  # scalar int64: real tokens, [CLS] and [SEP] included
 
     def to(self, device: torch.device) -> Counts:
-        """A copy on a device."""
+        """Return a copy on a device."""
         return Counts(*(number.to(device, non_blocking=True) for number in self))
 
 
@@ -43,7 +43,7 @@ class Losses(NamedTuple):
     disc_loss: Tensor
 
     def plus(self, other: Losses) -> Losses:
-        """The sum with the losses of other rows, in new tensors."""
+        """Return the sum with the losses of other rows, in new tensors."""
         return Losses(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
@@ -65,12 +65,12 @@ def count(batch: Batch) -> Counts:
 
 
 def masked_lm_nats(logits: Tensor, original_ids: Tensor) -> Tensor:
-    """(B, P, V) logits, (B, P) ids -> (B, P) negative log-likelihoods."""
+    """Return negative log-likelihoods in nats: (B, P, V) logits, (B, P) ids -> (B, P)."""
     return F.cross_entropy(wide(logits).flatten(0, 1), original_ids.flatten(), reduction="none").view_as(original_ids)
 
 
 def replaced_nats(logits: Tensor, is_replaced: Tensor) -> Tensor:
-    """(B, L) logits and labels -> (B, L) binary cross-entropies."""
+    """Return binary cross-entropies in nats: (B, L) logits, (B, L) bool labels -> (B, L)."""
     logits = wide(logits)
     return F.binary_cross_entropy_with_logits(logits, is_replaced.to(logits.dtype), reduction="none")
 
@@ -83,7 +83,7 @@ def sum_where(nats: Tensor, chosen: Tensor | None) -> Tensor:
 def masked_language_modeling(
     model: Electra | MaskedLM, batch: Batch, counts: Counts, gen_weight: float, disc_weight: float
 ) -> PretrainLosses:
-    """The generator fills the targets. With an encoder of the discriminator's size, this is the control objective.
+    """Return the losses of a generator that fills the targets; of a `MaskedLM`, this is the control objective.
 
     The loss is a mean over targets. Arguments as in `replaced_token_detection`; `disc_weight` is not used.
     Source: release run_pretraining.py, `electra_objective: false` (BERT under the same masking).
@@ -99,10 +99,10 @@ def masked_language_modeling(
 def replaced_token_detection(
     model: Electra, batch: Batch, counts: Counts, gen_weight: float, disc_weight: float
 ) -> PretrainLosses:
-    """ELECTRA's objective: the generator fills the targets; the discriminator finds the tokens that are not original.
+    """Return ELECTRA's losses: the generator fills the targets, the discriminator finds tokens that are not original.
 
     The discriminator's loss is a mean over real tokens. Samples are ids, so no gradient flows from the discriminator
-    into the generator's own weights. `counts` are those of the global batch; `disc_weight` is lambda.
+    into the generator's own weights. `counts` are of the global batch; `disc_weight` is lambda.
 
     Source: paper section 2; release run_pretraining.py:96-108, 183-285.
     """

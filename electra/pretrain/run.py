@@ -1,4 +1,4 @@
-"""A pre-training run around its loop: opened or resumed, then logged, evaluated and saved after each update."""
+"""A pre-training run outside its loop: open or resume the run; after an update, log, evaluate and save."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EXIT_COLLAPSED = 3
 
 
 class Run(NamedTuple):
-    """An open run."""
+    """A pre-training run that is ready for its next update."""
 
     config: PretrainConfig
     state: TrainingState
@@ -48,7 +48,7 @@ class Run(NamedTuple):
     held_out: HeldOut
     windows: WindowSampler
     tokenizer: Tokenizer | WordPieceTokenizer
-    last_step: int  # `stop_after` or the horizon
+    last_step: int  # the run ends here: `stop_after` or `num_train_steps`
 
 
 def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
@@ -92,7 +92,7 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
 def new_state(
     config: PretrainConfig, shape: EncoderConfig, settings: Mapping[str, Any], device: torch.device
 ) -> TrainingState:
-    """The model with its starting weights, and its optimizer."""
+    """Return the state at step 0: the model with its starting weights, and its optimizer."""
     model = Electra(shape, config.generator_size) if config.objective == "rtd" else MaskedLM(shape)
     initialize_weights(model, random_stream(config.seed, "init"), shape.initializer_range)
     model.to(device)
@@ -134,20 +134,20 @@ def prepare_demo(data: Path) -> None:
 
 
 def stays_stopped(run: Run) -> bool:
-    """Whether the run has collapsed before, and its settings say that it then stops."""
+    """Whether the run has collapsed before and `on_collapse` is "stop"."""
     found = evaluations(read_metrics(Path(run.config.run_dir), run.state.step))
     return run.config.on_collapse == "stop" and is_collapsed(found, run.config.num_warmup_steps)
 
 
 def cost_line(run: Run) -> str:
-    """The matrix-product FLOPs of this run, and the number of updates that cost the same with the other objective."""
+    """Return a line: this run's matrix-product FLOPs, and the updates of the other objective at the same cost."""
     config, num_targets = run.config, count_targets(run.config.seq_length, run.config.mask_prob)
     sizes = run.shape, config.generator_size, config.seq_length, num_targets, config.batch_size
     other = "mlm" if config.objective == "rtd" else "rtd"
     total = run.last_step * update_flops(*sizes, config.objective)
     return (
         f"{total:.3g} matrix-product FLOP in {run.last_step:,} updates; "
-        f"--objective {other} makes {total / update_flops(*sizes, other):,.0f} of them"
+        f"--objective {other} makes {total / update_flops(*sizes, other):,.0f} at this cost"
     )
 
 
@@ -168,7 +168,7 @@ def announce(run: Run, ranks: Ranks, notes: Sequence[str], command: Sequence[str
 
 
 class Update(NamedTuple):
-    """The numbers of one update. The tensors are on the device; reading one waits for the update to finish."""
+    """The numbers of one update. The tensors are on the device; reading a tensor waits for the update to finish."""
 
     losses: Losses  # of this rank's rows
     learning_rate: float
@@ -176,7 +176,7 @@ class Update(NamedTuple):
 
 
 def milestone_steps(config: PretrainConfig) -> set[int]:
-    """The steps whose weights are never deleted."""
+    """Return the steps whose weights are never deleted."""
     return {round(fraction * config.num_train_steps) for fraction in config.milestones}
 
 
@@ -196,7 +196,7 @@ class Journal:
 
     def _start_interval(self) -> None:
         """Start the sums for the next training record."""
-        self._first_step, self._seconds = self._run.state.step, 0.0  # seconds of updates: no evaluation, no saving
+        self._first_step, self._seconds = self._run.state.step, 0.0  # time of updates, without evaluation and saving
         self._losses = Losses(*torch.zeros(3, device=self._ranks.device))
 
     def record(self, update: Update) -> None:
@@ -268,6 +268,6 @@ class Journal:
         state = self._run.state
         return FloatingPointError(
             f"update {state.step:,}: gradients were not finite in {float(state.num_skipped_in_a_row):.0f} updates in a "
-            f"row; the weights of {step_folder(self._run_dir, state.step)} are from before: go on with another "
+            f"row; the weights of {step_folder(self._run_dir, state.step)} are from before them: go on with another "
             "--run-dir, --init-from that folder, and a lower --learning-rate or --precision fp32"
         )

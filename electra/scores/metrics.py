@@ -1,6 +1,6 @@
 """Scores: metrics of tasks and of detection, and averages over tasks.
 
-Every score is a fraction (0.87, not 87). A score that the formula does not define has a stated value, never NaN.
+Every score is a fraction (0.87, not 87). Where a formula is undefined, the docstring states the score, never NaN.
 SciPy is imported where used, because most commands do not need it.
 """
 
@@ -15,19 +15,19 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 WNLI_MAJORITY = 40 / 71
-"""Accuracy of "not_entailment" for every dev row of WNLI; "wnli.majority" in GLUE*."""
+"""Accuracy on the dev rows of WNLI if every answer is "not_entailment"; the term "wnli.majority" of GLUE*."""
 
 FAILED_SPREAD = 0.01
-"""A regression has failed if its outputs spread less than this share of the true scores' spread."""
+"""A regression has failed if the standard deviation of its outputs is below this share of the labels' deviation."""
 
 
 def accuracy(predictions: Array, labels: Array) -> float:
-    """Return the share of equal entries of two (N,) arrays."""
+    """Return the share of the N places at which two (N,) arrays are equal."""
     return float(np.mean(predictions == labels))
 
 
 def f1(predictions: Array, labels: Array) -> float:
-    """Return the harmonic mean of precision and recall of class 1, of two (N,) arrays; 0 if no entry is 1."""
+    """Return F1 of class 1 for two (N,) arrays: the harmonic mean of precision and recall; 0 if no entry is 1."""
     positives = np.sum(predictions == 1) + np.sum(labels == 1)
     return float(2 * np.sum((predictions == 1) & (labels == 1)) / positives) if positives else 0.0
 
@@ -35,7 +35,7 @@ def f1(predictions: Array, labels: Array) -> float:
 def matthews(predictions: Array, labels: Array) -> float:
     """Return the Matthews correlation of two (N,) arrays of two or more classes; 0 if either array is constant.
 
-    Source: Gorodkin 2004; for two classes it is the formula of Matthews.
+    Source: Gorodkin 2004; for two classes the value is that of Matthews' formula.
     """
     classes = np.union1d(predictions, labels)
     predicted = (predictions[:, None] == classes).astype(np.float64)
@@ -57,7 +57,7 @@ def pearson(scores: Array, targets: Array) -> float:
 
 
 def spearman(scores: Array, targets: Array) -> float:
-    """Return the linear correlation of the ranks of two (N,) arrays, ties by average rank; 0 as in `pearson`."""
+    """Return the correlation of the ranks of two (N,) arrays; ties get their average rank; 0 where `pearson` is 0."""
     from scipy import stats
 
     return pearson(stats.rankdata(scores), stats.rankdata(targets))
@@ -84,11 +84,11 @@ def roc_auc(scores: Array, labels: Array) -> float:
 
 
 def detection(logits: Array, is_replaced: Array) -> dict[str, float]:
-    """Return the discriminator's scores over (N,) real tokens: a token counts as detected if its logit is > 0.
+    """Return the discriminator's metrics from (N,) logits and labels of real tokens; a logit above 0 means detected.
 
     Precision is the share of replaced tokens among the detected ones, recall the share of detected tokens among the
-    replaced ones. Both are 0 where there is nothing to divide by.
-    Source: release run_pretraining.py:131-161, with an exact area instead of 200 thresholds.
+    replaced ones. Each is 0 if its denominator is 0.
+    Source: release run_pretraining.py:131-161, with an exact AUC instead of 200 thresholds.
     """
     is_replaced, is_detected = is_replaced.astype(bool), logits > 0
     num_right = np.sum(is_detected & is_replaced)
@@ -128,7 +128,7 @@ class Average(NamedTuple):
 
     @property
     def formula(self) -> str:
-        """The average in words."""
+        """The formula of the average, as text."""
         parts = [term[0] if len(term) == 1 else f"mean({', '.join(term)})" for term in self.terms]
         return f"mean of {len(parts)}: {', '.join(parts)}"
 
@@ -138,7 +138,7 @@ class Average(NamedTuple):
         return sorted({entry.split(".")[0] for entry in entries})
 
     def of(self, scores: Mapping[str, float]) -> float:
-        """Return the average of `scores`, which maps "task.metric" to a fraction and misses no task."""
+        """Return the average of `scores`, which maps "task.metric" to a fraction and has every needed entry."""
         return float(np.mean([np.mean([scores[entry] for entry in term]) for term in self.terms]))
 
 
@@ -147,4 +147,4 @@ AVERAGES: Mapping[str, Average] = {
     "GLUE": Average((*_SHARED, *_GLUE, ("wnli.accuracy",))),
     "GLUE*": Average((*_SHARED, *_GLUE, ("wnli.majority",))),
 }
-"""AVG: Clark et al. 2020, eight tasks. GLUE: the benchmark's nine. GLUE*: Mercier's, with WNLI constant."""
+"""AVG: eight tasks, as in Clark et al. 2020. GLUE: the benchmark's nine tasks. GLUE*: as in Mercier, WNLI constant."""

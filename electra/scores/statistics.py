@@ -20,7 +20,7 @@ class Summary(NamedTuple):
 
     n: int
     mean: float
-    sd: float | None  # of the sample: divided by n - 1
+    sd: float | None  # sample standard deviation, with divisor n - 1
     median: float
     max: float
     low: float | None  # bootstrap interval of the mean
@@ -43,7 +43,7 @@ def bootstrap_interval(
 
 
 def summarize(values: Sequence[float], *, seed: int = 0) -> Summary:
-    """Return mean, sample standard deviation, median, maximum and the bootstrap interval of the mean, over runs."""
+    """Return the `Summary` of one or more values, each the score of one run."""
     from scipy import stats
 
     runs = np.asarray(values, np.float64)
@@ -57,7 +57,7 @@ def summarize(values: Sequence[float], *, seed: int = 0) -> Summary:
 
 
 class Interval(NamedTuple):
-    """The mean of a few runs, or of a few paired differences, with its interval."""
+    """The mean of a few runs, or of a few paired differences, with its confidence interval."""
 
     n: int
     mean: float
@@ -66,7 +66,7 @@ class Interval(NamedTuple):
 
 
 def t_interval(values: Sequence[float]) -> Interval:
-    """Return Student's interval of the mean, at `CONFIDENCE`: for few runs, where a bootstrap's is too narrow."""
+    """Return Student's t interval of the mean, at `CONFIDENCE`; for few runs a bootstrap interval is too narrow."""
     from scipy import stats
 
     runs = np.asarray(values, np.float64)

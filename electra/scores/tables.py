@@ -19,7 +19,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def printed_and_ours(header: Sequence[str], printed: Sequence[Sequence[str]], ours: Sequence[Sequence[str]]) -> str:
-    """Return two Markdown tables: the printed rows, and our rows without the columns in which nothing was measured."""
+    """Return two Markdown tables: the rows printed in a paper, and our rows without columns that have no values."""
     rows = ours or [[f"ours: {NOT_MEASURED}", *[NOT_MEASURED] * (len(header) - 1)]]
     kept = [column for column, cells in enumerate(zip(*rows, strict=True)) if {*cells} != {NOT_MEASURED}]
     own = markdown([header[column] for column in kept], [[row[column] for column in kept] for row in rows])
@@ -27,12 +27,12 @@ def printed_and_ours(header: Sequence[str], printed: Sequence[Sequence[str]], ou
 
 
 def bullets(lines: Sequence[str]) -> str:
-    """Return a Markdown list."""
+    """Return lines as a Markdown list."""
     return "\n".join(f"- {printable(line)}" for line in lines)
 
 
 def spread(summary: Mapping[str, Any] | None) -> str:
-    """Return mean, sample standard deviation and number of runs, in points: `53.50 ± 2.47 (5)`."""
+    """Return mean ± sample standard deviation (number of runs), in points of 100: `53.50 ± 2.47 (5)`."""
     if not summary or not summary.get("n"):
         return NOT_MEASURED
     deviation = "" if summary["sd"] is None else f" ± {100 * summary['sd']:.2f}"
@@ -49,13 +49,13 @@ def interval(found: Interval | None) -> str:
 
 
 def differs(printed: str, value: float) -> bool:
-    """Whether a recomputed value differs from the printed one at the printed number of decimals."""
+    """Whether a recomputed value, rounded to the decimals of the printed value, differs from the printed value."""
     decimals = len(printed.partition(".")[2])
     return abs(value - float(printed)) > 0.5 * 10**-decimals + 1e-9
 
 
 def beside(value: float, printed: str, form: str = ".2f") -> str:
-    """Return a recomputed value with the printed one in brackets, marked `DIFFERS` where they differ."""
+    """Return a recomputed value, then the printed value in brackets, marked with `DIFFERS` if the two differ."""
     if not printed:
         return f"{value:{form}}"
     return f"{value:{form}} (printed {printed}{' ' + DIFFERS if differs(printed, value) else ''})"

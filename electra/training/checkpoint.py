@@ -29,12 +29,12 @@ FORMAT_VERSION = 1
 
 
 def step_folder(run_dir: Path, step: int) -> Path:
-    """The folder of the checkpoint of a step."""
+    """Return the folder of the checkpoint of a step."""
     return run_dir / f"step-{step:07d}"
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
-    """The checkpoint folders of a run, newest first; not verified."""
+    """Return the checkpoint folders of a run, newest first; not verified."""
     return sorted(run_dir.glob("step-" + "[0-9]" * 7), reverse=True)
 
 
@@ -42,7 +42,7 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 
 def torch_bytes(value: object) -> bytes:
-    """The bytes that `torch.save` writes for a value."""
+    """Return the bytes that `torch.save` writes for a value."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
@@ -56,7 +56,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files (name: bytes) into a folder that is complete on disk, or absent; an older folder is replaced."""
+    """Write a folder of files (name: bytes), which is complete on disk or absent; an older folder is replaced."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     replaced = partial.with_suffix(".old")
     shutil.rmtree(partial, ignore_errors=True)  # of a killed process with this number
@@ -75,7 +75,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def save_checkpoint(folder: Path, contents: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
-    """`write_folder` with a manifest, which holds the digests of the files and `facts`, plain JSON values."""
+    """Write a folder with a manifest, which has the digests of the files and `facts` (plain JSON values)."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = {"format_version": FORMAT_VERSION, **facts, "sha256": digests}
     write_folder(folder, {**contents, MANIFEST_FILE: json_bytes(manifest)})
@@ -100,7 +100,7 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def newest_good(run_dir: Path) -> Path | None:
-    """The newest checkpoint of a run that verifies, or None in a new run folder.
+    """Return the newest checkpoint of a run that passes `verify`, or None for a new run folder.
 
     Damaged checkpoints are reported on stderr and renamed, so that they are neither loaded nor overwritten. If all are
     damaged, FormatError is raised: a run never starts over by accident.
@@ -127,7 +127,7 @@ SHIPPED = "mini"
 
 
 def default_checkpoint(run_dir: Path) -> Path:
-    """The user's own run if there is one, else the model that ships with this package, with a note on stderr."""
+    """Return the user's run if it exists, otherwise the model that ships with this package, with a note on stderr."""
     if run_dir.exists() or not (PRETRAINED / SHIPPED).is_dir():
         return run_dir
     print(f"note: no run in {run_dir}; using {SHIPPED}, the model that ships with this package", file=sys.stderr)
@@ -135,7 +135,7 @@ def default_checkpoint(run_dir: Path) -> Path:
 
 
 def resolve_checkpoint(path: Path) -> Path:
-    """The verified checkpoint folder for a path to it, a path to its run, or the name of a model that ships.
+    """Return the verified checkpoint of `path`: a checkpoint, a run (the newest in it), or a shipped model's name.
 
     Raises FileNotFoundError if there is no such folder, FormatError if it is damaged or no checkpoint.
     """
@@ -152,7 +152,7 @@ def resolve_checkpoint(path: Path) -> Path:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """A checkpoint's config.json, checked; "finetune" or "pretrain" in it may lack settings in an imported model."""
+    """Return a checkpoint's config.json, checked; "finetune" or "pretrain" of an imported model may lack settings."""
     file = folder / CONFIG_FILE
     if "finetune" in (config := read_json(file)):
         config = read_json(file, finetune=dict, task=str, labels=list[str], score_range=list[float])
@@ -164,13 +164,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def load_encoder_config(folder: Path) -> EncoderConfig:
-    """The shape of a checkpoint's encoder. Raises FormatError if a setting is unknown, missing or impossible."""
+    """Return the shape of a checkpoint's encoder. FormatError if a setting is unknown, missing or not allowed."""
     file = folder / CONFIG_FILE
     return from_dict(EncoderConfig, read_json(file, encoder=dict)["encoder"], file)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """The tensors and plain values in a file of `torch.save`, by name. Code is never run, but raises FormatError."""
+    """Return the tensors and plain values in a `torch.save` file, by name. FormatError for code, which is not run."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises anything, from struct.error to IndexError
@@ -183,7 +183,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def mismatches(expected: Mapping[str, torch.Size], found: Mapping[str, Any]) -> list[str]:
-    """A phrase for each tensor that is missing, unexpected, of another shape, or not of floats."""
+    """Return a phrase for each tensor that is missing, unexpected, of another shape, or not of floats."""
     wrong = [f"no {name}" for name in expected.keys() - found.keys()]
     wrong += [f"an unexpected {name}" for name in found.keys() - expected.keys()]
     for name in expected.keys() & found.keys():
@@ -195,7 +195,7 @@ def mismatches(expected: Mapping[str, torch.Size], found: Mapping[str, Any]) -> 
 
 
 def in_brief(phrases: Iterable[str], most: int = 5) -> str:
-    """The first phrases in a row, and the number of the others."""
+    """Return the first `most` phrases as one text, with the number of the other phrases."""
     phrases = [*phrases]
     return "; ".join(phrases[:most]) + (f"; and {len(phrases) - most} more" if len(phrases) > most else "")
 
@@ -214,11 +214,11 @@ def load_weights(folder: Path, module: nn.Module, prefix: str = "") -> None:
 
 
 ENCODERS = ("discriminator.encoder.", "encoder.", "generator.encoder.")
-"""Prefixes of the encoder's weights by preference: in a pair, in a fine-tuned model, in a masked-LM control."""
+"""Prefixes of the encoder's weights, the preferred first: in a pair, in a fine-tuned model, in a masked-LM control."""
 
 
 def load_encoder_weights(folder: Path, encoder: nn.Module) -> None:
-    """Copy the weights of a checkpoint's main encoder into an encoder. Raises as `load_weights`."""
+    """Copy the weights of a checkpoint's main encoder into an encoder. Errors are those of `load_weights`."""
     names = read_tensors(folder / MODEL_FILE)
     prefixes = (prefix for prefix in ENCODERS if any(name.startswith(prefix) for name in names))
     load_weights(folder, encoder, next(prefixes, ENCODERS[0]))
@@ -228,7 +228,7 @@ def load_networks(folder: Path, model: nn.Module, networks: str, settings: Mappi
     """Copy the weights of both networks, or of the discriminator alone, into a new run's model.
 
     `networks` is "both" or "discriminator"; `settings` are the new run's, with "encoder" and "pretrain" as dicts. If a
-    network is missing or a shape differs, the message of the ValueError has the flags that mend it.
+    network is missing or a shape differs, the message of the ValueError has the flags to add.
     """
     if networks == "discriminator" and not hasattr(model, "discriminator"):
         raise ValueError("--init-networks discriminator: --objective mlm has no discriminator; leave the flag out")

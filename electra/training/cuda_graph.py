@@ -15,19 +15,19 @@ NUM_WARM_UPS = 3  # calls on a side stream before a recording. Source: torch's n
 
 
 def tensors_of(arguments: Arguments) -> list[Tensor]:
-    """The tensors of all arguments, in order."""
+    """Return the tensors of all arguments, in order."""
     return [tensor for tensor in itertools.chain(*arguments) if tensor is not None]
 
 
 def copy_of(arguments: Arguments) -> Arguments:
-    """The same named tuples, of new tensors."""
+    """Return copies of named tuples, with copied tensors."""
     return tuple(type(a)(*(None if tensor is None else tensor.clone() for tensor in a)) for a in arguments)
 
 
 class Replayed(Generic[Result]):
-    """A function that adds to its parameters' gradients, recorded once for each set of shapes of its arguments.
+    """A function that adds to its parameters' gradients, as a CUDA graph recorded once per set of argument shapes.
 
-    The small size launches thousands of kernels per update, which takes longer than running them. The arguments are
+    At the small size, launching the thousands of kernels of an update takes longer than running them. The arguments are
     named tuples of CUDA tensors. The function must not wait for the device, and its outputs must have no gradient; a
     parameter that it does not use gets a gradient of 0. Dropout still depends on the seed set before a call: a replay
     reads the state of the random stream again, and recording does not change that state.
@@ -47,7 +47,7 @@ class Replayed(Generic[Result]):
         graph, inputs, outputs = self._recordings[shapes]
         for kept, given in zip(tensors_of(inputs), tensors_of(arguments), strict=True):
             kept.copy_(given, non_blocking=True)
-        if self._parameters[0].grad is None:  # the last update has cleared them
+        if self._parameters[0].grad is None:  # cleared by the previous update
             torch._foreach_zero_(self._gradients)
             self._set_gradients(self._gradients)
         graph.replay()
@@ -58,7 +58,7 @@ class Replayed(Generic[Result]):
             parameter.grad = gradient
 
     def _record(self, given: Arguments) -> tuple[torch.cuda.CUDAGraph, Arguments, Result]:
-        """Record a call: the graph, the copied arguments that it reads, its outputs. Gradients do not change."""
+        """Record a call; return the graph, the copied arguments that it reads, its outputs. Gradients do not change."""
         arguments = copy_of(given)
         before, random_state = [parameter.grad for parameter in self._parameters], torch.cuda.get_rng_state()
         side = torch.cuda.Stream()
@@ -70,7 +70,7 @@ class Replayed(Generic[Result]):
         torch.cuda.current_stream().wait_stream(side)
         self._set_gradients(self._gradients)
         graph = torch.cuda.CUDAGraph()
-        # thread_local: meanwhile another thread pins the next batch
+        # thread_local, because another thread pins the next batch meanwhile
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             outputs = self._function(*arguments)
         self._set_gradients(before)

@@ -36,19 +36,19 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """The precision for a setting: "auto" is bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU."""
+    """Return a setting's precision: "auto" is bf16 if the hardware has it, otherwise fp16 on CUDA, fp32 on a CPU."""
     if precision != "auto":
         return precision
     return "bf16" if has_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of matrix products for a setting, "auto" included."""
+    """Return the dtype of matrix products for a setting, "auto" included."""
     return PRECISION_DTYPES[choose_precision(precision, device)]
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """A context with matrix products in `dtype`; float32 changes nothing. (`torch.cuda.amp`, now deprecated.)"""
+    """Return a context with matrix products in `dtype`; float32 changes nothing. (Formerly `torch.cuda.amp`.)"""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
@@ -58,14 +58,14 @@ def seed_dropout(seed: int, *indices: int) -> None:
 
 
 def set_deterministic(deterministic: bool) -> None:
-    """Allow only kernels that add in a fixed order; on CUDA this is slower."""
+    """If `deterministic`, allow only kernels that add in a fixed order, which are slower on CUDA."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
 
 
 def ahead(make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map(make, items)`; a thread makes the next result while the caller uses the current one."""
+    """Yield `make(item)` for each item; a thread makes the next result while the caller uses the current result."""
     with ThreadPoolExecutor(1) as pool:
         pending = []
         for item in items:
@@ -76,16 +76,16 @@ def ahead(make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Res
 
 
 def micro_batches(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
-    """Cut rows [first, last) into pieces (start, end) of at most `size` rows; size 0 gives one piece."""
+    """Yield ranges (start, end) of at most `size` rows, which divide [first, last); size 0 gives one range."""
     size = size or last - first
     for start in range(first, last, size):
         yield start, min(start + size, last)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The highest memory use so far: of torch's allocator on CUDA, of the process on a CPU.
+    """Return the highest memory use so far: of torch's allocator on CUDA, of the process on a CPU.
 
-    `getrusage` would count the parent process too: its peak is inherited through fork and exec.
+    `getrusage` is not used, because a process inherits the peak of its parent through fork and exec.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)

@@ -1,4 +1,4 @@
-"""The log of a run: metrics.jsonl holds every number, provenance.json says how and where they were made."""
+"""The log of a run: metrics.jsonl holds every number, provenance.json says how and where the numbers were made."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Record = dict[str, Any]
 
 
 def read_metrics(run_dir: Path, last_step: float = math.inf) -> list[Record]:
-    """The records that a run has logged up to a step, in order; an incomplete last line is left out."""
+    """Return the records that a run has logged up to a step, in order; an incomplete last line is left out."""
     records = read_records(run_dir / METRICS, step=int) if (run_dir / METRICS).exists() else []
     return [record for record in records if record["step"] <= last_step]
 
 
 def evaluations(records: Sequence[Record]) -> list[Record]:
-    """The records of held-out evaluations."""
+    """Return the records of held-out evaluations."""
     return [record for record in records if record.get("split") == HELD_OUT]
 
 
@@ -87,7 +87,7 @@ class RunLog:
 
 
 def tracker(service: str, run_dir: Path) -> Callable[[Record], None]:
-    """A function that copies records to Weights & Biases or TensorBoard; for "" it does nothing."""
+    """Return a function that copies records to Weights & Biases or TensorBoard; for "" it does nothing."""
     if not service:
         return lambda record: None
     try:
@@ -110,13 +110,13 @@ def tracker(service: str, run_dir: Path) -> Callable[[Record], None]:
 
 
 def _scalars(record: Record) -> dict[str, float]:
-    """The numbers of a record; the names of held-out numbers get a prefix."""
+    """Return the numbers of a record by name; names of held-out numbers get the prefix `held-out/`."""
     prefix = f"{record['split']}/" if "split" in record else ""
     return {prefix + name: value for name, value in record.items() if isinstance(value, int | float) and name != "step"}
 
 
 def progress_line(numbers: Mapping[str, float]) -> str:
-    """A training record in one line: both losses, speed, memory and learning rate."""
+    """Return a training record in one line: both losses, speed, memory and learning rate."""
     return (
         f"masked_lm_loss {numbers['masked_lm_loss']:.3f}, disc_loss {numbers['disc_loss']:.4f}, "
         f"{numbers['tokens_per_second']:,.0f} tokens/s, {numbers['peak_memory_bytes'] / 2**30:.1f} GiB, "
@@ -125,7 +125,7 @@ def progress_line(numbers: Mapping[str, float]) -> str:
 
 
 def held_out_line(step: int, metrics: Mapping[str, float]) -> str:
-    """The main numbers of an evaluation in one line, each with its baseline."""
+    """Return the main numbers of an evaluation in one line, each with its baseline."""
     loss, unigram_loss = metrics["masked_only_lm_loss"], metrics["unigram_loss"]
     line = f"update {step:,}, held out: loss on [MASK] {loss:.3f} (unigrams {unigram_loss:.3f})"
     if "disc_loss" in metrics:
@@ -135,7 +135,7 @@ def held_out_line(step: int, metrics: Mapping[str, float]) -> str:
 
 
 def commit() -> str:
-    """The commit of the running code, with "-dirty" after changes to its files; "unknown" outside a git checkout."""
+    """Return the commit of the running code, with "-dirty" if its files have changed; "unknown" without git."""
     command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run([*command, "--exclude", "*"], capture_output=True, text=True, check=True).stdout.strip()
@@ -144,14 +144,14 @@ def commit() -> str:
 
 
 def processor() -> str:
-    """The processor's model if Linux names it, else its architecture."""
+    """Return the processor's model if Linux names it, otherwise its architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.*)", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
     return found[1].strip() if found else platform.machine()
 
 
 def provenance(command: Sequence[str], device: torch.device) -> dict[str, str | int]:
-    """Commit, command, versions and hardware of this process, as plain JSON values."""
+    """Return commit, command, versions and hardware of this process, as plain JSON values."""
     return {
         "commit": commit(),
         "command": " ".join(command),

@@ -13,12 +13,12 @@ from electra.config import SCHEDULES
 
 
 def schedule_factor(schedule: str, step: int, num_train_steps: int, num_warmup_steps: float) -> float:
-    """The learning rate at update `step` (from 0) as a fraction of the peak. A warm-up starts at 0.
+    """Return the learning rate at update `step` (from 0) as a fraction of the peak. A warm-up starts at 0.
 
     "warmup_then_linear": rises to 1 during warm-up, then falls linearly to 0 at `num_train_steps`.
-    "warmup_times_linear": falls linearly from 1 to 0 over all steps, times the warm-up. Source: release
+    "warmup_times_linear": falls linearly from 1 to 0 in all steps, multiplied by the warm-up. Source: release
     model/optimization.py:36-45.
-    The warm-up may be a fraction: 10 % of 804 updates are 80.4.
+    `num_warmup_steps` need not be whole: 10 % of 804 updates are 80.4.
     """
     warmup = min(1.0, step / num_warmup_steps) if num_warmup_steps else 1.0
     if schedule == "warmup_times_linear":
@@ -41,7 +41,7 @@ def parameter_groups(
     weight_decay: float,
     rates: dict[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Group parameters by weight decay and rate multiplier (`rates` by name, or 1 for all) for `make_optimizer`."""
+    """Return groups for `make_optimizer`, one per weight decay and rate multiplier (`rates` by name, or 1 for all)."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in named_parameters:
         decay = weight_decay if takes_decay(parameter) else 0.0
@@ -50,10 +50,10 @@ def parameter_groups(
 
 
 def layerwise_rates(names: Iterable[str], num_layers: int, decay: float, top_exponent: int) -> dict[str, float]:
-    """The rate multiplier of each parameter of a `SequenceClassifier`.
+    """Return the rate multiplier of each parameter of a `SequenceClassifier`.
 
     The head has 1, layer i of n (the top is n) has decay ** (n - i + top_exponent), and the embeddings with their
-    projection have decay ** (n + top_exponent). The paper intends `top_exponent` 1; the release runs 2
+    projection have decay ** (n + top_exponent). The paper intends `top_exponent` 1; the release uses 2
     (optimization.py:181-193, its issue 51).
     """
     rates = {}
@@ -73,7 +73,7 @@ def make_optimizer(
 
 
 def updates_made(optimizer: torch.optim.AdamW) -> int:
-    """The optimizer's count of updates; skipped updates do not count."""
+    """Return the number of updates that the optimizer has made, skipped updates excluded."""
     state = next(iter(optimizer.state.values()), None)
     return 0 if state is None else int(state["step"].item())
 

@@ -28,23 +28,23 @@ class Ranks(NamedTuple):
         return self.rank == 0
 
     def say(self, text: str) -> None:
-        """Print on the first rank."""
+        """Print on the first rank only."""
         if self.is_first:
             print(text)
 
     def share(self, num_rows: int) -> tuple[int, int]:
-        """The range (start, end) of this rank's rows in a global batch."""
+        """Return the range (start, end) of this rank's rows in a batch of `num_rows` rows for all ranks."""
         return num_rows * self.rank // self.world_size, num_rows * (self.rank + 1) // self.world_size
 
     def agree(self, code: int) -> int:
-        """The largest of the ranks' exit codes: all ranks stop when one rank wants to stop."""
+        """Return the largest exit code of all ranks: all ranks stop when one rank wants to stop."""
         tensor = torch.tensor(code)
         if self.host_group is not None:
             dist.all_reduce(tensor, dist.ReduceOp.MAX, self.host_group)
         return int(tensor)
 
     def add_up(self, numbers: dict[str, float]) -> dict[str, float]:
-        """Sums over the ranks of numbers that each rank measured on its own rows."""
+        """Return each number summed over the ranks; every rank measured the numbers on its own rows."""
         sums = torch.tensor([*numbers.values()], dtype=torch.float64)
         if self.host_group is not None:
             dist.all_reduce(sums, group=self.host_group)
@@ -70,7 +70,7 @@ class Ranks(NamedTuple):
 
 @contextlib.contextmanager
 def started(device: str) -> Iterator[Ranks]:
-    """A context in which this process belongs to torchrun's process group, if there is one, and has its device."""
+    """Yield this process's `Ranks`; inside the context it is in torchrun's process group, if torchrun started it."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device: expected a CUDA device, found none; pass --device cpu")
     on_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"

@@ -39,7 +39,7 @@ class TrainingState:
     model: nn.Module
     optimizer: torch.optim.AdamW
     scaler: torch.amp.GradScaler
-    num_skipped: Tensor | float = 0.0  # updates with a gradient that was not finite; on the device after the first
+    num_skipped: Tensor | float = 0.0  # updates whose gradient was not finite; a tensor after the first update
     num_skipped_in_a_row: Tensor | float = 0.0
     step: int = 0  # updates attempted
     elapsed_seconds: float = 0.0  # training time up to `step`, over all starts
