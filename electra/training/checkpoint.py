@@ -105,7 +105,7 @@ def newest_good(run_dir: Path) -> Path | None:
     Damaged checkpoints are reported on stderr and renamed, so that they are neither loaded nor overwritten. If all are
     damaged, FormatError is raised: a run never starts over by accident.
     """
-    for leftover in run_dir.glob(".step-*.partial"):  # of a process that was killed; the run folder is locked
+    for leftover in run_dir.glob(".step-*"):  # of a process that was killed; the run folder is locked
         shutil.rmtree(leftover)
     for folder in checkpoints(run_dir):
         try:
