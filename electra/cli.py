@@ -248,7 +248,7 @@ _REMEDIES = {
 def _message_of(error: Exception) -> str | None:
     """Return the line that explains an error to the user; None for a bug, which is shown with its traceback."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}; {_REMEDIES.get(error.errno, 'check the path')}"
+        return f"{error.filename}: {error.strerror}; {_REMEDIES.get(error.errno or 0, 'check the path')}"
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if _is_ours(frame)][-1]
     is_raised_here = frames[-1] is ours
