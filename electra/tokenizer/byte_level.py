@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 
 FILE_NAME = "tokenizer.json"
 MIN_VOCAB_SIZE = bpe.FIRST_MERGE_ID
-_MAX_CACHED_CHUNKS = 1 << 18  # about 60 MB
+_MAX_CACHED = 1 << 19  # words, and as many chunks
 _MAX_CACHED_CHARS = 64  # length of a chunk; longer chunks rarely occur again
 
 
@@ -47,7 +47,8 @@ class Tokenizer:
         self.vocab_size = len(vocabulary.names) + len(vocabulary.ids) - bpe.NUM_SPECIAL_TOKENS
         self._id_of_pair = bpe.index_merges(vocabulary.merges)
         self._ids = np.array(vocabulary.ids, ID_DTYPE)
-        self._encode_short_chunk = functools.lru_cache(_MAX_CACHED_CHUNKS)(self._encode_new_chunk)
+        self._encode_chunk = functools.lru_cache(_MAX_CACHED)(self._encode_new_chunk)
+        self._encode_word = functools.lru_cache(_MAX_CACHED)(self._encode)
         self._tokens = [b""] * self.vocab_size
         for token_id, token in zip(vocabulary.ids, bpe.token_bytes(vocabulary.merges), strict=True):
             if token:
@@ -78,7 +79,7 @@ class Tokenizer:
     def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
         """Return the ids of each text as a read-only uint16 array. Faster than `encode` for a megabyte or more."""
         words = find_words(texts)
-        ids_of_word = list(map(self._encode, words.distinct))
+        ids_of_word = [(self._encode_word if len(w) <= _MAX_CACHED_CHARS else self._encode)(w) for w in words.distinct]
         ids = list(map(ids_of_word.__getitem__, words.numbers.tolist()))
         spans = itertools.pairwise([0, *words.document_ends.tolist()])
         return [np.frombuffer(b"".join(ids[start:end]), ID_DTYPE) for start, end in spans]
@@ -86,7 +87,7 @@ class Tokenizer:
     def _encode(self, text: str) -> bytes:
         return b"".join(
             [
-                self._encode_short_chunk(chunk) if len(chunk) <= _MAX_CACHED_CHARS else self._encode_new_chunk(chunk)
+                self._encode_chunk(chunk) if len(chunk) <= _MAX_CACHED_CHARS else self._encode_new_chunk(chunk)
                 for chunk in bpe.split_text(text)
             ]
         )
