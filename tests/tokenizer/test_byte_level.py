@@ -78,14 +78,14 @@ def test_lone_surrogates_are_refused():
 
 
 def test_the_memory_for_chunks_is_bounded_and_has_no_long_ones(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokenizer, "_MAX_CACHED_CHUNKS", 3)
+    monkeypatch.setattr(tokenizer, "_MAX_CACHED", 3)
     small = Tokenizer(TOKENIZER._vocabulary)
     for _ in range(2):
         assert [small.encode(text) for text in TEXTS] == [TOKENIZER.encode(text) for text in TEXTS]
-    assert small._encode_short_chunk.cache_info().currsize == 3
-    misses = small._encode_short_chunk.cache_info().misses
+    assert small._encode_chunk.cache_info().currsize == 3
+    misses = small._encode_chunk.cache_info().misses
     small.encode("a" * 65)
-    assert small._encode_short_chunk.cache_info().misses == misses
+    assert small._encode_chunk.cache_info().misses == misses
 
 
 @settings(max_examples=200, deadline=None)
