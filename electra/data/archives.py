@@ -169,7 +169,7 @@ def read_tar(file: Readable, where: str) -> Iterator[tuple[str, str, Member]]:
                 while member.read(READ_BYTES):
                     pass
         if archive.offset == end:
-            raise ValueError("no end mark")
+            raise ValueError("the archive has no end mark")
     except BadDocument:
         raise
     except (tarfile.TarError, ValueError) as error:

@@ -61,7 +61,7 @@ class Tally:
         self.first.setdefault(reason, where)
 
     def add(self, later: Tally) -> None:
-        """Add the counts of units that follow those of this tally."""
+        """Add the tally of later units; where both have a first example of a reason, this tally keeps its own."""
         self.left_out += Counter(later.left_out)
         self.first = later.first | self.first
         self.num_separators += later.num_separators

@@ -196,9 +196,10 @@ def exported_parts(
 
 
 def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
-    """Write a folder under `out` for each part of a checkpoint; return {part: folder}, and why a part is missing or "".
+    """Write a folder under `out` for each part of a checkpoint.
 
-    If the checkpoint is missing or damaged or a folder exists: FileNotFoundError or FormatError; nothing is written.
+    Returns {part: folder} and the reason why a part is missing ("" if none is missing). If the checkpoint is
+    missing or damaged, or a folder exists, it raises FileNotFoundError or FormatError and writes nothing.
     """
     checkpoint = resolve_checkpoint(checkpoint)
     config, encoder, manifest = read_settings(checkpoint), load_encoder_config(checkpoint), verify(checkpoint)

@@ -140,7 +140,7 @@ def stays_stopped(run: Run) -> bool:
 
 
 def cost_line(run: Run) -> str:
-    """Return a line: this run's matrix-product FLOPs, and the updates of the other objective at the same cost."""
+    """Return a line: the FLOPs of this run, and how many updates the other objective makes with as many FLOPs."""
     config, num_targets = run.config, count_targets(run.config.seq_length, run.config.mask_prob)
     sizes = run.shape, config.generator_size, config.seq_length, num_targets, config.batch_size
     other = "mlm" if config.objective == "rtd" else "rtd"

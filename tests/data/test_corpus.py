@@ -336,7 +336,7 @@ TAR = tar_of({"0.txt": b"kept", "1.txt": b"lost"})
 DAMAGED_TARS = {
     "a corrupt header": (TAR[:1124] + b"x" + TAR[1125:], "bad checksum"),
     "a cut header": (TAR[:1124], "truncated header"),
-    "a cut between files": (TAR[:1024], "no end mark"),
+    "a cut between files": (TAR[:1024], "the archive has no end mark"),
     "a cut before a content": (TAR[:1536], None),
     "other bytes in place of the end": (TAR[:1024] + b"x" * 512, "invalid header"),
     "a huge size": (TAR[:1024] + header(tarfile.REGTYPE, 1 << 55) + b"lost" * 128, None),
