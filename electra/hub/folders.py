@@ -46,7 +46,8 @@ def read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     """Return the weights file of a folder and its tensors. Damage or code raises FormatError; code is never run."""
     file = next((folder / name for name in WEIGHT_FILES if (folder / name).exists()), None)
     if file is None:
-        raise FileNotFoundError(f"{folder}: expected {' or '.join(WEIGHT_FILES)}, found none; get one of them")
+        problem = f"expected {' or '.join(WEIGHT_FILES)}, found none"
+        raise FileNotFoundError(f"{folder}: {problem}; get one of them (weights in several files: save them as one)")
     if file.name == WEIGHTS_NAME:
         return file, read_tensors(file)
     try:
