@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import os
 import re
 import signal
@@ -185,13 +186,13 @@ def test_an_interrupted_command_is_one_line_and_130(capsys):
 @pytest.mark.parametrize("script", [["train_pretrain.py"], ["train_glue.py"], ["-m", "electra", "cost"]])
 def test_ctrl_c_while_a_script_imports_ends_it_at_once(script, tmp_path):
     """Also where an import swallows the exception, as torch does around NumPy's."""
-    interrupt = (
-        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
-    )
+    kill = "os.kill(os.getpid(), signal.SIGINT)"
+    interrupt = f"import os, signal\ntry:\n    {kill}\nexcept KeyboardInterrupt:\n    pass\n"
     (tmp_path / "torch.py").write_text(interrupt)
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it
     command = [sys.executable, "-P", *script]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, preexec_fn=heed)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
