@@ -106,10 +106,12 @@ def own_task(asked: argparse.Namespace) -> Task:
     if metric not in CLASS_METRICS:
         raise ValueError(f"--metric: expected one of {', '.join(METRICS)}, found {metric!r}; choose one of them")
     labels = Task(**{**facts, "text_columns": (label_column,), "splits": {"labels": files["train"]}}, metrics=())
-    words = tuple(sorted({*map(class_name, read_split(labels, Path(), "labels").first)} - {""}))
+    given = read_split(labels, Path(), "labels").first
+    words = tuple(sorted({*map(class_name, given)} - {""}))
     if len(words) < 2 or (metric == "f1" and len(words) != 2):
         expected = f"expected {'two' if metric == 'f1' else 'two or more'} classes under {label_column}"
-        raise ValueError(f"{asked.train_file}: {expected}, found {len(words)}; choose another column or metric")
+        bad = next((f" and {label!r}, which is empty or not printable" for label in given if not class_name(label)), "")
+        raise ValueError(f"{asked.train_file}: {expected}, found {len(words)}{bad}; choose another column or metric")
     return Task(**facts, labels=words, metrics=tuple(m for m in CLASS_METRICS if m != "f1" or len(words) == 2))
 
 

@@ -300,8 +300,9 @@ def test_an_own_task_of_three_classes_has_no_f1(tmp_path: Path) -> None:
         ("a.csv", "", "expected a column 'label', found an empty file"),
         ("a.txt", "text\tlabel\nx\tpos\n", "expected a name that ends in .tsv, .csv or .jsonl, found 'a.txt'"),
         ("a.tsv", "text\tlabel\nx\tpos\nx\tpos\n", "expected two or more classes under label, found 1"),
+        ("a.csv", 'text,label\nx,"a\tb"\n', r"expected .* found 0 and 'a\\tb', which is empty or not printable"),
     ],
-    ids=range(14),
+    ids=range(15),
 )  # fmt: skip
 def test_a_mistake_in_an_own_file_is_named_by_the_line_it_starts_on(
     tmp_path: Path, name: str, content: str, message: str

@@ -95,9 +95,6 @@ def test_attention_written_out_equals_torchs_fused_kernel(mask):
     torch.testing.assert_close(attend(query, key, value, mask, 0.0), expected)
 
 
-# --- dropout of 16 bits a decision -------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("prob", "num_dropped"), [(0.1, 6554), (0.37, 24248), (0.5, 32768)])
 def test_a_value_is_dropped_with_the_nearest_chance_in_65_536ths(prob, num_dropped):
     torch.manual_seed(0)
