@@ -227,8 +227,9 @@ def load_encoder_weights(folder: Path, encoder: nn.Module) -> None:
 def load_networks(folder: Path, model: nn.Module, networks: str, settings: Mapping[str, Any]) -> None:
     """Copy the weights of both networks, or of the discriminator alone, into a new run's model.
 
-    `networks` is "both" or "discriminator"; `settings` are the new run's, with "encoder" and "pretrain" as dicts. If a
-    network is missing or a shape differs, the message of the ValueError has the flags to add.
+    `networks` is "both" or "discriminator"; `settings` are the new run's, with "encoder" and "pretrain" as dicts. A
+    masked LM gives its encoder to the discriminator, whose head then starts new. If a network is missing or a shape
+    differs, the message of the ValueError has the flags to add.
     """
     if networks == "discriminator" and not hasattr(model, "discriminator"):
         raise ValueError("--init-networks discriminator: --objective mlm has no discriminator; leave the flag out")
@@ -240,5 +241,9 @@ def load_networks(folder: Path, model: nn.Module, networks: str, settings: Mappi
     shape += ["max_position_embeddings"] + ["generator_size"] * (networks == "both" and "generator_size" in saved)
     if flags := [f"{flag_name(name)} {saved[name]}" for name in shape if saved[name] != asked[name]]:
         raise FormatError(f"{folder}: its shape is not the shape asked for; add {' '.join(flags)}")
-    part = "" if networks == "both" else "discriminator"
-    load_weights(folder, model.get_submodule(part), f"{part}." if part else "")
+    if networks == "both":
+        load_weights(folder, model)
+    elif any(name.startswith("discriminator.") for name in read_tensors(folder / MODEL_FILE)):
+        load_weights(folder, model.get_submodule("discriminator"), "discriminator.")
+    else:
+        load_encoder_weights(folder, model.get_submodule("discriminator.encoder"))

@@ -11,7 +11,7 @@ import torch
 
 from electra.config import FinetuneConfig
 from electra.files import FormatError, write_json
-from electra.model.networks import make_embeddings
+from electra.model.networks import MaskedLM, make_embeddings
 from electra.model.transformer import Encoder
 from electra.training import checkpoint
 from electra.training.checkpoint import (
@@ -133,9 +133,19 @@ def test_a_discriminator_that_is_not_there_is_named(tmp_path):
     folder = save(tmp_path, 1)
     weights = torch.load(folder / "model.pt")
     torch.save({name: t for name, t in weights.items() if name.startswith("generator.")}, folder / "model.pt")
-    for networks in ("both", "discriminator"):
-        with pytest.raises(FormatError, match=r"found no (discriminator.)?dense.bias; .*; name another checkpoint"):
-            load_networks(folder, tiny_electra(), networks, SETTINGS)
+    with pytest.raises(FormatError, match=r"found no discriminator.dense.bias; .*; name another checkpoint"):
+        load_networks(folder, tiny_electra(), "both", SETTINGS)
+
+
+def test_a_masked_lm_gives_its_encoder_to_the_discriminator_whose_head_starts_new(tmp_path):
+    folder, model, fresh = save(tmp_path, 1), tiny_electra(seed=2), tiny_electra(seed=2)
+    control = MaskedLM(tiny_shape())
+    torch.save(control.state_dict(), folder / "model.pt")
+    load_networks(folder, model, "discriminator", SETTINGS)
+    pairs = zip(model.discriminator.encoder.parameters(), control.generator.encoder.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    for name in ("discriminator.dense.weight", "generator.encoder.layers.0.attention.qkv.weight"):
+        assert torch.equal(model.get_parameter(name), fresh.get_parameter(name))
 
 
 def test_the_name_of_a_shipped_model_is_taken_for_its_path_where_nothing_has_that_path(tmp_path, monkeypatch, capsys):
