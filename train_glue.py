@@ -1,6 +1,6 @@
 """Fine-tune on GLUE.
 
-    python train_glue.py --task cola --seeds 5                    # from runs/pretrain; small: 5 minutes a seed in bf16
+    python train_glue.py --task cola --seeds 5                    # from runs/pretrain; size small: 5 min a seed, bf16
     python train_glue.py --task all --checkpoint runs/pretrain    # every task whose files are in --data-dir
     python train_glue.py --train-file a.csv --dev-file b.csv --text-column text --label-column mood --metric accuracy
 
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start, mnli = find_start(asked)
     with started(config.device) as ranks:
         if ranks.world_size > 1:
-            raise ValueError(f"torchrun: expected one process, found {ranks.world_size}; give each device its tasks")
+            raise ValueError(f"torchrun: expected one process, found {ranks.world_size}; run one command per device")
         precision = devices.choose_precision(config.precision, ranks.device)
         protocol = results.describe_protocol(start, config, precision, mnli, from_scratch=asked.from_scratch)
         print(f"{results.describe(protocol)}\n{finetune.rate_table(start.shape.num_layers, config)}")

@@ -6,7 +6,7 @@
 The same command resumes a stopped run. The last line of the output names the checkpoint.
 Under torchrun the same script uses all GPUs of one or several machines.
 Exit codes: 0 finished; 2 a mistake, explained in one line; 3 the discriminator has collapsed (--on-collapse stop);
-130 / 143 stopped by SIGINT / SIGTERM; 75 stopped after --max-hours. A run that stops is saved first.
+130 / 143 stopped by SIGINT / SIGTERM; 75 stopped after --max-hours. A run is saved before it stops.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ELECTRA from scratch in pure PyTorch: pre-training on random windows, and fine-tuning on GLUE.
+"""ELECTRA from scratch in pure PyTorch: pre-training on random windows of text, and fine-tuning on GLUE.
 
 The names below are imported when first used (PEP 562), so that the tokenizer's worker processes do not load torch.
 """

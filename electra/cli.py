@@ -1,4 +1,4 @@
-"""Settings as flags and as saved JSON; printing; the end of a script, in one line for every mistake of a user."""
+"""Settings as flags and as saved JSON; printing; running a script, with a user's mistake reported in one line."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _is_valid(value: Any, kind: Any, facts: Mapping[str, Any]) -> bool:
 
 
 def check_settings(config: Any) -> None:
-    """Check type and range of every setting, in `__post_init__` of a config; a ValueError names the setting's flag."""
+    """Check type and range of every setting (called by a config's `__post_init__`); a ValueError names the flag."""
     kinds = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, kind = getattr(config, field.name), kinds[field.name]
@@ -139,7 +139,7 @@ def settings_table(config_class: type[Any]) -> str:
 
 
 def build(config_class: type[Config], *layers: Mapping[str, Any]) -> Config:
-    """Make a config from layers of values: later layers override earlier layers; keys of other classes are ignored."""
+    """Make a config from layers of values: later layers override earlier ones; keys that name no field are ignored."""
     facts = {field.name: field.metadata for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     given = [(name, value) for layer in layers for name, value in layer.items() if name in facts]
     return config_class(**{name: facts[name]["renamed"].get(str(value), value) for name, value in given})
@@ -179,7 +179,7 @@ _UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def printable(text: str) -> str:
-    """Return text that cannot control a terminal: escapes like \\x1b for control characters, line ends, bidi marks."""
+    """Return text that is safe in a terminal: control characters, line ends, bidi marks become escapes like \\x1b."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
@@ -194,10 +194,10 @@ def line_width() -> int:
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output or error that tolerates a closed pipe or full disk, and escapes characters its encoding lacks.
+    """Standard output or error that tolerates a closed pipe or full disk, and escapes what its encoding cannot write.
 
-    After a failed write a training script goes on without this output. A command ends, because its output is its
-    purpose.
+    After a failed write a training script goes on without this output. A `python -m electra` command ends: its output
+    is its purpose.
     """
 
     is_required = False

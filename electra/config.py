@@ -1,6 +1,6 @@
-"""Every setting with its default, range, unit and source; sizes and recipes as values of these settings.
+"""Every setting with its default, range, unit and source; model sizes and recipes, which are presets of settings.
 
-Sources: "table N" and "section N" are Mercier (RC2020); "release" is google-research/electra @ 8a46635.
+Sources: "table N", "section N": Mercier (Reproducibility Challenge 2020); "release": google-research/electra @ 8a46635.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class EncoderConfig:
             raise ValueError(f"--num-heads: {expected}, found {self.num_heads}; change one")
 
     def generator(self, generator_size: float) -> EncoderConfig:
-        """Return the generator's shape: depth and embeddings are the same; hidden size, heads and inner size are scaled.
+        """Return the generator's shape: same depth and embeddings; hidden size, heads and feed-forward size are scaled.
 
         Source: release run_pretraining.py:338-348 (at the small size, heads are 64 wide and the inner width 4 x hidden).
         """
@@ -156,8 +156,8 @@ TWO_CORE_DAY: Mapping[str, Any] = {
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "demo": {
         "num_layers": 2, "hidden_size": 64, "embedding_size": 64, "num_heads": 2, "intermediate_size": 256,
-        "hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0, "initializer_range": 0.1, "generator_size": 1.0,
-        "max_position_embeddings": 128, "seq_length": 32, "batch_size": 32, "learning_rate": 2e-3,
+        "hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0, "initializer_range": 0.14, "generator_size": 0.5,
+        "max_position_embeddings": 128, "seq_length": 16, "batch_size": 64, "learning_rate": 2e-3,
         "num_train_steps": 4_000, "num_warmup_steps": 500, "precision": "fp32", "num_threads": 1,
         "eval_every": 1_000, "checkpoint_every": 1_000, "eval_rows": 512,
     },
@@ -169,7 +169,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 
 DEMO: Mapping[str, Any] = {"size": "demo", "data": "runs/demo-shards", "run_dir": "runs/demo"}
 """Settings of `train_pretrain.py` without `--data`."""
-DEMO_VOCAB_SIZE = 1024
+DEMO_VOCAB_SIZE = 4096
 
 PRETRAIN_RECIPES: Mapping[str, Mapping[str, Any]] = {
     "mercier": {},
@@ -188,9 +188,9 @@ FINETUNE_RECIPES: Mapping[str, Mapping[str, Any]] = {
 
 
 def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
-    """Fit warm-up and intervals to the `num_train_steps` in `given`; a warm-up or interval in `given` is not changed.
+    """Fit the warm-up and the eval and checkpoint intervals to `num_train_steps`; values in `given` are not changed.
 
-    The warm-up keeps its share of the steps; an interval is at most the steps. Returns the changes, and a line on them.
+    The warm-up keeps its share of the steps; no interval is longer than the run. Returns the changed settings, and a line that reports them.
     """
     num_steps = given.get("num_train_steps", preset.num_train_steps)
     values = {

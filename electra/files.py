@@ -40,7 +40,7 @@ def fsync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add the file's name to an OSError raised inside; Python leaves the name out when a write or a sync fails."""
+    """Add the file's name to an OSError raised in the `with` block; Python leaves it out if a write or sync fails."""
     try:
         yield
     except OSError as error:
@@ -96,7 +96,7 @@ def read_json(path: Path, **fields: Any) -> dict[str, Any]:
 def read_records(path: Path, **fields: Any) -> list[dict[str, Any]]:
     """Read the objects of a JSONL file, in order; `fields` as in `read_json`.
 
-    A last line that is cut short is left out: a process was killed while it wrote the line. Any other damaged line
+    An incomplete last line is left out: the process that wrote it was killed. Any other damaged line
     raises FormatError.
     """
     records = []
@@ -156,7 +156,7 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder for this process until the context or the process ends; FormatError if another process locks it."""
+    """Lock a folder for this process until the context or the process ends; FormatError if another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:

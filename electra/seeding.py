@@ -28,5 +28,5 @@ def derive_seed(seed: int, stream: str, *indices: int | str) -> int:
 
 
 def random_stream(seed: int, stream: str, *indices: int | str) -> np.random.Generator:
-    """Return NumPy's generator Philox, equal on every machine, seeded by `seed`, the stream's name and the indices."""
+    """Return a NumPy Philox generator seeded by `seed`, stream and indices; it draws the same numbers everywhere."""
     return np.random.Generator(np.random.Philox(derive_seed(seed, stream, *indices)))

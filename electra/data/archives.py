@@ -27,7 +27,7 @@ class BadDocument(FormatError):
 
     Attributes:
         where: the file, and the line number if the file has lines.
-        reason: the kind of problem; the summary gives a count for each reason.
+        reason: the kind of problem; the summary that `prepare` prints has a count for each reason.
     """
 
     def __init__(self, where: str, reason: str, detail: str, remedy: str = "repair it") -> None:

@@ -61,14 +61,14 @@ class Tally:
         self.first.setdefault(reason, where)
 
     def add(self, later: Tally) -> None:
-        """Add the tally of later units; where both have a first example of a reason, this tally keeps its own."""
+        """Add the tally of later units; if a reason is in both tallies, its `first` place is the one of this tally."""
         self.left_out += Counter(later.left_out)
         self.first = later.first | self.first
         self.num_separators += later.num_separators
 
 
 def kind_of(name: str) -> tuple[str, str]:
-    """Return, from a file's name, its `Unit.kind` or "tar" ("" if it is not read) and its compression's suffix."""
+    """Return two strings for a file name: `Unit.kind` or "tar" ("" if it is not read), and the compression's suffix."""
     base, packing = os.path.splitext(name.lower())
     if packing in PACKED_TARS:
         base, packing = base + ".tar", PACKED_TARS[packing]
@@ -78,10 +78,11 @@ def kind_of(name: str) -> tuple[str, str]:
 
 
 def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocument]]:
-    """Yield each file, and why it is left out or cannot be read ("" if it is read); folders are sorted by name.
+    """Yield each file, and why it is left out or cannot be read ("" if it is read); a folder is read in name order.
 
-    A file or folder is read once, even if several names, links or sources lead to it. Each takes 150 bytes of memory.
-    Raises FileNotFoundError if a source does not exist, FormatError if a source is a file with an unknown ending.
+    A file or folder is read once, even if several names, links or sources lead to it. Each file or folder takes 150
+    bytes. Raises FileNotFoundError if a source does not exist, FormatError if a source is a file with an unknown
+    ending.
     """
     seen: set[tuple[int, int]] = set()
     for source in sources:
@@ -129,7 +130,7 @@ def list_units(sources: Sequence[Path], *, document_separator: str = "") -> Iter
 
 
 def _list_file(source: Any, where: str, separator: str, *, opens_archive: bool = False) -> Iterator[Unit]:
-    """List the units of a path, bytes or tar member. An `.xz` tar is one unit, but a long member is opened."""
+    """List the units of a path, bytes or tar member. An `.xz` tar is one unit, unless it is a long tar member."""
     kind, packing = kind_of(where)
     size = source.size if isinstance(source, Member) else source.stat().st_size if isinstance(source, Path) else 0
     opens_archive = opens_archive or (isinstance(source, Member) and size > BLOCK_BYTES)
@@ -216,7 +217,7 @@ def read_unit(
 
 
 def _documents(unit: Unit, tally: Tally, text_field: str, separator: str) -> Iterator[tuple[str, str | BadDocument]]:
-    """Yield the place of each document of a unit, for messages, and its text or the error if it cannot be read."""
+    """Yield two things for each document of a unit: its place, to print in messages, and its text or its read error."""
     content: Any = unit.content
     if isinstance(content, str):
         tally.leave_out(content, unit.name)
@@ -251,7 +252,7 @@ def _documents(unit: Unit, tally: Tally, text_field: str, separator: str) -> Ite
 
 
 def _field(where: str, line: str, field: str) -> str | BadDocument:
-    """Return the text in one field of a line of JSON, or the error if there is none."""
+    """Return the text in one field of a line of JSON, or an error if it has no such text."""
     try:
         record = json.loads(line.lstrip("\ufeff"))
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too

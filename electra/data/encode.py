@@ -1,10 +1,10 @@
-"""Encode a corpus into token shards: one shard for each block, then the held-out documents, and last the manifest.
+"""Encode a corpus into token shards: one for each 32 MiB block of text, then the held-out documents, then the manifest.
 
 The key of a document is the first 64 bits of the SHA-256 of its text. The documents with the lowest keys are held out:
-the lowest 0.5 % of all keys, but at least 50 (`min_held_out`) and at most 10,000 documents, plus any copies of the last
-of these documents. So equal documents are always in one split, and the split is the same for every tokenizer. A block
-is encoded without the keys of other blocks, so it sets aside every document that may be held out. At the end, the
-documents that were set aside but not held out become the last training shard.
+the lowest 0.5 % of all keys, but at least 50 (`min_held_out`) and at most 10,000 documents, plus any copies of the one
+with the highest key. So equal documents are always in one split, and the split is the same for every tokenizer. The
+worker of a block does not know the other blocks' keys, so it sets aside every document that may be held out. At the
+end, the documents that were set aside but not held out become the last training shard.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def _write(folder: Path, name: str, documents: Sequence[_Keyed]) -> dict[str, An
 def finish(out: Path, min_held_out: int, separator: str, extra: dict[str, Any]) -> dict[str, Any]:
     """Choose the held-out documents, write the last shards and the manifest, and return the manifest.
 
-    Raises FormatError if no document or less than half would be left to train on, or if `separator` occurs nowhere.
+    Raises FormatError if there are no documents, if less than half of them would be left to train on, or if `separator`
+    occurs nowhere.
     """
     sources = ", ".join(extra["sources"])
     records = finished_blocks(out)

@@ -1,4 +1,4 @@
-"""Learn a tokenizer from a corpus: worker processes count chunks, this process learns the merges and describes them."""
+"""Learn a tokenizer from a corpus: workers count chunks (roughly words), this process learns and evaluates merges."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def byte_bar(what: str, num_bytes: int | None = None) -> tqdm[Any]:
 class _CountChunks:
     """A worker that counts chunks in the first documents of each unit, up to the fraction `share` of the unit's size.
 
-    Yields for each group of documents: number, bytes, and counts of chunks (empty until the counter is full).
+    Yields for each group of documents: their number, their bytes, chunk counts (empty until `ChunkCounter` is full).
     """
 
     def __init__(self, read: Reader, share: float) -> None:
@@ -69,8 +69,8 @@ def learn_tokenizer(
 ) -> tuple[Tokenizer, dict[str, Any]]:
     """Learn a tokenizer; return the tokenizer and a report: sizes of the text, and the numbers of `describe`.
 
-    `share` is the fraction of each unit to learn from, from its start; 1 or more means all. `scratch` is a folder for
-    counts that do not fit into memory. The tokenizer does not depend on `num_workers`.
+    `share` is the fraction at the start of each unit that is learned from; 1 or more means all. `scratch` is a folder
+    for counts that do not fit into memory. The tokenizer does not depend on `num_workers`.
     """
     totals = ChunkTotals(scratch)
     documents_read = bytes_read = 0

@@ -59,7 +59,7 @@ class PrepareConfig:
                 raise ValueError(f"{flag}: expected --tokenizer or {flag}, found both; leave one out")
 
     def separator(self) -> str:
-        """Return the document separator with its escapes (\\n, \\r, \\t) replaced, and \\r\\n as a line break."""
+        """Return the document separator: escapes (\\n, \\r, \\t) become characters, then \\r\\n becomes \\n."""
         separator = self.document_separator
         for escape, character in ((r"\n", "\n"), (r"\r", "\r"), (r"\t", "\t"), ("\r\n", "\n")):
             separator = separator.replace(escape, character)
@@ -80,9 +80,9 @@ def prepare(
 ) -> dict[str, Any]:
     """Make a shard folder from files and folders of text; return its manifest. A finished folder is not made again.
 
-    `num_workers` is the number of processes, by default the number of cores. Each process imports the main module if
-    there are several. Raises FormatError if a source is damaged or has no text, or if `out` was made from other text
-    or with other settings; OSError if a source is missing or the disk is full.
+    `num_workers` is the number of processes, by default the number of cores. If there are several processes, each
+    imports the main module. Raises FormatError if a source is damaged or has no text, or if `out` was made from other
+    text or with other settings; OSError if a source is missing or the disk is full.
     """
     config = config or PrepareConfig()
     paths = [path for path, problem in corpus.find_files(sources) if not problem]
@@ -122,7 +122,7 @@ def _digest(paths: Sequence[Path]) -> str:
 
 
 def _command(sources: Sequence[Path], config: PrepareConfig) -> str:
-    """Return the command without --out and --workers, because these do not change what is written."""
+    """Return the `prepare` command without --out and --workers, because these do not change what is written."""
     command = ["python", "-m", "electra", "prepare", *map(str, sources)]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -145,7 +145,7 @@ def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int) ->
             saved = manifest["settings"] if manifest else read_json(begun)
             if different := cli.differences(saved, settings):
                 problem = f"made from other text (content_sha256) or with other settings: {'; '.join(different)}"
-                raise FormatError(f"{out}: {problem}; use the same, or another --out")
+                raise FormatError(f"{out}: {problem}; use the same text and settings, or another --out")
         if not manifest:
             begun.parent.mkdir(exist_ok=True)
             write_json(begun, settings)

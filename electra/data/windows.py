@@ -1,8 +1,8 @@
 """Draw batches of random windows of text; a batch depends only on the shards, the seed and the step.
 
-Sampling "documents" (Mercier's): each epoch takes one window from every document, in a new order.
+With sampling="documents" (Mercier's), each epoch takes one window from every document, in a new order.
 Sampling "tokens": a document is drawn with probability proportional to its length, so long documents get more windows.
-In both, every start at which the window fits into the document (0 ... n - (L - 2), n tokens) is equally likely. A
+In both, all starts 0 ... n - (L - 2) in a document of n tokens are equally likely; L is the row's length. A
 document shorter than the window is taken whole and padded. A window never crosses the end of its document.
 """
 
@@ -19,7 +19,7 @@ from electra.seeding import random_stream
 
 
 class WindowSampler:
-    """Draws rows of [CLS] text [SEP]. The rows depend only on (shards, seed, step), so any step takes the same time.
+    """Draws rows of [CLS] text [SEP]. They depend only on (shards, seed, step): no step needs the steps before it.
 
     B is `batch_size`, L is `seq_length` (3 or more); `sampling` is "documents" or "tokens".
     """

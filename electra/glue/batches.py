@@ -24,7 +24,7 @@ POOL_BATCHES = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """N encoded rows in one array: [CLS] first [SEP], then second [SEP] for a pair."""
+    """N encoded rows in one array: [CLS] text [SEP], or [CLS] text [SEP] second text [SEP] for a pair."""
 
     ids: Array  # (total,) int32
     starts: Array  # (N + 1,) int64: row i is ids[starts[i] : starts[i + 1]]
@@ -37,12 +37,12 @@ class Features:
 
     @property
     def lengths(self) -> Array:
-        """(N,) int64: tokens of each row, special tokens included."""
+        """Return (N,) int64: the number of tokens of each row, with special tokens."""
         return np.diff(self.starts)
 
 
 def truncated_lengths(num_first: int, num_second: int, limit: int) -> tuple[int, int]:
-    """Return two lengths cut to a sum of `limit`: a token at a time from the longer text, from the second if equal.
+    """Return two lengths cut to a sum of `limit`: each token is taken off the longer text, or the second at a tie.
 
     Source: release classification_tasks.py:296-310.
     """

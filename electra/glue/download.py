@@ -36,7 +36,7 @@ wnli glue/data/WNLI.zip ae0e8e4d16f4d46d4a0a566ec7ecceccfd3fbfaa4a7a4b4e02848c0f
 
 
 def missing_files(task: Task, data_dir: Path) -> list[Path]:
-    """Return the files that training and scoring a task need and `data_dir` does not have."""
+    """Return the files that are needed to train and score on a task but are missing in `data_dir`."""
     needed = [data_dir / task.splits[name].path for name in ("train", *task.dev_splits)]
     return [path for path in needed if not path.is_file()]
 

@@ -69,7 +69,7 @@ def read_split(task: Task, data_dir: Path, split: str, *, allow_other_sizes: boo
 
 
 def describe_rows(task: Task, rows: Rows) -> str:
-    """Return one line about a file for a person to check: numbers of rows and odd texts, range of scores or classes."""
+    """Return a line to check a file by: numbers of rows, empty and multi-line texts; score range or class counts."""
     texts = rows.first + (rows.second or [])
     facts = [f"{rows.path}: {len(rows):,} rows"]
     facts += [f"{rows.num_damaged:,} damaged rows left out"] if rows.num_damaged else []
@@ -97,7 +97,8 @@ def with_swapped_pairs(rows: Rows) -> Rows:
 def class_name(label: str) -> str:
     """Return a label without spaces at its ends, and with 1.0 written as 1; "" if it is missing or not printable.
 
-    A table with empty cells has 1.0 for 1 and `nan` for an empty cell. A line break comes from a stray quote sign.
+    In a column with empty cells, some programs write 1 as 1.0 and an empty cell as `nan`. A label with a line break
+    comes from a stray quote sign.
     """
     name = re.sub(r"^([+-]?[0-9]+)\.0+$", r"\1", label.strip())
     return name if printable(name) == name and name.lower() != "nan" else ""

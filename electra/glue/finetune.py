@@ -28,7 +28,7 @@ PREDICT_ROWS = 128
 
 
 class Start(NamedTuple):
-    """The checkpoint that fine-tuning starts from, verified, and its tokenizer."""
+    """The verified checkpoint that fine-tuning starts from, and its tokenizer."""
 
     folder: Path
     shape: EncoderConfig
@@ -38,7 +38,7 @@ class Start(NamedTuple):
 
 
 def open_start(path: Path, *, task: str = "") -> Start:
-    """Open a checkpoint or the newest checkpoint of a run; FormatError if it is damaged or not fine-tuned on `task`."""
+    """Open a checkpoint or a run's newest one; FormatError if it is damaged or not fine-tuned on `task` ("": any)."""
     folder = checkpoint.resolve_checkpoint(path)
     manifest, config = checkpoint.verify(folder), checkpoint.read_settings(folder)
     if task and config.get("task") != task:
@@ -49,8 +49,8 @@ def open_start(path: Path, *, task: str = "") -> Start:
     fingerprint = tokenizer.fingerprint
     if tokenizer.vocab_size != shape.vocab_size or config.get("tokenizer", fingerprint) != fingerprint:
         raise FormatError(
-            f"{folder}: expected the tokenizer of {shape.vocab_size:,} tokens it was trained with, found another, "
-            f"of {tokenizer.vocab_size:,}, or another version of the regex package; put the right one back"
+            f"{folder}: expected the tokenizer of the training, with {shape.vocab_size:,} tokens, found another one, "
+            f"with {tokenizer.vocab_size:,}, or another version of the regex package; restore the old ones"
         )
     return Start(folder, shape, tokenizer, manifest["step"], manifest["sha256"]["model.pt"])
 
@@ -105,7 +105,7 @@ def loss_sum(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predict_rows(model: SequenceClassifier, features: Features, config: FinetuneConfig, device: torch.device) -> Array:
-    """Return the (N, num_outputs) float32 outputs in the order of `features`; the model stays in evaluation mode."""
+    """Return the (N, num_outputs) float32 outputs in the order of `features`; the model is left in evaluation mode."""
     model.eval()
     dtype = resolve_precision(config.precision, device)
     outputs = np.full((len(features), model.output.out_features), np.nan, np.float32)

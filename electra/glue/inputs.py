@@ -81,8 +81,8 @@ def find_tasks(asked: argparse.Namespace) -> list[Task]:
 def own_task(asked: argparse.Namespace) -> Task:
     """Return the task of a person's own .tsv, .csv or .jsonl files, with absolute paths: no data folder is needed.
 
-    The classes are the labels of the training file in sorted order, so F1 is for the second class. If the metric
-    is a correlation, the task is a regression; its range is from the lowest to the highest score of both files.
+    The classes are the labels of the training file in sorted order, so F1 is for the second class. If the metric is a
+    correlation, the task is a regression; allowed scores are from the lowest to the highest in the two files.
     """
     needed = ("train_file", "dev_file", "text_column", "label_column", "metric")
     if missing := [cli.flag_name(name) for name in needed if not getattr(asked, name)]:
@@ -116,7 +116,7 @@ def own_task(asked: argparse.Namespace) -> Task:
 
 
 def find_start(asked: argparse.Namespace) -> tuple[Start, Start | None]:
-    """Return the checkpoint to start from, and the MNLI model for the tasks of `FROM_MNLI` (None without the flag)."""
+    """Return the checkpoint to start from, and for tasks of `FROM_MNLI` the model of --init-from-mnli (or None)."""
     if asked.init_from_mnli and asked.from_scratch:
         raise ValueError("--init-from-mnli: expected a start from a checkpoint, found --from-scratch; drop one of them")
     checkpoint = asked.checkpoint or default_checkpoint(Path("runs/pretrain"))

@@ -38,10 +38,10 @@ def write_predictions(path: Path, task: Task, values: Array, labels: Array, outp
 
 
 def write_submission(out: Path, sources: Mapping[str, Path]) -> None:
-    """Write the zip of a submission, eleven files; the answer to every WNLI row is "not_entailment", as usual.
+    """Write a submission: a zip of eleven files; the answer to every WNLI row is "not_entailment", as usual.
 
     `sources` maps each name in the zip, except WNLI.tsv, to a file of predictions. FormatError if predictions are
-    missing, damaged, or not of every row of the official test file.
+    missing or damaged, or do not cover every row of the official test file.
     """
     files = {}
     for name, (task_name, split) in SUBMISSION_FILES.items():

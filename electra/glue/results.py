@@ -104,7 +104,7 @@ def identify(protocol: Mapping[str, Any], task: str, seed: int, rows: Mapping[st
 
 
 def scored_files(data: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return name and digest of each file that a run learned from or was scored on, from its record's `data`."""
+    """Return, from a record's `data`, name and digest of each file that its run learned from or was scored on."""
     parts = [part for split, part in data.items() if split == "train" or split.startswith("dev")]
     return [(Path(part["path"]).name, part.get("rows_sha256", part["sha256"])) for part in parts]
 
@@ -142,7 +142,7 @@ def result_line(record: Record) -> str:
 
 
 def read_results(folder: Path) -> list[Record]:
-    """Return the records of a results folder, the last record of each run; empty if there is no file yet.
+    """Return the last record of each run in a results folder; no records if there is no file yet.
 
     Raises FormatError for a damaged line, or for a record that `train_glue.py` cannot have written.
     """
@@ -151,11 +151,11 @@ def read_results(folder: Path) -> list[Record]:
     try:
         return list({record["run_id"]: record for record in map(checked, records)}.values())
     except ValueError as error:
-        raise FormatError(f"{path}: {error}; restore or remove its line") from None
+        raise FormatError(f"{path}: {error}; restore or remove this run's line") from None
 
 
 def checked(record: Record) -> Record:
-    """Return a record with its recipe under the present name; ValueError if a part that a table reads is missing."""
+    """Return a record with a former recipe name replaced; ValueError if a field that a table reads is missing."""
     data, provenance = record["data"], record["provenance"]
     texts = [part.get(name) for part in data.values() for name in ("path", "sha256")]
     texts += [provenance.get("device"), provenance.get("commit")]
@@ -187,7 +187,7 @@ def append_result(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def summarize_results(records: Sequence[Record]) -> dict[str, Any]:
-    """Return the spread of every metric and of the averages over seeds, failed runs included.
+    """Return the spread over seeds of every metric and of every average, failed runs included.
 
     Runs of one task on different data sets are not mixed: "tasks" has an entry for each data set. The averages leave
     out a task with several data sets, because the task has several scores.
@@ -232,7 +232,7 @@ def _cells(spread: Mapping[str, Any]) -> str:
 
 
 def results_table(summary: Mapping[str, Any]) -> str:
-    """Return the final table as text, in points: the metrics of each task and data set, then averages with formulas."""
+    """Return the final table, in points (100 x score): metrics of each task and data set, averages with formulas."""
     lines = [f"{'':<28}  n    mean      sd  median     max  95 % of the mean (bootstrap over seeds); minutes a run"]
     for result in summary["tasks"].values():
         for metric, spread in result["metrics"].items():

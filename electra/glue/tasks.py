@@ -62,7 +62,7 @@ class Task:
         return tuple(name for name in self.splits if name != "train" and not name.startswith("dev"))
 
     def predictions(self, outputs: Array) -> Array:
-        """Turn a model's (N, num_outputs) outputs into (N,) classes, or scores in the unit of the files.
+        """Turn a model's (N, num_outputs) outputs into (N,) classes, or scores in the range of the data files.
 
         Scores are not clipped: clipping would make ties, which lower a rank correlation.
         """
@@ -145,7 +145,7 @@ TASKS: Mapping[str, Task] = {task.name: task for task in (
 
 
 def find_task(name: str) -> Task:
-    """Return the task of a name in any spelling (`stsb`, `STS-B`, `sts-b`); ValueError if no task has the name."""
+    """Return the task with this name, in any spelling (`stsb`, `STS-B`, `sts-b`); ValueError if there is none."""
     plain = name.strip().lower().replace("-", "")
     if plain not in TASKS:
         raise ValueError(f"--task: expected one of {', '.join(TASKS)}, found {name!r}; choose one of them")

@@ -1,7 +1,7 @@
 """Commands `export` and `import`: turn checkpoints into Hugging Face folders, and folders into checkpoints.
 
 A folder holds config.json, the weights and the tokenizer's files. The discriminator and the generator have one folder
-each, as in the release. Both folders hold the shared embeddings; an import checks that these are equal.
+each, as in the release. Each folder holds a copy of the shared embeddings; an import checks that the copies are equal.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from electra.cli import Parser, differences
 from electra.config import EncoderConfig
-from electra.files import FormatError
+from electra.files import FormatError, json_bytes
 from electra.hub.card import model_card
 from electra.hub.names import PARTS, from_theirs, label_config, read_config, read_labels, their_config, to_theirs
 from electra.tokenizer.byte_level import SPECIAL_TOKENS, Tokenizer
@@ -26,7 +26,6 @@ from electra.training.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,
     default_checkpoint,
-    json_bytes,
     load_encoder_config,
     read_settings,
     read_tensors,
@@ -55,7 +54,7 @@ def read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
         from safetensors.torch import load_file
     except ImportError:
         raise FormatError(
-            f"{file}: expected the safetensors package to read it, found it not installed; "
+            f"{file}: expected the safetensors package, found none; "
             f"pip install safetensors, or save the model as {WEIGHTS_NAME}"
         ) from None
     try:
@@ -84,14 +83,14 @@ def read_folder(folder: Path) -> HubFolder:
     tokenizer = load_tokenizer(folder)
     if tokenizer.vocab_size != encoder.vocab_size:
         raise FormatError(
-            f"{folder}: expected a tokenizer of the model's {encoder.vocab_size:,} words, found one of "
-            f"{tokenizer.vocab_size:,}; use the tokenizer it was trained with"
+            f"{folder}: expected a tokenizer with the model's {encoder.vocab_size:,} words, found one with "
+            f"{tokenizer.vocab_size:,}; use the tokenizer of the model's training"
         )
     return HubFolder(folder, part, encoder, config, weights, tokenizer.fingerprint)
 
 
 def generator_size(discriminator: HubFolder, generator: HubFolder) -> float:
-    """Return a generator's width divided by its discriminator's; FormatError if the two are not of one model."""
+    """Return a generator's width divided by its discriminator's; FormatError if the two do not belong together."""
     size = generator.encoder.hidden_size / discriminator.encoder.hidden_size
     wrong = differences(generator.encoder, discriminator.encoder.generator(size))
     wrong += [
@@ -103,14 +102,14 @@ def generator_size(discriminator: HubFolder, generator: HubFolder) -> float:
         wrong.append("the tokenizer differs")
     if wrong:
         raise FormatError(
-            f"{generator.folder}: expected the generator of {discriminator.folder}, found {'; '.join(wrong)}; "
+            f"{generator.folder}: expected the generator of {discriminator.folder}, found another: {'; '.join(wrong)}; "
             "import the discriminator alone"
         )
     return size
 
 
 def checkpoint_settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
-    """Return the settings of an imported checkpoint; pre-training settings that no folder states are left out."""
+    """Return the settings of an imported checkpoint, without the pre-training settings that its folders do not give."""
     if "classifier" in parts:
         folder = parts["classifier"]
         labels = read_labels(folder.config, folder.folder / "config.json")

@@ -84,7 +84,7 @@ PARTS = {
 
 
 def their_names(part: str, name: str) -> list[str]:
-    """Return the names in transformers of one of our tensors: three for the joint query-key-value tensor, else one."""
+    """Return the transformers names of one of our tensors: three for the joint query-key-value tensor, else one."""
     if not name.startswith("encoder."):
         module, dot, kind = name.partition(".")
         return [PARTS[part].head[module] + dot + kind]
@@ -109,13 +109,12 @@ def from_theirs(
 ) -> dict[str, Tensor]:
     """Return {our name: float32 tensor} of a folder's tensors; `num_outputs` matters only for a classifier.
 
-    Raises FormatError, with five names at most, if tensors are missing, unexpected, of another shape, or not tied.
+    Raises FormatError if tensors are missing, unexpected, of another shape or not tied; it tells the first five.
     """
     theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith(POSITION_BUFFER)}
     if config.num_layers > len(theirs):  # checked before the layers are built
         raise FormatError(
-            f"{file}: expected {config.num_layers:,} layers, as config.json says, found {len(theirs)} tensors; "
-            "restore the folder"
+            f"{file}: expected tensors of {config.num_layers:,} layers, found {len(theirs)} tensors; restore the folder"
         )
     ours, tied = empty_module(part, config, num_outputs).state_dict(), PARTS[part].tied
     expected = {name: t.shape for name, t in to_theirs(part, ours).items() if name not in tied or name in theirs}
@@ -158,7 +157,7 @@ def read_labels(config: Mapping[str, Any], file: Path) -> list[str]:
     if "" in labels or len({*labels}) < len(labels):
         found = ", ".join(f"{key} {name}" for key, name in names.items())
         raise FormatError(
-            f"{file}: expected id2label to name outputs 0 to {len(names) - 1}, each differently, found {found:.200}; "
+            f"{file}: expected a different name in id2label for each output 0 to {len(names) - 1}, found {found:.200}; "
             "correct it"
         )
     expected = "regression" if len(labels) == 1 else "single_label_classification"
@@ -170,7 +169,7 @@ def read_labels(config: Mapping[str, Any], file: Path) -> list[str]:
 
 
 def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
-    """Return part, encoder shape and all fields of a config.json. FormatError if not a supported ELECTRA model."""
+    """Return the part, the encoder shape and all fields of config.json; FormatError for an unsupported model."""
     config = read_json(file, architectures=list[str] | None, id2label=dict[str, str] | None, problem_type=str | None,
                        finetuning_task=str | None, score_range=list[float] | None)  # fmt: skip
     parts = {part.architecture: name for name, part in PARTS.items()}
@@ -184,7 +183,7 @@ def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
     if wrong:
         required = ", ".join(f"{name} {value}" for name, value in REQUIRED.items())
         raise FormatError(
-            f"{file}: expected {required} and every size, found {'; '.join(wrong)}; choose an ELECTRA model"
+            f"{file}: expected {required} and all encoder settings, found {'; '.join(wrong)}; choose an ELECTRA model"
         )
     shape = from_dict(EncoderConfig, {ours: config[theirs] for ours, theirs in CONFIG_NAMES.items()}, file)
     return parts[architecture], shape, config

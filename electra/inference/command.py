@@ -36,10 +36,10 @@ def _parser(command: str, description: str) -> cli.Parser:
 def main_detect(argv: Sequence[str]) -> None:
     """Run `python -m electra detect`."""
     parser = _parser("detect", "Mark the tokens of a text that look replaced.")
-    parser.add_argument("--checkpoint", type=Path, help=f"a pre-training run (default {DEMO_RUN})")
+    parser.add_argument("--checkpoint", type=Path, help=f"a pre-training run (default {DEMO_RUN}, or mini)")
     asked = parser.parse_args(argv)
     if not asked.texts:
-        raise ValueError('TEXT: expected a text, found none; python -m electra detect "the chef ate the meal"')
+        raise ValueError('TEXT: expected a text, found none; try python -m electra detect "the chef ate the meal"')
     with started(asked.device) as ranks:
         model = open_detector(asked.checkpoint, ranks.device)
         print(f"model: {model.start.folder} (update {model.start.step:,})", file=sys.stderr)
@@ -57,11 +57,7 @@ def main_predict(argv: Sequence[str]) -> None:
     parser = _parser("predict", "Label or score texts with a fine-tuned model.")
     parser.add_argument("--text-pair", nargs="+", default=None, metavar="TEXT", help="second text of each")
     parser.add_argument("--file", type=Path, help="a .tsv, .csv or .jsonl with the columns of training")
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        help=f"a model of train_glue.py --save-models (default: the only one in {MODELS_DIR})",
-    )
+    parser.add_argument("--checkpoint", type=Path, help=f"a fine-tuned model (default: the only one in {MODELS_DIR})")
     asked = parser.parse_args(argv)
     if bool(asked.texts) == bool(asked.file):
         raise ValueError(f"TEXT: expected texts or --file, found {'both' if asked.file else 'neither'}; give one")
@@ -87,7 +83,7 @@ def _read(model: Opened, file: Path) -> tuple[list[str], list[str] | None]:
 
 
 def prediction_line(prediction: Prediction) -> str:
-    """Return a line with tabs between: labels with probabilities (highest first) or the score, then the texts."""
+    """Return a tab-separated line: labels with probabilities (highest first) or the score, then the texts."""
     if prediction.score is None:
         ranked = sorted(prediction.probs.items(), key=lambda item: -item[1])
         verdict = ", ".join(f"{name} {prob:.3f}" for name, prob in ranked)

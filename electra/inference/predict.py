@@ -54,7 +54,7 @@ class Opened(NamedTuple):
 
     @property
     def task(self) -> Task:
-        """The task of a fine-tuned model, without files. The task of an imported model has no text columns."""
+        """The task of a fine-tuned model; its `splits` are empty. The task of an imported model has no text columns."""
         return Task(
             name=self.config["task"], title=self.config["task"], label_column="", metrics=(), splits={},
             text_columns=tuple(self.config.get("text_columns") or ()), labels=tuple(self.config["labels"]),
@@ -94,9 +94,10 @@ class Embedding(NamedTuple):
 
 
 def open_detector(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
-    """Open the discriminator of a run, checkpoint or shipped model. None means the demo's run, else the shipped model.
+    """Open the discriminator of a run, checkpoint or shipped model.
 
-    Raises FileNotFoundError if there is no checkpoint, FormatError if it is damaged or has no discriminator with head.
+    None means the demo's run, or the shipped model if there is no such run. Raises FileNotFoundError if there is no
+    checkpoint, FormatError if it is damaged or has no discriminator with head.
     """
     start, config = _open(checkpoint)
     if "discriminator.output.weight" not in read_tensors(start.folder / MODEL_FILE):
@@ -104,7 +105,7 @@ def open_detector(checkpoint: Path | str | None = None, device: torch.device | s
         raise FormatError(f"{start.folder}: expected a discriminator, found {found}; name a run of train_pretrain.py")
     model = Discriminator(start.shape, make_embeddings(start.shape))
     load_weights(start.folder, model, "discriminator.")
-    return _ready(start, config, model, device)
+    return Opened(start, config, model.to(device).eval(), torch.device(device))
 
 
 def open_encoder(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
@@ -112,7 +113,7 @@ def open_encoder(checkpoint: Path | str | None = None, device: torch.device | st
     start, config = _open(checkpoint)
     model = Encoder(start.shape, make_embeddings(start.shape))
     load_encoder_weights(start.folder, model)
-    return _ready(start, config, model, device)
+    return Opened(start, config, model.to(device).eval(), torch.device(device))
 
 
 def open_classifier(checkpoint: Path | str | None = None, device: torch.device | str = "cpu") -> Opened:
@@ -123,16 +124,12 @@ def open_classifier(checkpoint: Path | str | None = None, device: torch.device |
     settings = config["finetune"]
     model = SequenceClassifier(start.shape, len(config["labels"]) or 1, settings["pooling"], settings["head"])
     load_weights(start.folder, model)
-    return _ready(start, config, model, device)
+    return Opened(start, config, model.to(device).eval(), torch.device(device))
 
 
 def _open(checkpoint: Path | str | None) -> tuple[Start, Mapping[str, Any]]:
     start = open_start(default_checkpoint(DEMO_RUN) if checkpoint is None else Path(checkpoint))
     return start, read_settings(start.folder)
-
-
-def _ready(start: Start, config: Mapping[str, Any], model: nn.Module, device: torch.device | str) -> Opened:
-    return Opened(start, config, model.to(device).eval(), torch.device(device))
 
 
 def _only_model() -> Path:
@@ -174,7 +171,7 @@ def _token_outputs(model: Opened, texts: Sequence[str]) -> Iterator[tuple[list[s
 
 
 def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]:
-    """Return for each token the probability that it was replaced. `model` is from `open_detector`, also by default.
+    """Return for each token the probability that it was replaced. None means the model of `open_detector()`.
 
     A text longer than the rows of training is cut into rows. Raises ValueError for no texts or a text without tokens.
     """
@@ -218,6 +215,8 @@ def _check_pairs(model: Opened, texts: Sequence[str], text_pairs: Sequence[str] 
     columns, found = model.task.text_columns, 1 if text_pairs is None else 2
     if columns and len(columns) != found:
         remedy = "add the second (--text-pair)" if found == 1 else "drop the second"
-        raise ValueError(f"{model.start.folder}: expected the texts {', '.join(columns)}, found {found}; {remedy}")
+        raise ValueError(
+            f"{model.start.folder}: expected the texts {' and '.join(columns)}, found {found} text(s); {remedy}"
+        )
     if text_pairs is not None and len(text_pairs) != len(texts):
-        raise ValueError(f"text pairs: expected {len(texts)}, one a text, found {len(text_pairs)}; pair them up")
+        raise ValueError(f"text pairs: expected {len(texts)}, one for each text, found {len(text_pairs)}")

@@ -47,7 +47,7 @@ DROPOUT_OPS, LAYER_NORM_OPS, GELU_OPS, SOFTMAX_OPS = 4, 5, 8, 5  # per element
 
 
 def _release_network_flops(shape: EncoderConfig, seq_length: int, *, is_generator: bool) -> float:
-    """Return the release's count of all operations of one token's forward pass through one network with its head."""
+    """Return the operations per token of a forward pass through one network and its head, as the release counts."""
     D, E, V, L = shape.hidden_size, shape.embedding_size, shape.vocab_size, seq_length
     inner, heads = shape.intermediate_size, shape.num_heads
     layer = 2 * (4 * D * D + 2 * D * L + 2 * D * inner)  # products

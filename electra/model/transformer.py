@@ -21,8 +21,8 @@ DROPOUT_LEVELS = 2**16
 def drop(values: Tensor, prob: float) -> Tensor:
     """Apply dropout: zero each value (any shape, any float dtype) with probability `prob` in [0, 1), scale the others.
 
-    On a CPU each decision takes 16 bits of a 64-bit draw, because an update with torch's own dropout takes 1.23 times
-    as long. The probability is the nearest multiple of 2^-16, 0.100006 for 0.1, and the scale fits it exactly.
+    On a CPU one 64-bit draw decides on four values: an update with torch's own dropout would take 1.23 times as long.
+    The probability is rounded to a multiple of 2^-16 (0.1 to 0.100006); the scale uses the rounded value.
     """
     if prob == 0.0 or values.is_cuda:
         return F.dropout(values, prob)
@@ -117,7 +117,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Post-norm layer: dropout, residual sum and LayerNorm follow each part."""
+    """Post-norm layer: dropout, residual sum and LayerNorm follow attention, and follow the feed-forward part."""
 
     def __init__(self, width: int, num_heads: int, inner_width: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()
@@ -165,5 +165,5 @@ class Encoder(nn.Module):
 
 
 def gather_positions(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Return the vectors in (B, L, D) at (B, P) positions of each row -> (B, P, D)."""
+    """Return the vectors of `hidden` (B, L, D) at the `positions` (B, P) of each row: (B, P, D)."""
     return torch.take_along_dim(hidden, positions[:, :, None], dim=1)

@@ -76,7 +76,7 @@ def compute_outputs(
 def token_cosine(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Return the mean cosine of the vectors of two different tokens of a row: (B, L, D), (B, L) mask -> (B,).
 
-    The mean is near 1 while a network uses only the frequency of tokens, as on the plateau early in training. Method:
+    The mean is near 1 while a network uses only the frequency of tokens, as it does early in training. Method:
     the cosines of all pairs of n unit vectors, self-pairs included, add up to the squared length of the vectors' sum.
     """
     units = F.normalize(wide(hidden), dim=-1)
@@ -127,7 +127,7 @@ def held_out_metrics(outputs: Outputs, batch: Batch) -> dict[str, float]:
 def auc_interval(scores: Array, labels: Array, units: Array) -> tuple[float, float]:
     """Return the bootstrap interval of the AUC of (N,) scores for (N,) bool labels; all calls use the same resamples.
 
-    `units` (N,) int is the unit of each token, from 0: units (documents) are independent, tokens are not.
+    `units` (N,) int is the number, from 0, of each token's document: documents are independent, tokens are not.
     """
     values, place = np.unique(scores, return_inverse=True)
 
@@ -143,7 +143,7 @@ def auc_interval(scores: Array, labels: Array, units: Array) -> tuple[float, flo
 
 
 def unigram_counts(shards: Shards, vocab_size: int) -> Array:
-    """Return (V,) int64, how often each id occurs in the shards; above 134 M tokens, in pieces spread evenly."""
+    """Return (V,) int64 counts of the ids in the shards; above 134 M tokens, only in pieces spread evenly."""
     pieces = [file[i : i + _PIECE] for file in shards.token_files for i in range(0, len(file), _PIECE)]
     counts = np.zeros(vocab_size, np.int64)
     for piece in pieces[:: -(-len(pieces) // _MAX_PIECES)]:

@@ -1,4 +1,4 @@
-"""A sentence with the discriminator's probability under each token, for a terminal."""
+"""A sentence for a terminal: below each token stands the discriminator's probability that it was replaced."""
 
 from __future__ import annotations
 
@@ -17,9 +17,17 @@ _RED, _PLAIN = "\033[1;31m", "\033[0m"
 
 
 def corrupted_example(batch: Batch, outputs: DiscriminatorOutputs, tokenizer: Tokenizer | WordPieceTokenizer) -> str:
-    """Return `marked_sentence` of the row with the discriminator's highest probability of a replaced token."""
+    """Return `marked_sentence` of the row with most whole words, of rows whose likeliest token was really replaced.
+
+    A whole word is a token of a space and letters. If no row's likeliest token was replaced, every row may be taken.
+    """
     is_real = real_tokens(batch)
-    row = int(np.where(is_real, outputs.logits, -np.inf).max(axis=1).argmax())
+    likeliest = np.where(is_real, outputs.logits, -np.inf).argmax(axis=1)[:, None]
+    is_found = np.take_along_axis(outputs.is_replaced & (outputs.logits > 0), likeliest, axis=1)[:, 0]
+    tokens = map(tokenizer.token, range(tokenizer.vocab_size))
+    is_word = np.array([token.startswith(" ") and token[1:].isalpha() for token in tokens])
+    num_words = (is_word[outputs.corrupted] & is_real).sum(axis=1)
+    row = int((num_words + is_found * is_real.shape[1]).argmax())
     originals, shown, logits = (
         values[row][is_real[row]] for values in (batch.input_ids.numpy(), outputs.corrupted, outputs.logits)
     )
@@ -43,7 +51,7 @@ def marked_sentence(
     """Return a sentence with, under each token, its probability of being replaced; a line has at most `width` columns.
 
     `originals` and `shown` are the tokens before and after replacement; a middle line shows originals that differ.
-    A token wider than `width` has lines of its own. If `colored`, the tokens that are called replaced are red.
+    A token wider than `width` has lines of its own. If `colored`, tokens with a probability above `CALLED` are red.
     """
     blocks: list[list[list[str]]] = []  # of columns; a column has the cells of one token
     used = width

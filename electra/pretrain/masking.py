@@ -115,8 +115,8 @@ def cumulative_softmax(logits: Tensor) -> Tensor:
 def sample_replacements(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Draw ids from softmax(logits): (B, P, V) logits, (B, P) float64 uniforms in [0, 1) -> (B, P) int64 ids.
 
-    The draw is by inverse CDF, at temperature 1, without a gradient. The uniform is scaled by the last sum, which
-    may differ from 1 by rounding. With `right=True`, u = 0 never picks a token of probability 0.
+    The draw is by inverse CDF, at temperature 1, without a gradient. The uniform is scaled by the last cumulative sum,
+    which may differ from 1 by rounding. searchsorted has `right=True`: a uniform of 0 never picks probability 0.
     """
     cumulative = cumulative_softmax(logits)
     thresholds = (uniforms[..., None] * cumulative[..., -1:]).to(cumulative.dtype)

@@ -83,7 +83,7 @@ def sum_where(nats: Tensor, chosen: Tensor | None) -> Tensor:
 def masked_language_modeling(
     model: Electra | MaskedLM, batch: Batch, counts: Counts, gen_weight: float, disc_weight: float
 ) -> PretrainLosses:
-    """Return the losses of a generator that fills the targets; of a `MaskedLM`, this is the control objective.
+    """Return the losses of a generator that fills the targets; with a `MaskedLM` it is the control objective.
 
     The loss is a mean over targets. Arguments as in `replaced_token_detection`; `disc_weight` is not used.
     Source: release run_pretraining.py, `electra_objective: false` (BERT under the same masking).

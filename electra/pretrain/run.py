@@ -1,4 +1,4 @@
-"""A pre-training run outside its loop: open or resume the run; after an update, log, evaluate and save."""
+"""A pre-training run without the updates themselves: open or resume it; after an update, log, evaluate, save."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from electra.config import DEMO_VOCAB_SIZE, EncoderConfig, PretrainConfig
+from electra.config import DEMO, DEMO_VOCAB_SIZE, EncoderConfig, PretrainConfig
 from electra.data.demo_text import standard_library_documents
 from electra.data.prepare import prepare_documents
 from electra.data.shards import MANIFEST, open_shards
@@ -127,9 +127,9 @@ def choose_launch(config: PretrainConfig, device: torch.device) -> tuple[bool, b
 
 
 def prepare_demo(data: Path) -> None:
-    """Make shards from the documentation inside this Python, unless they exist."""
+    """Make shards from the documentation of Python's standard library, unless they exist."""
     if not (data / MANIFEST).exists():
-        print("preparing a demo on the documentation inside this Python", flush=True)
+        print("preparing a demo on the documentation of Python's standard library", flush=True)
         prepare_documents(standard_library_documents(), data, vocab_size=DEMO_VOCAB_SIZE)
 
 
@@ -140,7 +140,7 @@ def stays_stopped(run: Run) -> bool:
 
 
 def cost_line(run: Run) -> str:
-    """Return a line: the FLOPs of this run, and how many updates the other objective makes with as many FLOPs."""
+    """Return a line: the FLOPs of this run, and how many updates of the other objective (rtd or mlm) cost as much."""
     config, num_targets = run.config, count_targets(run.config.seq_length, run.config.mask_prob)
     sizes = run.shape, config.generator_size, config.seq_length, num_targets, config.batch_size
     other = "mlm" if config.objective == "rtd" else "rtd"
@@ -227,6 +227,10 @@ class Journal:
         if not is_finite:
             raise self._not_finite()
         if is_last:
+            if self._run.config.data == DEMO["data"]:
+                self._log.say(
+                    'next: python -m electra detect --checkpoint mini "the chef ate the meal"; or your own text'
+                )
             self._log.say(f"finished: {step_folder(self._run_dir, state.step)}")
         elif self.is_over:
             how = "--on-collapse warn" if exit_code == EXIT_COLLAPSED else "the same command"
@@ -253,7 +257,7 @@ class Journal:
         outputs, metrics = run.held_out.evaluate(run.state.model, OBJECTIVES[config.objective], device, dtype)
         self._log.held_out(run.state.step, metrics)
         if outputs.discriminator and (config.log_examples or run.state.step == run.last_step):
-            self._log.say("the held-out row in which the discriminator is surest of a replaced token:")
+            self._log.say("a held-out row; below each token is the discriminator's probability that it was replaced:")
             self._log.say(corrupted_example(run.held_out.batch, outputs.discriminator, run.tokenizer))
         has_collapsed = is_collapsed(self._log.evaluations, config.num_warmup_steps)
         if has_collapsed:

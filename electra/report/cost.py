@@ -26,7 +26,7 @@ def flops_lines(config: PretrainConfig, shape: EncoderConfig) -> list[str]:
 
 
 def time_lines(run: PretrainRun | None) -> list[str]:
-    """Return lines with the hours of the run at its median speed, and petaflop/s-days by the hardware rule."""
+    """Return lines with the hours of the run at its median speed, and petaflop/s-days by Mercier's rule."""
     speeds = [r["tokens_per_second"] for r in run.training if r.get("tokens_per_second")] if run else []
     if run is None or not speeds:
         return [f"hours     {NOT_MEASURED}: give --run a folder that measured its speed"]

@@ -48,7 +48,7 @@ def spent(inputs: Inputs) -> list[Spent]:
 
 
 def total_days(rows: Sequence[Spent]) -> float:
-    """Return the device-days of all rows together. A run in several rows counts once, with its largest number."""
+    """Return the device-days of all rows together. A run in several rows counts once, with its most days."""
     days: dict[object, float] = {}
     for row in rows:
         days |= {part: max(value, days.get(part, 0.0)) for part, value in row.days.items()}
@@ -56,7 +56,7 @@ def total_days(rows: Sequence[Spent]) -> float:
 
 
 def table_1(inputs: Inputs) -> str:
-    """Return table 1, device-days of each experiment: Mercier's, printed and recomputed, and ours."""
+    """Return table 1, device-days of each experiment: Mercier's numbers, as printed and recomputed, and ours."""
     overall, (sum_of_rows, overlap) = table("1")["overall"], printed_days()
     rate, days = overall["usd_per_hour"].number, sum_of_rows - overlap
     rows = []
@@ -88,7 +88,7 @@ def table_1(inputs: Inputs) -> str:
 
 
 def _score(run: PretrainRun, average: str, inputs: Inputs) -> float | None:
-    """Return the mean over seeds of AVG or GLUE* at a run's last update, as a fraction, for an unchanged recipe."""
+    """Return a run's last AVG or GLUE*, a fraction, the mean over seeds; None if settings differ from the recipe."""
     for protocol in inputs.protocols:
         facts = protocol.facts
         if protocol.run is run and protocol.step == run.last_step and not (facts["overrides"] or facts["from_scratch"]):
@@ -134,7 +134,7 @@ def _own_row(run: PretrainRun, inputs: Inputs) -> list[str]:
 
 
 def table_3(inputs: Inputs) -> str:
-    """Return table 3: parameters, hardware, pfs-days (hardware rule; counted FLOPs), and pfs-days divided by scores."""
+    """Return table 3: parameters, hardware, pfs-days by Mercier's rule and by FLOPs, and pfs-days divided by scores."""
     header = ["model", "parameters", "time and hardware", "pfs-days, hardware rule", "pfs-days, the release's count"]
     header += ["pfs-days, matrix products", "per AVG", "times", "per GLUE*", "times"]
     recomputed = 100 * efficiency(MERCIER)[0] / mean_of_eight(table("2")[MERCIER])

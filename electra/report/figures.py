@@ -1,4 +1,4 @@
-"""Draw figures 1 to 3 with matplotlib, as PNG and SVG. Dashes, markers and lightness tell lines apart in grey too."""
+"""Draw figures 1 to 3 with matplotlib, as PNG and SVG. Lines differ in dash, marker and lightness, not only in hue."""
 
 from __future__ import annotations
 

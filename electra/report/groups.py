@@ -19,27 +19,27 @@ Comparisons = list[tuple[Protocol, list[tuple[str, Protocol]]]]
 """Pairs of a base protocol and the protocols to compare with the base; each of these has a name."""
 
 
-def alike(runs: Sequence[PretrainRun], *but: str) -> list[list[PretrainRun]]:
-    """Return groups of ELECTRA runs that differ only in the settings `but`; a group is sorted by these settings."""
+def alike(runs: Sequence[PretrainRun], *varied: str) -> list[list[PretrainRun]]:
+    """Return groups of ELECTRA runs that differ only in the settings named in `varied`; a group is sorted by these."""
 
     def key(run: PretrainRun) -> str:
-        names = [f.name for f in dataclasses.fields(run.config) if not f.metadata["free"] and f.name not in but]
+        names = [f.name for f in dataclasses.fields(run.config) if not f.metadata["free"] and f.name not in varied]
         kept = [getattr(run.config, name) for name in names]
         return json.dumps([kept, dataclasses.asdict(run.shape), run.tokenizer, run.shards])
 
     pairs = sorted((run for run in runs if run.config.objective == "rtd"), key=key)
-    order = attrgetter(*(f"config.{name}" for name in but))
+    order = attrgetter(*(f"config.{name}" for name in varied))
     return [sorted(group, key=order) for _, group in groupby(pairs, key)]
 
 
 def sweeps(runs: Sequence[PretrainRun]) -> list[list[PretrainRun]]:
-    """Return groups of runs that differ only in seed and generator size and have two generator sizes or more."""
+    """Return groups of runs that differ only in seed and generator size; a group has two generator sizes or more."""
     groups = alike(runs, "generator_size", "seed")
     return [group for group in groups if len({run.config.generator_size for run in group}) > 1]
 
 
 def other_sizes(inputs: Inputs) -> list[PretrainRun]:
-    """Return the runs of sweeps whose generator size is not that of table 5; only table 4 shows these runs."""
+    """Return the runs in sweeps with a generator size other than table 5's; only table 4 shows these runs."""
     size = PretrainConfig().generator_size
     return [run for sweep in sweeps(inputs.runs) for run in sweep if run.config.generator_size != size]
 
@@ -52,7 +52,7 @@ def reproductions(inputs: Inputs) -> list[PretrainRun]:
 
 
 def sweep_protocols(sweep: Sequence[PretrainRun], inputs: Inputs) -> tuple[int | None, list[Protocol]]:
-    """Return the update at which most runs of a sweep were fine-tuned (latest if several tie), and its protocols."""
+    """Return the update where most runs of a sweep were fine-tuned (latest in a tie), and that update's protocols."""
     found = [p for p in without_variants(inputs) if p.run in sweep and not p.facts["from_scratch"]]
     counts = {p.step: len({q.run.name for q in found if q.run and q.step == p.step}) for p in found}
     step = max(counts, key=lambda step: (counts[step], step), default=None)
@@ -78,7 +78,7 @@ def row_order(protocol: Protocol) -> tuple[Any, ...]:
 
 
 def ablations(inputs: Inputs) -> Comparisons:
-    """Return per checkpoint the protocol with most variants (if several tie, fewest overrides), and its variants."""
+    """Return each checkpoint's protocol with most variants (in a tie: fewest changed settings), and its variants."""
     groups: dict[tuple[Any, ...], list[Protocol]] = {}
     for protocol in inputs.protocols:
         facts = protocol.facts
@@ -103,7 +103,7 @@ def _variants(base: Protocol, group: Sequence[Protocol]) -> list[tuple[str, Prot
 
 
 def controls(inputs: Inputs) -> Comparisons:
-    """Return each fine-tuned checkpoint of an ELECTRA run that has controls: a random start, or a masked-LM run."""
+    """Return ELECTRA protocols that have controls, each with its controls: a random start or a masked-LM run."""
     found = []
     for base in without_variants(inputs):
         if base.run and not base.facts["from_scratch"] and base.run.config.objective == "rtd":

@@ -49,14 +49,14 @@ def table(name: str) -> Mapping[str, Mapping[str, Cell]]:
 
 @functools.cache
 def official_curve() -> Mapping[str, list[float]]:
-    """Return {column: values} of the release's curve: `step`, losses, metrics; NaN where its figure is unreadable."""
+    """Return {column: values} of the release's curve: `step`, losses, metrics; NaN where its plot is unreadable."""
     with open(FOLDER / "official_curve.csv", newline="") as file:
         lines = [*csv.DictReader(line for line in file if not line.startswith("#"))]
     return {name: [float(line[name] or "nan") for line in lines] for name in lines[0]}
 
 
 def mean_of_eight(row: Mapping[str, Cell]) -> float:
-    """Return AVG in points, computed from the eight printed columns."""
+    """Return the AVG of a printed row in points: the mean of its eight task columns."""
     return sum(row[task].number for task in COLUMNS) / len(COLUMNS)
 
 
@@ -78,7 +78,7 @@ def efficiency(name: str) -> tuple[float, dict[str, float]]:
 def printed_days() -> tuple[float, float]:
     """Return GPU-days computed from table 1's costs of a run: the sum of all rows, and the days that are counted twice.
 
-    Both experiments contain the run with a generator of 25 %, up to update 250,000, and its fine-tuning.
+    The reproduction and the generator-size experiment share the 25 % run up to update 250,000 and its fine-tuning.
     """
     rows = {name: row for name, row in table("1").items() if name != "overall"}
     days = {name: row["run_cost"].number * row["num_seeds"].number for name, row in rows.items()}

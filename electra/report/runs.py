@@ -70,7 +70,7 @@ class PretrainRun:
 
     @property
     def collapse_step(self) -> int | None:
-        """The update at which a collapse of the discriminator can first be declared; None without a collapse."""
+        """The update of the first evaluation at which `is_collapsed` is true; None without a collapse."""
         for end, last in enumerate(self.evaluations, 1):
             if is_collapsed(self.evaluations[:end], self.config.num_warmup_steps):
                 return int(last["step"])
@@ -159,7 +159,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
         folders = [*find_folders(path)]
         if not folders:
             raise FileNotFoundError(
-                f"{path}: expected {METRICS} of a run or {FILE_NAME} of fine-tuning in it or below, found neither; "
+                f"{path}: expected a run's {METRICS} or fine-tuning's {FILE_NAME} here or below, found neither; "
                 "name a folder that train_pretrain.py or train_glue.py wrote"
             )
         for folder in folders:
@@ -179,7 +179,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
 
 
 def _rows(results: Iterable[Record], runs: Sequence[PretrainRun], notes: list[str]) -> list[Protocol]:
-    """Return a row for each protocol; a task with several data sets gets one more row for each data set."""
+    """Return a row for each protocol; a task with several data sets has its own row for each data set instead."""
     protocols: dict[str, list[Record]] = {}
     for record in results:
         protocols.setdefault(record["protocol_id"], []).append(record)
@@ -227,7 +227,7 @@ def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
 
 
 def _run_of(record: Record, runs: Sequence[PretrainRun], notes: list[str]) -> PretrainRun | None:
-    """Return the run whose folder, at its present or recorded path, contains a record's checkpoint; else None."""
+    """Return the run whose folder (its path now, or that in its config) contains a record's checkpoint; else None."""
     checkpoint, step = Path(record["checkpoint"]), record["checkpoint_step"]
     places = {checkpoint, *checkpoint.parents} - {Path(".")}
     found = [run for run in runs if Path(run.config.run_dir) in places or run.folder in places]

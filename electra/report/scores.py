@@ -29,7 +29,7 @@ def score_cells(protocol: Protocol) -> list[str]:
 
 
 def printed_scores(row: Mapping[str, Cell]) -> list[str]:
-    """Return the same cells of a published row. AVG and GLUE* are recomputed; the published values are in brackets."""
+    """Return a published row as cells, like `score_cells`: recomputed AVG and GLUE*, the published ones in brackets."""
     marks = ["†" * row[task].metric.startswith("mean of") for task in COLUMNS]
     cells = [
         f"{row[task].value}{f' ± {row[task].sd}' if row[task].sd else ''}{mark}"
@@ -58,7 +58,7 @@ def table_2(inputs: Inputs) -> str:
 
 
 def wnli_table(inputs: Inputs) -> str:
-    """Return a table for WNLI: the model's own score, GLUE with this score, and GLUE* with a constant instead."""
+    """Return a WNLI table: the model's accuracy, GLUE with this accuracy, and GLUE* with the majority's accuracy."""
     rows = []
     for protocol in outside_sweeps(inputs):
         summary = protocol.summary
@@ -110,7 +110,7 @@ def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
 
 
 def pretraining_seeds(inputs: Inputs) -> str:
-    """Return a table of the spread of scores over runs that differ only in their seed, beside that of fine-tuning."""
+    """Return a table of the spread of scores over pre-training seeds, beside their spread over fine-tuning seeds."""
     groups = [sweep_protocols(runs, inputs)[1] for runs in alike(inputs.runs, "seed")]
     groups = [[p for p in group if p.protocol == group[0].protocol] for group in groups]
     tasks = [task for task in TASKS if any(_scores_of_runs(group, task) for group in groups)]
@@ -138,7 +138,7 @@ def _scores_of_runs(group: Sequence[Protocol], task: str) -> list[list[float]]:
 
 
 def _spread_of_runs(scores: Sequence[Sequence[float]]) -> str:
-    """Return a cell: mean and deviation of the runs' means, the deviation due to fine-tuning alone, and p (F test)."""
+    """Return a cell: mean and deviation over the runs' means, the deviation from fine-tuning seeds alone, F-test p."""
     from scipy import stats
 
     if not scores:
@@ -154,7 +154,7 @@ def _task_title(task: str) -> str:
 
 
 def paired(first: Protocol, second: Protocol, *tasks: str) -> Interval | None:
-    """Return the mean and interval of second minus first over common seeds, in the mean score of some tasks.
+    """Return the mean and interval of `second` minus `first` over common seeds; a score is the mean over `tasks`.
 
     A common seed has a score for every task in both. None if there is no such seed, or the data files differ.
     """
@@ -167,7 +167,7 @@ def paired(first: Protocol, second: Protocol, *tasks: str) -> Interval | None:
 
 
 def comparison_tables(kind: str, title: str, comparisons: Comparisons) -> str:
-    """Return a table for each base: differences in points, on each task that the base shares with another protocol.
+    """Return a table for each base protocol: how far other protocols differ from it, in points, on each shared task.
 
     The last column is the mean over the tasks, if there are several tasks and every protocol has all of them.
     """

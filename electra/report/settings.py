@@ -43,7 +43,7 @@ def settings_table(name: str, recipes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def run_departures(run: PretrainRun) -> list[str]:
-    """Return the settings of a run that differ from its recipe at the small size, a text for each."""
+    """Return a text for each setting of a run that differs from the run's recipe with the small model's shape."""
     preset = {"recipe": run.config.recipe, **PRETRAIN_RECIPES[run.config.recipe]}
     config = dataclasses.replace(run.config, size=PretrainConfig().size)  # the shape is compared, not the size's name
     found = differences(build(PretrainConfig, preset), config) + differences(EncoderConfig(), run.shape)

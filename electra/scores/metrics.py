@@ -84,7 +84,7 @@ def roc_auc(scores: Array, labels: Array) -> float:
 
 
 def detection(logits: Array, is_replaced: Array) -> dict[str, float]:
-    """Return the discriminator's metrics from (N,) logits and labels of real tokens; a logit above 0 means detected.
+    """Return the discriminator's metrics from (N,) logits and labels, without padding; a logit above 0 means detected.
 
     Precision is the share of replaced tokens among the detected ones, recall the share of detected tokens among the
     replaced ones. Each is 0 if its denominator is 0.

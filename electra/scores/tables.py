@@ -19,7 +19,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def printed_and_ours(header: Sequence[str], printed: Sequence[Sequence[str]], ours: Sequence[Sequence[str]]) -> str:
-    """Return two Markdown tables: the rows printed in a paper, and our rows without columns that have no values."""
+    """Return two Markdown tables: the rows printed in a paper, and our rows, where empty columns are left out."""
     rows = ours or [[f"ours: {NOT_MEASURED}", *[NOT_MEASURED] * (len(header) - 1)]]
     kept = [column for column, cells in enumerate(zip(*rows, strict=True)) if {*cells} != {NOT_MEASURED}]
     own = markdown([header[column] for column in kept], [[row[column] for column in kept] for row in rows])

@@ -26,8 +26,8 @@ class Vocabulary(NamedTuple):
     """The parts of a byte-level BPE tokenizer.
 
     Attributes:
-        merges: pairs of numbers in the order of `bpe`: 4-259 are the bytes, 260 is the first merge.
-        ids: for each of these numbers the id in the file; length 4 + 256 + number of merges, the first four unused.
+        merges: pairs of tokens, numbered as in `bpe`: 4-259 are the bytes, 260 is the first merge.
+        ids: the file's id for each `bpe` number; length 4 + 256 + number of merges, the first four are unused.
         names: {id: name} of the special tokens.
     """
 
@@ -99,7 +99,7 @@ def _sequence(name: str, type_id: int) -> dict[str, Any]:
 
 
 def read_tokenizer_json(file: Path) -> Vocabulary | list[str]:
-    """Return the vocabulary of a byte-level BPE with GPT-2's pattern, or the words of an uncased WordPiece by id.
+    """Return the vocabulary of a byte-level BPE with GPT-2's pattern, or an uncased WordPiece's words in order of id.
 
     Raises:
         FormatError: the file holds another kind of tokenizer, or lacks a special token.
@@ -119,12 +119,12 @@ def read_tokenizer_json(file: Path) -> Vocabulary | list[str]:
 
 
 def _refuse(file: Path, expected: str, found: str) -> NoReturn:
-    raise FormatError(f"{file}: expected {expected}, found {found}; this package reads byte-level BPE with GPT-2's "
-                      "pattern and uncased WordPiece alone")  # fmt: skip
+    raise FormatError(f"{file}: expected {expected}, found {found}; this package reads only byte-level BPE with "
+                      "GPT-2's pattern, and uncased WordPiece")  # fmt: skip
 
 
 def _tokens(content: Mapping[str, Any], file: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """Return {token: id} of the model and {id: token} of the added tokens; refuse added tokens that are not special."""
+    """Return the file's {token: id} and {id: added token}; raise FormatError if an added token is not special."""
     vocab = content["model"]["vocab"]
     added = {token["id"]: token["content"] for token in content.get("added_tokens") or []}
     if not all(type(n) is int for n in (*vocab.values(), *added)):
@@ -180,7 +180,7 @@ def _check_kind(content: Mapping[str, Any], file: Path) -> None:
 
 
 def _numbered_merges(written: Any, added: set[str], vocab: Mapping[str, int], file: Path) -> list[bpe.Merge]:
-    """Return the merges as pairs of numbers (in the order of `bpe`) instead of pairs of strings."""
+    """Return the merges as pairs of token numbers (as `bpe` numbers tokens) instead of pairs of strings."""
     if missing := sum(char not in vocab for char in bpe.BYTE_TO_CHAR):
         _refuse(file, "a token for each of the 256 bytes", f"{missing} missing")
     numbers = {printable(bytes([byte])): bpe.NUM_SPECIAL_TOKENS + n for n, byte in enumerate(bpe.BYTES_IN_ID_ORDER)}

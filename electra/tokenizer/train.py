@@ -59,10 +59,11 @@ class _Symbols:
     """All distinct chunks in one array of ids, as a doubly linked list, with the count and places of each pair.
 
     Zeros separate the chunks; no pair contains a zero. After a merge, the left place holds the new id, and the right
-    place holds a zero outside the linked list. A pair is the number left << ID_BITS | right; of equally frequent pairs
-    the smallest number is merged first. A pair with a new id can appear only during the merge that makes this id, so
-    a count is set once and never grows; a pair whose first count is below `min_count` is not stored. The queue and
-    the places may contain entries that are no longer true; every entry is checked when it is used.
+    place holds a zero outside the linked list. A pair is the number left << ID_BITS | right; of pairs that are equally
+    frequent, the pair with the smallest number is merged first. A pair with a new id can appear only during the merge
+    that makes this id, so a count is set once and never grows; a pair whose first count is below `min_count` is not
+    stored. The queue and the places may contain entries that are no longer true; every entry is checked when it is
+    used.
     """
 
     def __init__(self, chunks: Sequence[str], counts: npt.NDArray[np.int64], min_count: int) -> None:
@@ -138,7 +139,7 @@ class _Symbols:
         return first, self._next[first]
 
     def _every_other(self, places: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """Return the places of the pairs to merge where pairs overlap, as in "aaa": every other one, from the left."""
+        """Return the places of the pairs to merge; of overlapping pairs ("aaa"), every second one from the left."""
         kept, taken = [], -1
         for place in np.sort(places).tolist():
             if place != taken:

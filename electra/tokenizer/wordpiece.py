@@ -97,7 +97,7 @@ class WordPieceTokenizer:
         return np.array(ids, ID_DTYPE).tobytes()
 
     def _pieces(self, word: str) -> list[int]:
-        """Return the ids of a word, cut from the left into the longest known pieces; [UNK] if too long or nothing fits.
+        """Return the ids of a word, cut from the left into longest known pieces; [UNK] if it is too long or none fits.
 
         Source: release tokenization.py, WordpieceTokenizer.
         """
@@ -148,7 +148,7 @@ class WordPieceTokenizer:
         try:
             words = [line.strip() for line in file.read_bytes().decode().removesuffix("\n").split("\n")]
         except UnicodeDecodeError as error:
-            raise FormatError(f"{file}: expected UTF-8, found byte {error.start} undecodable; restore it") from None
+            raise FormatError(f"{file}: expected UTF-8, found a bad byte at {error.start}; restore the file") from None
         return cls._checked(words, file)
 
     @classmethod
@@ -183,7 +183,7 @@ def _check_settings(folder: Path) -> None:
 
 
 def tokenizer_file(path: Path) -> Path:
-    """Return the tokenizer's file: `path`, or in a folder `path` its vocab.txt if there is one, else tokenizer.json."""
+    """Return the tokenizer's file: `path`; if `path` is a folder, its vocab.txt, or without one its tokenizer.json."""
     if not path.is_dir():
         return path
     return path / VOCAB_NAME if (path / VOCAB_NAME).exists() else path / FILE_NAME

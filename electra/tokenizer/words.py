@@ -68,7 +68,7 @@ def find_words(texts: Sequence[str]) -> Words:
 def _keys(
     data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """Return two integers for each word: the same two for equal words of at most 15 bytes, otherwise different ones."""
+    """Return two integers for each word: equal words of at most 15 bytes share them; a longer word has its own."""
     eight = np.lib.stride_tricks.as_strided(data[:8].view("<u8"), (len(data) - 7,), (1,), writeable=False)
     first = eight[starts] & _FIRST_BYTES[np.minimum(lengths, 8)]
     second = eight[starts + 8] & _FIRST_BYTES[np.clip(lengths - 8, 0, 8)] | lengths.astype(np.uint64) << np.uint64(56)

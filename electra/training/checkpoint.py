@@ -1,7 +1,8 @@
 """Checkpoints: complete or absent, verified when opened; a run goes on from the newest good one.
 
-A checkpoint is a folder `step-NNNNNNN/` with config.json, the tokenizer's file, model.pt (weights), manifest.json (the
-step and the SHA-256 of every other file) and, except for milestones and fine-tuned models, training_state.pt.
+A checkpoint is a folder `step-NNNNNNN/` with config.json, the tokenizer's file, model.pt (weights) and manifest.json
+(the step and the SHA-256 of every other file). training_state.pt is also there, but not in a fine-tuned model or a
+milestone (a checkpoint that is never deleted).
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from torch import Tensor, nn
 
 from electra.cli import flag_name, from_dict
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
-from electra.files import FormatError, fsync_folder, naming, read_json, sha256_file
-from electra.files import json_bytes as json_bytes
+from electra.files import FormatError, fsync_folder, json_bytes, naming, read_json, sha256_file
 
 CONFIG_FILE, MODEL_FILE, STATE_FILE, MANIFEST_FILE = "config.json", "model.pt", "training_state.pt", "manifest.json"
 FORMAT_VERSION = 1
@@ -56,7 +56,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write a folder of files (name: bytes), which is complete on disk or absent; an older folder is replaced."""
+    """Write a folder of files, given as {name: bytes}, completely or not at all; an older folder is replaced."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     replaced = partial.with_suffix(".old")
     shutil.rmtree(partial, ignore_errors=True)  # of a killed process with this number
@@ -91,7 +91,7 @@ def verify(folder: Path) -> dict[str, Any]:
         raise FormatError(f"{folder}: expected a checkpoint, found no {file.name}; name a run or a step folder")
     manifest = read_json(file, format_version=int, step=int, sha256=dict[str, str])
     if manifest["format_version"] != FORMAT_VERSION:
-        raise FormatError(f"{file}: expected format version {FORMAT_VERSION}; use the version that wrote the file")
+        raise FormatError(f"{file}: expected format version {FORMAT_VERSION}; use the package version that wrote it")
     for name, digest in manifest["sha256"].items():
         if not (folder / name).is_file() or sha256_file(folder / name) != digest:
             expected = f"expected sha256 {digest[:12]}…, found another or no file"
@@ -135,9 +135,9 @@ def default_checkpoint(run_dir: Path) -> Path:
 
 
 def resolve_checkpoint(path: Path) -> Path:
-    """Return the verified checkpoint of `path`: a checkpoint, a run (the newest in it), or a shipped model's name.
+    """Return the verified checkpoint at `path`: `path` is a checkpoint, a run (newest taken) or a shipped model's name.
 
-    Raises FileNotFoundError if there is no such folder, FormatError if it is damaged or no checkpoint.
+    Raises FileNotFoundError if there is no such folder, FormatError if it is damaged or is not a checkpoint.
     """
     if not path.exists() and path.name == str(path) and (PRETRAINED / path).is_dir():
         path = PRETRAINED / path
@@ -152,7 +152,7 @@ def resolve_checkpoint(path: Path) -> Path:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return a checkpoint's config.json, checked; "finetune" or "pretrain" of an imported model may lack settings."""
+    """Return a checkpoint's checked config.json; an imported model's key "finetune" or "pretrain" may lack settings."""
     file = folder / CONFIG_FILE
     if "finetune" in (config := read_json(file)):
         config = read_json(file, finetune=dict, task=str, labels=list[str], score_range=list[float])
@@ -170,7 +170,7 @@ def load_encoder_config(folder: Path) -> EncoderConfig:
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Return the tensors and plain values in a `torch.save` file, by name. FormatError for code, which is not run."""
+    """Return the tensors and plain values in a `torch.save` file, by name. FormatError if it has code; none is run."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises anything, from struct.error to IndexError
@@ -201,7 +201,7 @@ def in_brief(phrases: Iterable[str], most: int = 5) -> str:
 
 
 def load_weights(folder: Path, module: nn.Module, prefix: str = "") -> None:
-    """Copy a checkpoint's weights whose names start with `prefix` into a module; shared tables stay shared.
+    """Copy a checkpoint's weights whose names start with `prefix` into a module; shared embeddings stay shared.
 
     Raises FormatError if tensors are missing, unexpected or of another shape.
     """
@@ -228,8 +228,8 @@ def load_networks(folder: Path, model: nn.Module, networks: str, settings: Mappi
     """Copy the weights of both networks, or of the discriminator alone, into a new run's model.
 
     `networks` is "both" or "discriminator"; `settings` are the new run's, with "encoder" and "pretrain" as dicts. A
-    masked LM gives its encoder to the discriminator, whose head then starts new. If a network is missing or a shape
-    differs, the message of the ValueError has the flags to add.
+    masked LM gives its encoder to the discriminator, whose head then starts new. Raises ValueError if a network is
+    missing or a shape differs; its message names the flags to add.
     """
     if networks == "discriminator" and not hasattr(model, "discriminator"):
         raise ValueError("--init-networks discriminator: --objective mlm has no discriminator; leave the flag out")

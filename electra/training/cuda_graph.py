@@ -25,7 +25,7 @@ def copy_of(arguments: Arguments) -> Arguments:
 
 
 class Replayed(Generic[Result]):
-    """A function that adds to its parameters' gradients, as a CUDA graph recorded once per set of argument shapes.
+    """A forward and backward pass, replayed as a CUDA graph that is recorded once for each set of argument shapes.
 
     At the small size, launching the thousands of kernels of an update takes longer than running them. The arguments are
     named tuples of CUDA tensors. The function must not wait for the device, and its outputs must have no gradient; a

@@ -16,7 +16,7 @@ def schedule_factor(schedule: str, step: int, num_train_steps: int, num_warmup_s
     """Return the learning rate at update `step` (from 0) as a fraction of the peak. A warm-up starts at 0.
 
     "warmup_then_linear": rises to 1 during warm-up, then falls linearly to 0 at `num_train_steps`.
-    "warmup_times_linear": falls linearly from 1 to 0 in all steps, multiplied by the warm-up. Source: release
+    "warmup_times_linear": the warm-up's rise times a linear fall from 1 to 0 over all steps. Source: release
     model/optimization.py:36-45.
     `num_warmup_steps` need not be whole: 10 % of 804 updates are 80.4.
     """
@@ -41,7 +41,7 @@ def parameter_groups(
     weight_decay: float,
     rates: dict[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return groups for `make_optimizer`, one per weight decay and rate multiplier (`rates` by name, or 1 for all)."""
+    """Return groups for `make_optimizer`, one per (weight decay, rate multiplier); the latter is `rates[name]` or 1."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in named_parameters:
         decay = weight_decay if takes_decay(parameter) else 0.0
@@ -52,8 +52,8 @@ def parameter_groups(
 def layerwise_rates(names: Iterable[str], num_layers: int, decay: float, top_exponent: int) -> dict[str, float]:
     """Return the rate multiplier of each parameter of a `SequenceClassifier`.
 
-    The head has 1, layer i of n (the top is n) has decay ** (n - i + top_exponent), and the embeddings with their
-    projection have decay ** (n + top_exponent). The paper intends `top_exponent` 1; the release uses 2
+    The multiplier is 1 for the head, decay ** (n - i + top_exponent) for layer i of n (the top is n), and decay ** (n +
+    top_exponent) for the embeddings and their projection. The paper intends `top_exponent` 1; the release uses 2
     (optimization.py:181-193, its issue 51).
     """
     rates = {}

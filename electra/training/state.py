@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from electra.cli import differences, from_dict
 from electra.config import EncoderConfig, PretrainConfig
-from electra.files import FormatError, read_json
+from electra.files import FormatError, json_bytes, read_json
 from electra.training.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,
     STATE_FILE,
     checkpoints,
-    json_bytes,
     load_weights,
     read_tensors,
     save_checkpoint,
@@ -98,4 +97,4 @@ def check_same_run(checkpoint: Path, settings: Mapping[str, Any]) -> None:
     found += differences(*({key: config[key][:12] for key in ("tokenizer", "shards")} for config in (saved, settings)))
     if found:
         problem = f"this run began with other settings: {'; '.join(found)}"
-        raise FormatError(f"{checkpoint.parent}: {problem}; repeat its command, or choose another --run-dir")
+        raise FormatError(f"{checkpoint.parent}: {problem}; repeat that run's command, or choose another --run-dir")

@@ -279,7 +279,7 @@ def is_killed(folder: Path, out: Path, *, at_write: int = -1, at_block: int = -1
 @pytest.mark.parametrize("at_write", [1, 3, 4, 8, 17, 35])
 def test_killed_anywhere_the_same_command_ends_with_the_same_bytes(folder: Path, tmp_path: Path, at_write: int):
     assert is_killed(folder, tmp_path / "out", at_write=at_write)
-    with pytest.raises(FormatError, match=r"out: unfinished, it has no manifest.json; run its"):
+    with pytest.raises(FormatError, match=r"out: unfinished, it has no manifest.json; run the same"):
         open_shards(tmp_path / "out")
     for out in ("out", "whole"):
         prepare([folder], tmp_path / out, SMALL, num_workers=1)
@@ -318,7 +318,7 @@ def test_an_output_folder_of_other_settings_is_refused(folder: Path, tmp_path: P
         write(tmp_path / "out" / ".work" / "settings.json", json.dumps(settings).encode())
     other = PrepareConfig(vocab_size=310, min_held_out=8)
     expected = r"out: made from other text .* settings: "
-    differences = "min_held_out is 7, asked for 8; vocab_size is 300, asked for 310; use the same, or another --out"
+    differences = "min_held_out is 7, asked for 8; vocab_size is 300, asked for 310; use the same text"
     with pytest.raises(FormatError, match=expected + differences):
         prepare([folder], tmp_path / "out", other, num_workers=1)
     added = write(folder / "one-more_data.xz", inner_archive(["new"]))

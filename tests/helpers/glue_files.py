@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from electra.config import EncoderConfig
-from electra.files import read_json
+from electra.files import json_bytes, read_json
 from electra.glue.predictions import write_predictions
 from electra.glue.tasks import TASKS, Task
 from electra.model.networks import Electra, initialize_weights
 from electra.seeding import random_stream
 from electra.tokenizer.byte_level import Tokenizer
-from electra.training.checkpoint import json_bytes, save_checkpoint, torch_bytes
+from electra.training.checkpoint import save_checkpoint, torch_bytes
 
 GOOD, BAD = ("good", "fine", "warm", "lovely"), ("bad", "dull", "cold", "awful")
 THINGS = ("the film", "a book", "this day", "our house", "that song")

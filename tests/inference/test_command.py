@@ -121,12 +121,16 @@ def test_a_mistake_is_one_line(
     (tmp_path / "new.tsv").write_text("text\na book\n")
     file = ["--file", str(tmp_path / "new.tsv")]
     for main, argv, message in (
-        (main_detect, [], 'TEXT: expected a text, found none; python -m electra detect "'),
+        (main_detect, [], 'TEXT: expected a text, found none; try python -m electra detect "'),
         (main_detect, ["x", "--checkpoint", "nowhere"], "nowhere: expected a checkpoint or a run folder, found"),
         (main_predict, cola, "TEXT: expected texts or --file, found neither; give one"),
         (main_predict, ["x", *file, *cola], "TEXT: expected texts or --file, found both; give one"),
         (main_predict, ["x", "--checkpoint", str(checkpoint)], "expected a fine-tuned model, found a pre-trained one"),
-        (main_predict, ["x", *rte], "expected the texts sentence1, sentence2, found 1; add the second (--text-pair)"),
+        (
+            main_predict,
+            ["x", *rte],
+            "expected the texts sentence1 and sentence2, found 1 text(s); add the second (--text-pair)",
+        ),
         (main_predict, [*file, *cola], "new.tsv: expected a column 'sentence', found 'text'; "),
         (main_predict, ["--file", "none.csv", *cola], "none.csv: expected a file of rows, found none; "),
     ):

@@ -12,7 +12,7 @@ import torch
 
 import train_glue
 from electra.config import FinetuneConfig
-from electra.files import FormatError
+from electra.files import FormatError, json_bytes
 from electra.glue.finetune import build_classifier, open_start, save_classifier
 from electra.glue.results import read_results
 from electra.glue.tasks import TASKS
@@ -20,7 +20,7 @@ from electra.hub import folders as hub
 from electra.inference import detect, embed, open_classifier, open_detector, open_encoder, predict
 from electra.inference.predict import Opened
 from electra.model.networks import Electra, MaskedLM
-from electra.training.checkpoint import json_bytes, load_weights, save_checkpoint, torch_bytes
+from electra.training.checkpoint import load_weights, save_checkpoint, torch_bytes
 from tests.helpers.glue_files import checkpoint, glue_data, reviews
 
 __all__ = ["checkpoint", "glue_data"]
@@ -157,11 +157,13 @@ def test_what_is_no_list_of_texts_is_refused(checkpoint: Path, models: Path) -> 
 
 
 def test_one_text_for_a_task_of_pairs_is_refused_and_the_other_way_round(models: Path) -> None:
-    with pytest.raises(ValueError, match="expected the texts sentence1, sentence2, found 1; add the second"):
+    with pytest.raises(
+        ValueError, match=r"expected the texts sentence1 and sentence2, found 1 text\(s\); add the second"
+    ):
         predict(TEXTS, None, model_of(models, "mnli"))
-    with pytest.raises(ValueError, match="expected the texts sentence, found 2; drop the second"):
+    with pytest.raises(ValueError, match=r"expected the texts sentence, found 2 text\(s\); drop the second"):
         predict(TEXTS, TEXTS, model_of(models, "cola"))
-    with pytest.raises(ValueError, match="text pairs: expected 3, one a text, found 2; pair them up"):
+    with pytest.raises(ValueError, match="text pairs: expected 3, one for each text, found 2"):
         predict(TEXTS, TEXTS[:2], model_of(models, "mnli"))
 
 

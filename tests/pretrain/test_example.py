@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-import torch
 
-from electra.pretrain.evaluation import compute_outputs
+from electra.pretrain.evaluation import DiscriminatorOutputs
 from electra.pretrain.example import corrupted_example, marked_sentence
-from electra.pretrain.objective import replaced_token_detection
 from electra.tokenizer.byte_level import Tokenizer
-from tests.conftest import tiny_batch, tiny_electra, tiny_shape, word_salad
+from tests.conftest import tiny_batch, word_salad
 
 
 def test_each_answer_stands_under_its_token_and_the_original_between():
@@ -47,13 +46,16 @@ def test_long_sentences_are_wrapped_token_by_token_to_the_width_of_the_terminal(
     assert all(line == line.rstrip() for line in text.split("\n"))
 
 
-def test_the_example_is_the_row_with_the_surest_answer():
+def test_the_example_is_the_row_of_most_whole_words_of_those_whose_likeliest_token_was_replaced():
     tokenizer = Tokenizer.train(word_salad(20, 40), 331)
-    model, batch = tiny_electra(tiny_shape(vocab_size=331)), tiny_batch([23, 11, 5, 17], 23)
-    outputs = compute_outputs(model, replaced_token_detection, batch, torch.device("cpu"), torch.float32)
-    assert outputs.discriminator is not None
-    text = corrupted_example(batch, outputs.discriminator, tokenizer)
-    logits = [max(row[:n]) for row, n in zip(outputs.discriminator.logits.tolist(), (23, 11, 5, 17), strict=True)]
-    row = logits.index(max(logits))
-    assert text.count("%") == (23, 11, 5, 17)[row]
-    assert "[CLS]" in text
+    words = [i for i in range(331) if tokenizer.token(i)[0] == " " and tokenizer.token(i)[1:].isalpha()]
+    batch, letter = tiny_batch([5, 5, 5, 5], 5), 4
+    corrupted = np.array([[words[0]] * num + [letter] * (5 - num) for num in (5, 1, 3, 2)])
+    is_replaced = np.eye(5, dtype=bool)[[1, 2, 3, 4]]
+    logits = np.where(is_replaced, 2.0, -1.0)
+    logits[0, 4] = 3.0  # most whole words, but its likeliest token is an original
+    outputs = DiscriminatorOutputs(logits, logits, is_replaced, corrupted)
+    shown = [corrupted_example(batch, outputs, tokenizer).split().count(tokenizer.token(words[0]).strip())]
+    nothing_is_found = outputs._replace(logits=-np.abs(logits))
+    shown += [corrupted_example(batch, nothing_is_found, tokenizer).split().count(tokenizer.token(words[0]).strip())]
+    assert shown == [3, 5]

@@ -112,7 +112,9 @@ def test_a_record_that_train_glue_cannot_have_written_is_refused(tmp_path: Path,
 
 def test_a_folder_with_neither_runs_nor_results_is_refused(tmp_path: Path):
     for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(FileNotFoundError, match=r"expected metrics.jsonl .* or results.jsonl .* found neither"):
+        with pytest.raises(
+            FileNotFoundError, match=r"expected a run's metrics.jsonl or .* results.jsonl .* found neither"
+        ):
             read_inputs([path])
     write_results(tmp_path)
     with pytest.raises(FormatError, match=r"expected a run or a result to report, found none .*the files are empty"):

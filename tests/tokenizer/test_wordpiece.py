@@ -195,7 +195,7 @@ def test_words_added_beside_a_vocabulary_are_refused(
     [
         (b"a\nb\n", "[CLS], [MASK], [PAD], [SEP], [UNK]"),
         ("\n".join([*WORDS, "a"]).encode(), "different words"),
-        (b"\xff\n", "byte 0"),
+        (b"\xff\n", "bad byte at 0"),
         ("\n".join([*WORDS, *map(str, range(1 << 16))]).encode(), "65,536"),
     ],
 )

@@ -184,7 +184,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
             {"format_version": 1, "step": 3, "sha256": ["model.pt"]},
             r"expected dict.* as 'sha256', found a list",
         ),
-        ({"format_version": 9, "step": 3, "sha256": {}}, "expected format version 1; use the version"),
+        ({"format_version": 9, "step": 3, "sha256": {}}, "expected format version 1; use the package version"),
         ({"version": 1}, "expected int as 'format_version', found no such field"),  # say, of token shards
     ):
         write_json(tmp_path / "manifest.json", manifest)

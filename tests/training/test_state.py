@@ -87,6 +87,6 @@ def test_other_settings_are_refused_naming_each_difference(tmp_path):
         "init_from is '', asked for 'other'",
         "tokenizer is 'aaaaaaaaaaaa', asked for 'cccccccccccc'",
         "shards is 'bbbbbbbbbbbb', asked for 'dddddddddddd'",
-        "repeat its command, or choose another --run-dir",
+        "repeat that run's command, or choose another --run-dir",
     ):
         assert part in str(error.value)
