@@ -7,7 +7,7 @@ setup(
     version="0.1.0",
     description="A replication of ELECTRA-Small in pure PyTorch: tokenizer, pre-training, GLUE",
     packages=find_packages(include=["electra", "electra.*"]),
-    package_data={"electra.report": ["*.csv"]},
+    package_data={"electra": ["pretrained/*/*"], "electra.report": ["*.csv"]},
     python_requires=">=3.10",
     # torch is bounded above on purpose: exact resume is tested on these versions only.
     install_requires=["torch>=2.6,<2.14", "numpy", "regex", "tqdm", "scipy>=1.15"],

@@ -29,7 +29,7 @@ def standard_library_documents() -> Iterator[str]:
 
 
 def prose(text: str) -> str:
-    """Return the paragraphs of a text that look like English sentences, on a line each: no code, tables, signatures."""
+    """Return the paragraphs of a text that look like English sentences, one per line: no code, tables, signatures."""
     paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", text))
     return "\n".join(part for part in paragraphs if _PROSE.fullmatch(part))
 

@@ -63,7 +63,7 @@ def run_tasks(
                         pipe.send(busy[pipe])
         except (EOFError, ConnectionError):
             remedy = "run the same command again, perhaps with fewer --workers"
-            raise ChildProcessError(f"a worker process died (killed for memory?); {remedy}") from None
+            raise ChildProcessError(f"a worker process died (out of memory?); {remedy}") from None
 
 
 def _serve(make_worker: Callable[[], Callable[[Any], Iterable[Any]]], pipe: Any) -> None:

@@ -97,7 +97,7 @@ def open_detector(checkpoint: Path | str | None = None, device: torch.device | s
     """Open the discriminator of a run, checkpoint or shipped model.
 
     None means the demo's run, or the shipped model if there is no such run. Raises FileNotFoundError if there is no
-    checkpoint, FormatError if it is damaged or has no discriminator with head.
+    checkpoint, FormatError if it is damaged or has no discriminator with a head.
     """
     start, config = _open(checkpoint)
     if "discriminator.output.weight" not in read_tensors(start.folder / MODEL_FILE):

@@ -61,7 +61,7 @@ def mask_tokens(
     """Choose the targets of (B, L) rows and show most of them as [MASK]. All targets are predicted and resampled.
 
     The targets are the tokens with the lowest `position_uniforms`, (B, L) in [0, 1); special tokens are never targets.
-    A target whose number in `mask_uniforms`, (B, P) in [0, 1), is below `mask_token_prob` is shown as [MASK].
+    A target is shown as [MASK] if its draw in `mask_uniforms` ((B, P), in [0, 1)) is below `mask_token_prob`.
 
     Returns `masked_ids`, `positions`, `is_target` and `is_masked` of a `Batch`.
     """

@@ -1,4 +1,4 @@
-"""Numbers that others published, each with its metric, and the same numbers computed again.
+"""Numbers that others published, each with its metric, and averages computed again from them.
 
 `literature.csv` holds every cell of Mercier's tables 1 to 6; `official_curve.csv` holds the release's training curve.
 """
