@@ -7,7 +7,7 @@
 set -euo pipefail
 text=$1 glue_data=$2 probes=$3
 export OMP_NUM_THREADS=1
-masked_lm="--size mini --objective mlm --initializer-range 0.07 --learning-rate 5e-4 --precision fp32 --device cpu"
+masked_lm="--size mini --objective mlm --precision fp32 --device cpu"
 data="--data runs/shards-8192"
 python -m electra prepare "$text" --out runs/shards-8192 --vocab-size 8192
 
@@ -15,14 +15,14 @@ python -m electra prepare "$text" --out runs/shards-8192 --vocab-size 8192
 python train_pretrain.py $data $masked_lm --run-dir runs/m256-short --seq-length 16 --batch-size 64 \
   --num-train-steps 30000 --num-warmup-steps 500 --stop-after 2480
 # 2. Masked LM on rows of 128 tokens, 4,096 tokens an update, from there.
-rows="--seq-length 128 --batch-size 32 --micro-batch-size 16 --num-warmup-steps 200 --eval-rows 512"
+rows="--micro-batch-size 16 --num-warmup-steps 200 --eval-rows 512"
 python train_pretrain.py $data $masked_lm $rows --run-dir runs/m256-branch --init-from runs/m256-short \
   --num-train-steps 30000 --stop-after 1500
 # 3. The pair and the masked-LM control, both from the second run, with equal matrix-product FLOPs, one core each.
-long="$data $masked_lm $rows --init-from runs/m256-branch --eval-every 500"
+long="$data $masked_lm $rows --init-from runs/m256-branch"
 long="$long --milestones 0.0625,0.125,0.25,0.5,0.75,1.0"
 python train_pretrain.py $long --run-dir runs/m256-pair --objective rtd --init-networks discriminator \
-  --generator-size 0.25 --num-train-steps 28000 &
+  --num-train-steps 28000 &
 python train_pretrain.py $long --run-dir runs/m256-mlm --num-train-steps 30585
 wait
 
@@ -47,8 +47,9 @@ from pathlib import Path
 from electra.training.checkpoint import read_tensors, resolve_checkpoint, save_checkpoint, torch_bytes, verify
 
 run, shipped = resolve_checkpoint(Path(sys.argv[1])), Path(sys.argv[2])
-weights = {name: tensor.half() for name, tensor in read_tensors(run / "model.pt").items()}
-assert all(tensor.isfinite().all() for tensor in weights.values())
+halves = {}  # a tensor with two names, like the shared embeddings, is written once
+weights = {name: halves.setdefault(t.data_ptr(), t.half()) for name, t in read_tensors(run / "model.pt").items()}
+assert all(tensor.isfinite().all() for tensor in halves.values())
 files = {name: (run / name).read_bytes() for name in ("config.json", "tokenizer.json")}
 card = (shipped / "README.md").read_text() if (shipped / "README.md").exists() else ""
 save_checkpoint(shipped, {**files, "model.pt": torch_bytes(weights)}, {"step": verify(run)["step"]})

@@ -15,9 +15,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+PRETRAINED = Path(__file__).parent / "pretrained"
+SHIPPED = "mini"
+"""The name of the model that ships with this package; a folder's path may be such a name."""
+
 
 class FormatError(ValueError):
     """Error: a file or folder has unexpected content. The message says where, what is wrong and what to do."""
+
+
+def model_folder(path: Path) -> Path:
+    """Return the folder of the shipped model that `path` names, or `path` if it exists or is no such name."""
+    is_name = not path.exists() and path.name == str(path) and (PRETRAINED / path).is_dir()
+    return PRETRAINED / path if is_name else path
 
 
 def sha256_file(path: Path) -> str:

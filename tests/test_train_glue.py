@@ -20,7 +20,7 @@ import torch
 import train_glue
 from electra import cli
 from electra.config import FinetuneConfig
-from electra.files import read_json
+from electra.files import PRETRAINED, read_json
 from electra.glue import inputs
 from electra.glue.batches import training_batches
 from electra.glue.download import fetch_task
@@ -332,14 +332,12 @@ def test_an_own_tasks_name_is_no_official_one_and_fit_for_files_and_terminals(
     assert error.removesuffix("\n").isprintable()
 
 
-def test_without_a_checkpoint_the_two_ways_to_one_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_checkpoint_and_a_run_the_model_that_ships_is_used(glue_data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert exit_code(["--task", "cola"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: runs/pretrain: expected a pre-trained model, found nothing; python train_pretrain")
-    assert error.endswith(".py trains one (without --data, in runs/demo), --checkpoint DIR names one\n")
+    fast = ["--task", "cola", "--seeds", "1", "--num-epochs", "1", "--data-dir", str(glue_data), "--allow-other-sizes"]
+    assert exit_code([*fast, "--max-seq-length", "8"]) == 0
+    assert capsys.readouterr().err.startswith("note: no run in runs/pretrain; using mini, the model that ships with")
+    assert read_results(tmp_path / "runs/glue")[0]["checkpoint"] == str(PRETRAINED / "mini")
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("1", [0]), ("5", [0, 1, 2, 3, 4]), ("0,1,2", [0, 1, 2]), ("7,", [7])])

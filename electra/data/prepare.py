@@ -45,7 +45,7 @@ class PrepareConfig:
     sample_bytes: int = cli.setting(
         1_000_000_000, "text to learn the vocabulary from: the start of every file or block", low=1, unit="bytes"
     )
-    tokenizer: str = cli.setting("", "use this tokenizer.json, vocab.txt or folder with one; learn none")
+    tokenizer: str = cli.setting("", "use this tokenizer.json, vocab.txt, folder with one or shipped model; learn none")
     text_field: str = cli.setting("text", "field of a JSONL object that holds the text")
     document_separator: str = cli.setting("", r"what stands between the documents of a .txt file; \n is a line break")
     skip_bad_documents: bool = cli.setting(False, "leave out and count what cannot be read, instead of stopping")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from electra import cli
-from electra.config import DEMO, FinetuneConfig
+from electra.config import FinetuneConfig
 from electra.glue.batches import Features, encode
 from electra.glue.download import fetch_task, missing_files
 from electra.glue.files import Rows, class_name, describe_rows, read_split, with_swapped_pairs
@@ -119,12 +119,8 @@ def find_start(asked: argparse.Namespace) -> tuple[Start, Start | None]:
     """Return the checkpoint to start from, and for tasks of `FROM_MNLI` the model of --init-from-mnli (or None)."""
     if asked.init_from_mnli and asked.from_scratch:
         raise ValueError("--init-from-mnli: expected a start from a checkpoint, found --from-scratch; drop one of them")
-    checkpoint = asked.checkpoint or default_checkpoint(Path("runs/pretrain"))
-    if not asked.checkpoint and not checkpoint.exists():
-        ways = f"python train_pretrain.py trains one (without --data, in {DEMO['run_dir']}), --checkpoint DIR names one"
-        raise FileNotFoundError(f"{checkpoint}: expected a pre-trained model, found nothing; {ways}")
     mnli = open_start(asked.init_from_mnli, task="mnli") if asked.init_from_mnli else None
-    return open_start(checkpoint), mnli
+    return open_start(asked.checkpoint or default_checkpoint(Path("runs/pretrain"))), mnli
 
 
 class Data(NamedTuple):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from electra.files import FormatError, atomic_write, read_json
+from electra.files import FormatError, atomic_write, model_folder, read_json
 from electra.ids import ID_DTYPE, MAX_VOCAB_SIZE, Ids, SpecialIds
 from electra.tokenizer.byte_level import FILE_NAME, SPECIAL_TOKENS, Tokenizer
 from electra.tokenizer.json_format import MAX_WORD_CHARS, UNKNOWN, read_tokenizer_json
@@ -190,13 +190,13 @@ def tokenizer_file(path: Path) -> Path:
 
 
 def load_tokenizer(path: Path) -> Tokenizer | WordPieceTokenizer:
-    """Read a tokenizer from a file or folder: WordPiece (vocab.txt, tokenizer.json) or byte-level BPE (tokenizer.json).
+    """Read a tokenizer from a file, a folder or a shipped model's name: WordPiece or byte-level BPE.
 
     Raises:
         FileNotFoundError: there is no such file.
         FormatError: the file is damaged or another kind of tokenizer, or the folder has two files that differ.
     """
-    file = tokenizer_file(path)
+    file = tokenizer_file(path := model_folder(path))
     if file.suffix == ".txt":
         tokenizer = WordPieceTokenizer.load(file)
         other = path / FILE_NAME

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from electra.cli import flag_name, from_dict
 from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
-from electra.files import FormatError, fsync_folder, json_bytes, naming, read_json, sha256_file
+from electra.files import SHIPPED, FormatError, fsync_folder, json_bytes, model_folder, naming, read_json, sha256_file
 
 CONFIG_FILE, MODEL_FILE, STATE_FILE, MANIFEST_FILE = "config.json", "model.pt", "training_state.pt", "manifest.json"
 FORMAT_VERSION = 1
@@ -120,18 +120,12 @@ def newest_good(run_dir: Path) -> Path | None:
     return None
 
 
-PRETRAINED = Path(__file__).parent.parent / "pretrained"
-"""The folder of the models that ship with this package; a model's name is accepted as the path of a checkpoint."""
-
-SHIPPED = "mini"
-
-
 def default_checkpoint(run_dir: Path) -> Path:
     """Return the user's run if it exists, otherwise the model that ships with this package, with a note on stderr."""
-    if run_dir.exists() or not (PRETRAINED / SHIPPED).is_dir():
+    if run_dir.exists():
         return run_dir
     print(f"note: no run in {run_dir}; using {SHIPPED}, the model that ships with this package", file=sys.stderr)
-    return PRETRAINED / SHIPPED
+    return model_folder(Path(SHIPPED))
 
 
 def resolve_checkpoint(path: Path) -> Path:
@@ -139,10 +133,11 @@ def resolve_checkpoint(path: Path) -> Path:
 
     Raises FileNotFoundError if there is no such folder, FormatError if it is damaged or is not a checkpoint.
     """
-    if not path.exists() and path.name == str(path) and (PRETRAINED / path).is_dir():
-        path = PRETRAINED / path
+    path = model_folder(path)
     if not path.is_dir():
-        raise FileNotFoundError(f"{path}: expected a checkpoint or a run folder, found nothing; train one")
+        raise FileNotFoundError(
+            f"{path}: expected a checkpoint or a run folder, found none; train one, or use {SHIPPED}"
+        )
     folder = next(iter(checkpoints(path)), path)
     verify(folder)
     return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -186,8 +185,7 @@ def test_without_a_model_the_only_one_in_runs_is_taken_and_none_or_several_are_n
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="runs/demo: expected a checkpoint or a run folder, found nothing; tr"):
-        detect(TEXTS)
+    assert len(embed(TEXTS)[0].mean) == 256  # of mini, the model that ships
     with pytest.raises(FileNotFoundError, match="runs/glue/models: expected a fine-tuned model, found none; make one"):
         predict(TEXTS)
     Path("runs").mkdir()
@@ -196,8 +194,7 @@ def test_without_a_model_the_only_one_in_runs_is_taken_and_none_or_several_are_n
     start, config = open_start(checkpoint), FinetuneConfig(precision="fp32")
     model = build_classifier(start, 2, config, 3)
     save_classifier(Path("runs/glue/models/cola-1"), model, start, config, TASKS["cola"], 11)
-    assert predict(TEXTS)[0].label in TASKS["cola"].labels
-    shutil.copytree("runs/glue/models/cola-1", "runs/glue/models/.cola-1.0123abcd.partial")
+    Path("runs/glue/models/.cola-1.0123abcd.partial").symlink_to("cola-1")
     assert predict(TEXTS)[0].label in TASKS["cola"].labels
     save_classifier(Path("runs/glue/models/cola-2"), model, start, config, TASKS["cola"], 11)
     with pytest.raises(FormatError, match="runs/glue/models: expected one model, found cola-1, cola-2; name one"):

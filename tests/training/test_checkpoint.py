@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from electra.config import FinetuneConfig
-from electra.files import FormatError, write_json
+from electra.files import PRETRAINED, FormatError, write_json
 from electra.model.networks import MaskedLM, make_embeddings
 from electra.model.transformer import Encoder
-from electra.training import checkpoint
 from electra.training.checkpoint import (
     default_checkpoint,
     load_encoder_config,
@@ -129,14 +128,6 @@ def test_another_shape_is_refused_with_all_the_flags_that_make_it_equal(tmp_path
     assert str(error.value) == f"{folder}: its shape is not the shape asked for; add {flags}"
 
 
-def test_a_discriminator_that_is_not_there_is_named(tmp_path):
-    folder = save(tmp_path, 1)
-    weights = torch.load(folder / "model.pt")
-    torch.save({name: t for name, t in weights.items() if name.startswith("generator.")}, folder / "model.pt")
-    with pytest.raises(FormatError, match=r"found no discriminator.dense.bias; .*; name another checkpoint"):
-        load_networks(folder, tiny_electra(), "both", SETTINGS)
-
-
 def test_a_masked_lm_gives_its_encoder_to_the_discriminator_whose_head_starts_new(tmp_path):
     folder, model, fresh = save(tmp_path, 1), tiny_electra(seed=2), tiny_electra(seed=2)
     control = MaskedLM(tiny_shape())
@@ -150,14 +141,7 @@ def test_a_masked_lm_gives_its_encoder_to_the_discriminator_whose_head_starts_ne
 
 def test_the_name_of_a_shipped_model_is_taken_for_its_path_where_nothing_has_that_path(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path / "shipped")
-    assert default_checkpoint(Path("run")) == Path("run")
-    with pytest.raises(FileNotFoundError, match=r"^mini: expected a checkpoint or a run folder, found"):
-        resolve_checkpoint(Path("mini"))
-    save(tmp_path, 1).rename(tmp_path / "shipped-1")
-    (tmp_path / "shipped").mkdir()
-    (tmp_path / "shipped-1").rename(tmp_path / "shipped" / "mini")
-    assert resolve_checkpoint(Path("mini")) == default_checkpoint(Path("run")) == tmp_path / "shipped" / "mini"
+    assert resolve_checkpoint(Path("mini")) == default_checkpoint(Path("run")) == PRETRAINED / "mini"
     assert capsys.readouterr().err.startswith("note: no run in run; using mini, the model that ships with this")
     own = save(Path("mini"), 3)
     assert resolve_checkpoint(Path("mini")) == own
