@@ -228,9 +228,7 @@ class Journal:
             raise self._not_finite()
         if is_last:
             if self._run.config.data == DEMO["data"]:
-                self._log.say(
-                    'next: python -m electra detect --checkpoint mini "the chef ate the meal"; or your own text'
-                )
+                self._log.say('next: python -m electra detect --checkpoint mini "TEXT", or train on your own text')
             self._log.say(f"finished: {step_folder(self._run_dir, state.step)}")
         elif self.is_over:
             how = "--on-collapse warn" if exit_code == EXIT_COLLAPSED else "the same command"
