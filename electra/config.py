@@ -149,7 +149,7 @@ class FinetuneConfig:
 
 TWO_CORE_DAY: Mapping[str, Any] = {
     "hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0, "batch_size": 32, "learning_rate": 5e-4,
-    "num_train_steps": 30_000, "num_warmup_steps": 200, "eval_every": 500, "checkpoint_every": 200,
+    "num_train_steps": 30_000, "num_warmup_steps": 600, "eval_every": 500, "checkpoint_every": 200,
 }
 """Our schedule for `tiny` and `mini`: a day on a core; with more time, raise --num-train-steps."""
 

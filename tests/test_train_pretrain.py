@@ -105,7 +105,7 @@ HORIZONS = {
     "--data d --num-train-steps 250": (2, 250, 250),
     "--data d --num-train-steps 30000": (300, 10_000, 10_000),
     "--data d --num-train-steps 30 --num-warmup-steps 7 --eval-every 99": (7, 99, 30),
-    "--data d --size mini --num-train-steps 200": (12, 200, 100),  # 6 %
+    "--data d --size mini --num-train-steps 300": (6, 300, 200),  # 2 %
     "--num-train-steps 30": (3, 30, 30),  # the demo, 12.5 %
     "--data d --num-train-steps 1": (0, 1, 1),
 }

@@ -78,7 +78,7 @@ def test_an_imported_checkpoint_that_names_no_tokenizer_must_at_least_fit_in_siz
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, checkpoint: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="expected a checkpoint or a run folder, found nothing"):
+    with pytest.raises(FileNotFoundError, match="expected a checkpoint or a run folder, found none"):
         open_start(tmp_path / "none")
     with pytest.raises(FormatError, match="expected a model fine-tuned on mnli, found none; make one with train_glue"):
         open_start(checkpoint, task="mnli")
