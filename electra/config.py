@@ -147,7 +147,7 @@ class FinetuneConfig:
         check_settings(self)
 
 
-TWO_CORE_DAY: Mapping[str, Any] = {
+ONE_CORE_DAY: Mapping[str, Any] = {
     "hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0, "batch_size": 32, "learning_rate": 5e-4,
     "num_train_steps": 30_000, "num_warmup_steps": 600, "eval_every": 500, "checkpoint_every": 200,
 }
@@ -161,8 +161,8 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
         "num_train_steps": 4_000, "num_warmup_steps": 500, "precision": "fp32", "num_threads": 1,
         "eval_every": 1_000, "checkpoint_every": 1_000, "eval_rows": 512,
     },
-    "tiny": {"num_layers": 2, "hidden_size": 128, "num_heads": 2, "intermediate_size": 512, "initializer_range": 0.1, **TWO_CORE_DAY},
-    "mini": {"num_layers": 4, "hidden_size": 256, "num_heads": 4, "intermediate_size": 1024, "initializer_range": 0.07, **TWO_CORE_DAY},
+    "tiny": {"num_layers": 2, "hidden_size": 128, "num_heads": 2, "intermediate_size": 512, "initializer_range": 0.1, **ONE_CORE_DAY},
+    "mini": {"num_layers": 4, "hidden_size": 256, "num_heads": 4, "intermediate_size": 1024, "initializer_range": 0.07, **ONE_CORE_DAY},
     "small": {},
 }
 """Shapes and schedules by name. `small` is table 5; `tiny` and `mini` have the shapes of BERT-Tiny and BERT-Mini."""
@@ -190,7 +190,8 @@ FINETUNE_RECIPES: Mapping[str, Mapping[str, Any]] = {
 def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
     """Fit the warm-up and the eval and checkpoint intervals to `num_train_steps`; values in `given` are not changed.
 
-    The warm-up keeps its share of the steps; no interval is longer than the run. Returns the changed settings, and a line that reports them.
+    The warm-up keeps its share of the steps; no interval is longer than the run. Returns the changed settings, and a
+    line that reports them.
     """
     num_steps = given.get("num_train_steps", preset.num_train_steps)
     values = {
