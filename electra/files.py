@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-SHIPPED = "mini"
-"""The name of the model that ships with this package; a folder's path may be such a name."""
+SHIPPED = PRETRAINED / "mini"
+"""The folder of the model that ships with this package; where a folder is asked for, its name is enough."""
 
 
 class FormatError(ValueError):

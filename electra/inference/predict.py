@@ -173,7 +173,7 @@ def _token_outputs(model: Opened, texts: Sequence[str]) -> Iterator[tuple[list[s
 def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]:
     """Return for each token the probability that it was replaced. None means the model of `open_detector()`.
 
-    A text longer than the rows of training is cut into rows. Raises ValueError for no texts or a text without tokens.
+    A text longer than the rows of training is cut into rows. ValueError if there are no texts, or one without tokens.
     """
     outputs = _token_outputs(model or open_detector(), texts)
     return [

@@ -124,8 +124,8 @@ def default_checkpoint(run_dir: Path) -> Path:
     """Return the user's run if it exists, otherwise the model that ships with this package, with a note on stderr."""
     if run_dir.exists():
         return run_dir
-    print(f"note: no run in {run_dir}; using {SHIPPED}, the model that ships with this package", file=sys.stderr)
-    return model_folder(Path(SHIPPED))
+    print(f"note: no run in {run_dir}; using {SHIPPED.name}, the model that ships with this package", file=sys.stderr)
+    return SHIPPED
 
 
 def resolve_checkpoint(path: Path) -> Path:
@@ -136,7 +136,7 @@ def resolve_checkpoint(path: Path) -> Path:
     path = model_folder(path)
     if not path.is_dir():
         raise FileNotFoundError(
-            f"{path}: expected a checkpoint or a run folder, found none; train one, or use {SHIPPED}"
+            f"{path}: expected a checkpoint or a run folder, found none; train one, or use {SHIPPED.name}"
         )
     folder = next(iter(checkpoints(path)), path)
     verify(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from electra.files import PRETRAINED, SHIPPED
+from electra.files import SHIPPED
 from electra.inference import detect, open_detector
 
 # Each has [the right word/a wrong word].
@@ -36,6 +36,6 @@ def test_the_likeliest_word_of_a_sentence_is_the_wrong_one_in_most_of_twelve_sen
 
 
 def test_what_ships_is_small_and_says_what_it_is():
-    files = {file.name: file.stat().st_size for file in (PRETRAINED / SHIPPED).iterdir()}
+    files = {file.name: file.stat().st_size for file in SHIPPED.iterdir()}
     assert set(files) == {"README.md", "config.json", "manifest.json", "model.pt", "tokenizer.json"}
     assert sum(files.values()) <= 12_000_000

@@ -144,9 +144,9 @@ def test_the_name_of_a_shipped_model_is_taken_for_its_path_where_nothing_has_tha
     assert resolve_checkpoint(Path("mini")) == default_checkpoint(Path("run")) == PRETRAINED / "mini"
     assert capsys.readouterr().err.startswith("note: no run in run; using mini, the model that ships with this")
     own = save(Path("mini"), 3)
-    assert resolve_checkpoint(Path("mini")) == own
-    assert default_checkpoint(Path("mini")) == Path("mini")
+    assert (resolve_checkpoint(Path("mini")), default_checkpoint(Path("mini"))) == (own, Path("mini"))
     assert capsys.readouterr().err == ""
+    assert default_checkpoint(Path("run")) == PRETRAINED / "mini"  # and not the user's folder of that name
 
 
 def test_a_run_folder_or_a_checkpoint_in_it_is_accepted(tmp_path):
