@@ -48,10 +48,10 @@ def write_openwebtext(path: Path, documents: list[str]) -> None:
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
-        return buffer.getvalue()
+        return lzma.compress(buffer.getvalue(), preset=0)
 
     inner = tar({f"{n:07d}.txt": text.encode() for n, text in enumerate(documents)})
-    path.write_bytes(lzma.compress(tar({"openwebtext/urlsf_subset00-1_data.xz": lzma.compress(inner)}), preset=0))
+    path.write_bytes(tar({"openwebtext/urlsf_subset00-1_data.xz": inner}))
 
 
 @pytest.fixture
