@@ -22,12 +22,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from electra import cli
 from electra.config import DEMO, PRETRAIN_RECIPES, SIZES, EncoderConfig, PretrainConfig, follow_horizon
 from electra.files import lock_folder
 from electra.pretrain.masking import Batch
-from electra.pretrain.objective import OBJECTIVES, Counts, Losses, count
+from electra.pretrain.objective import OBJECTIVES, Counts, count
 from electra.pretrain.run import (
     EXIT_COLLAPSED,
     Journal,
@@ -88,21 +89,21 @@ def updates(run: Run, ranks: Ranks) -> Iterator[Update]:
     if is_compiled:
         objective = torch.compile(objective, dynamic=False)
 
-    def forward_backward(rows: Batch, counts: Counts) -> Losses:
+    def forward_backward(rows: Batch, counts: Counts) -> Tensor:
         with autocast(device, dtype):
             losses = objective(model, rows, counts, config.gen_weight, config.disc_weight)
         scaler.scale(losses.loss).backward()
-        return Losses(*(loss.detach() for loss in losses[:3]))
+        return torch.stack(losses[:3]).detach()
 
     passes = Replayed(forward_backward, model.parameters()) if is_recorded else forward_backward
     for batch in run.batches:
         factor = schedule_factor(config.schedule, state.step, config.num_train_steps, config.num_warmup_steps)
         set_update(optimizer, config.learning_rate * factor, config.bias_correction)
-        counts = count(batch).to(device)
-        losses = Losses(*torch.zeros(3, device=device))
+        counts = Counts(*(number.to(device, non_blocking=True) for number in count(batch)))
+        losses = torch.zeros(3, device=device)
         for index, (start, end) in enumerate(micro_batches(*ranks.share(config.batch_size), config.micro_batch_size)):
             seed_dropout(config.seed, state.step, ranks.rank, index)
-            losses = losses.plus(passes(batch.rows(start, end, device), counts))
+            losses = losses + passes(batch.rows(start, end, device), counts)
         ranks.sum_gradients(model.parameters())
         scaler.unscale_(optimizer)
         grad_norm, skipped = apply_update(optimizer, scaler, model.parameters(), config.max_grad_norm)  # clip, step

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from electra.config import EncoderConfig
 from electra.data.prepare import prepare_documents
 from electra.ids import SpecialIds
-from electra.model.networks import Electra, initialize_weights
+from electra.model.networks import Electra, MaskedLM, initialize_weights
 from electra.pretrain.masking import Batch, make_batch
 from electra.seeding import random_stream
 
@@ -56,6 +58,12 @@ def tiny_electra(shape: EncoderConfig | None = None, generator_size: float = 0.5
     model = Electra(shape, generator_size)
     initialize_weights(model, random_stream(seed, "init"), shape.initializer_range)
     return model.double()
+
+
+def generator_logits(model: Electra | MaskedLM, input_ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+    """(B, L) ids, (B, P) positions, (B, L) mask -> the generator's (B, P, V) logits."""
+    hidden = model.generator(input_ids, positions, mask)
+    return F.linear(hidden, model.generator.encoder.embeddings.word.weight, model.generator.bias)
 
 
 def random_rows(lengths: list[int], seq_length: int, vocab_size: int = 89, seed: int = 0) -> np.ndarray:

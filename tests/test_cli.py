@@ -150,10 +150,7 @@ def test_an_error_that_is_not_ours_keeps_its_traceback():
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (
-            OSError(errno.ENOSPC, "No space left", "a/b"),
-            "a/b: No space left; free some space; the same",
-        ),
+        (OSError(errno.ENOSPC, "No space left", "a/b"), "a/b: No space left; free some space; the same"),
         (FormatError("a\x1b[2Jb: wrong;\nmend it"), "a\\x1b[2Jb: wrong; mend it"),
         (FormatError("a: " + 2000 * "word " + "; mend it"), "a: word word word"),
     ],

@@ -11,15 +11,7 @@ import sys
 
 import pytest
 
-from electra.files import (
-    FormatError,
-    atomic_write,
-    lock_folder,
-    read_json,
-    read_records,
-    sha256_file,
-    write_json,
-)
+from electra.files import FormatError, atomic_write, lock_folder, read_json, read_records, sha256_file, write_json
 from tests.conftest import ROOT
 
 

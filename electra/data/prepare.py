@@ -217,8 +217,7 @@ def inspect(folder: Path) -> str:
     manifest, tokenizer = shards.read_manifest(folder), load_tokenizer(folder)
     lines = [f"{folder}: {manifest['vocab_size']:,} ids, text from {', '.join(manifest['sources'])}"]
     train, held_out = (shards.open_shards(folder, split) for split in shards.SPLITS)
-    for split in (train, held_out):
-        lines.append(f"{split.split:<9}{split.num_documents:>12,} documents {split.num_tokens:>15,} tokens")
+    lines += [f"{s.split:<9}{s.num_documents:>12,} documents {s.num_tokens:>15,} tokens" for s in (train, held_out)]
     sampler = WindowSampler(
         train, special_ids=tokenizer.special_ids, batch_size=3, seq_length=128, seed=0, sampling="documents"
     )

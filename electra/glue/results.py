@@ -243,8 +243,7 @@ def results_table(summary: Mapping[str, Any]) -> str:
             lines.append(printable(f"{name:<28}{_cells(spread)}{end}"))
     for name, average in summary["averages"].items():
         if average["by_seed"]:
-            lines.append(f"{name:<28}{_cells(average)}")
-            lines.append(f"  {name} = {average['formula']}")
+            lines += [f"{name:<28}{_cells(average)}", f"  {name} = {average['formula']}"]
         elif any(f"{result['task']}." in average["formula"] for result in summary["tasks"].values()):
             lines.append(f"{name:<28}not measured: no {', '.join(average['missing'])}")
     return "\n".join(lines)

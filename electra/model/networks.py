@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electra.config import EncoderConfig
-from electra.model.transformer import LAYER_NORM_EPS, Dropout, Embeddings, Encoder, gather_positions
+from electra.model.transformer import LAYER_NORM_EPS, Dropout, Embeddings, Encoder
 
 GLOROT = ("projection", "output")
 """Names of the dense layers with Glorot-uniform starting weights; all others are truncated-normal.
@@ -31,10 +31,12 @@ class Generator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, input_ids: Tensor, positions: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """(B, L) ids, (B, P) positions -> (B, P, V) logits at these positions only."""
-        hidden = gather_positions(self.encoder(input_ids, attention_mask), positions)
-        hidden = self.norm(F.gelu(self.dense(hidden)))
-        return F.linear(hidden, self.encoder.embeddings.word.weight, self.bias)
+        """(B, L) ids, (B, P) positions -> (B, P, E), input of the softmax, at these positions only.
+
+        The softmax itself, with the word table as weights, is `pretrain.objective.FillTargets`.
+        """
+        hidden = self.encoder(input_ids, attention_mask).take_along_dim(positions[:, :, None], dim=1)
+        return self.norm(F.gelu(self.dense(hidden)))
 
 
 class Discriminator(nn.Module):

@@ -162,8 +162,3 @@ class Encoder(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, key_mask)
         return hidden
-
-
-def gather_positions(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Return the vectors of `hidden` (B, L, D) at the `positions` (B, P) of each row: (B, P, D)."""
-    return torch.take_along_dim(hidden, positions[:, :, None], dim=1)

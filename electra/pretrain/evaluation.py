@@ -15,7 +15,7 @@ from electra.data.shards import Shards
 from electra.ids import SpecialIds
 from electra.model.networks import wide
 from electra.pretrain.masking import Batch
-from electra.pretrain.objective import Objective, count, masked_lm_nats, replaced_nats
+from electra.pretrain.objective import Objective, count, replaced_nats
 from electra.scores.metrics import detection
 from electra.scores.statistics import bootstrap_interval
 from electra.training.devices import autocast
@@ -59,9 +59,8 @@ def compute_outputs(
         with autocast(device, dtype):
             seen = objective(model, rows, count(batch), 1.0, 1.0)
         original_ids = rows.input_ids.gather(1, rows.positions)
-        nats, best_ids = masked_lm_nats(seen.generator_logits, original_ids), seen.generator_logits.argmax(dim=-1)
         cosine = token_cosine(states.pop(), rows.attention_mask)
-        part = [nats, best_ids == original_ids, seen.sampled_ids == original_ids, cosine]
+        part = [seen.target_nats, seen.best_ids == original_ids, seen.sampled_ids == original_ids, cosine]
         if seen.detection is not None:
             corrupted, is_replaced, logits = seen.detection
             part += [replaced_nats(logits, is_replaced), logits.float(), is_replaced, corrupted]

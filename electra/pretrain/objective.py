@@ -12,6 +12,11 @@ from torch import Tensor
 from electra.model.networks import Electra, MaskedLM, wide
 from electra.pretrain.masking import Batch, corrupt, sample_replacements
 
+TARGETS_AT_A_TIME = 256
+"""Rows of logits that `FillTargets` holds: 31 MB of float32 over 30,522 words."""
+ERROR_SCALE = 64.0
+"""Factor of the gradient of the logits inside `FillTargets`, so that small probabilities survive in float16."""
+
 
 class Counts(NamedTuple):
     """Denominators of the losses, from the *global* batch: losses of micro-batches and ranks then add up to one mean.
@@ -22,10 +27,6 @@ class Counts(NamedTuple):
     num_targets: Tensor  # scalar int64
     num_tokens: Tensor  # scalar int64: real tokens, [CLS] and [SEP] included
 
-    def to(self, device: torch.device) -> Counts:
-        """Return a copy on a device."""
-        return Counts(*(number.to(device, non_blocking=True) for number in self))
-
 
 class Detection(NamedTuple):
     """The discriminator's input, labels and output."""
@@ -35,25 +36,14 @@ class Detection(NamedTuple):
     logits: Tensor  # (B, L)
 
 
-class Losses(NamedTuple):
-    """The losses of some rows, as scalars without a gradient."""
-
-    loss: Tensor
-    masked_lm_loss: Tensor
-    disc_loss: Tensor
-
-    def plus(self, other: Losses) -> Losses:
-        """Return the sum with the losses of other rows, in new tensors."""
-        return Losses(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
-
-
 class PretrainLosses(NamedTuple):
     """The losses of some rows, and outputs for the evaluation. Only `loss` and its two parts have a gradient."""
 
     loss: Tensor  # scalar, the training loss
     masked_lm_loss: Tensor  # scalar, nats per target
     disc_loss: Tensor  # scalar, nats per real token; 0 without a discriminator
-    generator_logits: Tensor  # (B, P, V)
+    target_nats: Tensor  # (B, P) float32, negative log-likelihoods of the original tokens
+    best_ids: Tensor  # (B, P) int64, the likeliest tokens
     sampled_ids: Tensor  # (B, P) int64
     detection: Detection | None  # None without a discriminator
 
@@ -64,9 +54,44 @@ def count(batch: Batch) -> Counts:
     return Counts(batch.is_target.sum(), is_real.sum())
 
 
-def masked_lm_nats(logits: Tensor, original_ids: Tensor) -> Tensor:
-    """Return negative log-likelihoods in nats: (B, P, V) logits, (B, P) ids -> (B, P)."""
-    return F.cross_entropy(wide(logits).flatten(0, 1), original_ids.flatten(), reduction="none").view_as(original_ids)
+class FillTargets(torch.autograd.Function):
+    """The softmax over the vocabulary: loss and samples of N targets, without ever holding N x V logits.
+
+    It takes `TARGETS_AT_A_TIME` targets at a time. Their gradient, softmax minus one-hot, is computed in the forward
+    pass; the backward pass multiplies it by the gradient of the sum. Matrix products are in the type of autocast, all
+    else is in float32 or wider.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
+        """(N, E) vectors, (V, E) table, (V,) bias -> sum of the targets' nats; (N,) nats, likeliest ids, sampled ids.
+
+        `targets` are (N,) each: original ids, `is_target`, `sample_uniforms`. Only the sum has a gradient.
+        """
+        device = hidden.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        low_table, low_bias = table.to(dtype), bias.to(dtype)
+        table_gradient, bias_gradient, parts = torch.zeros_like(table), torch.zeros_like(bias), []
+        for piece in zip(*(tensor.split(TARGETS_AT_A_TIME) for tensor in (hidden, *targets)), strict=True):
+            low_hidden, ids, is_target, uniforms = piece[0].to(dtype), piece[1][:, None], piece[2][:, None], piece[3]
+            logits = wide(F.linear(low_hidden, low_table, low_bias))
+            best_ids, log_probs = logits.argmax(dim=1), logits.log_softmax(dim=1)
+            nats, probs = -log_probs.gather(1, ids).squeeze(1), log_probs.exp()
+            sampled_ids = sample_replacements(probs, uniforms)
+            error = probs.scatter(1, ids, probs.gather(1, ids) - 1) * (ERROR_SCALE * is_target)
+            low_error = error.to(dtype)
+            table_gradient += low_error.T @ low_hidden
+            bias_gradient += error.sum(dim=0)
+            parts.append((nats, best_ids, sampled_ids, low_error @ low_table))
+        nats, best_ids, sampled_ids, hidden_gradient = (torch.cat(part) for part in zip(*parts, strict=True))
+        ctx.save_for_backward(hidden_gradient.to(hidden.dtype), table_gradient, bias_gradient)
+        ctx.mark_non_differentiable(nats, best_ids, sampled_ids)
+        return sum_where(nats, targets[1]), nats, best_ids, sampled_ids
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+        """Multiply the gradients of the forward pass by the gradient of the sum."""
+        return *(gradient / ERROR_SCALE * saved for saved in ctx.saved_tensors), None, None, None
 
 
 def replaced_nats(logits: Tensor, is_replaced: Tensor) -> Tensor:
@@ -88,12 +113,15 @@ def masked_language_modeling(
     The loss is a mean over targets. Arguments as in `replaced_token_detection`; `disc_weight` is not used.
     Source: release run_pretraining.py, `electra_objective: false` (BERT under the same masking).
     """
-    logits = wide(model.generator(batch.masked_ids, batch.positions, batch.attention_mask))
-    sampled_ids = sample_replacements(logits, batch.sample_uniforms)
-    nats = masked_lm_nats(logits, batch.input_ids.gather(1, batch.positions))
-    masked_lm_loss = sum_where(nats, batch.is_target) / counts.num_targets
+    hidden = model.generator(batch.masked_ids, batch.positions, batch.attention_mask)
+    original_ids = batch.input_ids.gather(1, batch.positions)
+    table, bias = model.generator.encoder.embeddings.word.weight, model.generator.bias
+    targets = (values.flatten() for values in (original_ids, batch.is_target, batch.sample_uniforms))
+    found = FillTargets.apply(hidden.flatten(0, 1), table, bias, *targets)  # type: ignore[no-untyped-call]
+    masked_lm_loss = found[0] / counts.num_targets
+    nats, best_ids, sampled_ids = (part.view_as(original_ids) for part in found[1:])
     no_loss = torch.zeros_like(masked_lm_loss)
-    return PretrainLosses(gen_weight * masked_lm_loss, masked_lm_loss, no_loss, logits.detach(), sampled_ids, None)
+    return PretrainLosses(gen_weight * masked_lm_loss, masked_lm_loss, no_loss, nats, best_ids, sampled_ids, None)
 
 
 def replaced_token_detection(

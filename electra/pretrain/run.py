@@ -24,7 +24,7 @@ from electra.pretrain.collapse import COLLAPSE_RULE, is_collapsed
 from electra.pretrain.evaluation import HeldOut, unigram_counts
 from electra.pretrain.example import corrupted_example
 from electra.pretrain.masking import Batch, count_targets, make_batch
-from electra.pretrain.objective import OBJECTIVES, Losses
+from electra.pretrain.objective import OBJECTIVES, PretrainLosses
 from electra.seeding import random_stream
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
@@ -170,7 +170,7 @@ def announce(run: Run, ranks: Ranks, notes: Sequence[str], command: Sequence[str
 class Update(NamedTuple):
     """The numbers of one update. The tensors are on the device; reading a tensor waits for the update to finish."""
 
-    losses: Losses  # of this rank's rows
+    losses: Tensor  # (3,), of this rank's rows: the first three fields of `PretrainLosses`
     learning_rate: float
     grad_norm: Tensor  # scalar, before clipping
 
@@ -197,7 +197,7 @@ class Journal:
     def _start_interval(self) -> None:
         """Start the sums for the next training record."""
         self._first_step, self._seconds = self._run.state.step, 0.0  # time of updates, without evaluation and saving
-        self._losses = Losses(*torch.zeros(3, device=self._ranks.device))
+        self._losses = torch.zeros(3, device=self._ranks.device)
 
     def record(self, update: Update) -> None:
         """Evaluate, log and save if due at this step; sets `is_over` and `exit_code` if the run ends here.
@@ -207,7 +207,7 @@ class Journal:
         config, state, now = self._run.config, self._run.state, time.monotonic()
         state.elapsed_seconds = now - self._began
         self._seconds += now - self._resumed
-        self._losses = self._losses.plus(update.losses)
+        self._losses = self._losses + update.losses
         self._log.advance(state.step)
         is_last, is_finite = state.step == self._run.last_step, True
         exit_code = 0 if is_last else self._stop.exit_code
@@ -225,7 +225,11 @@ class Journal:
         self._save_milestone()
         self._resumed = time.monotonic()
         if not is_finite:
-            raise self._not_finite()
+            raise FloatingPointError(
+                f"update {state.step:,}: gradients were not finite in {float(state.num_skipped_in_a_row):.0f} updates "
+                f"in a row; the weights of {step_folder(self._run_dir, state.step)} are from before them: go on with "
+                "another --run-dir, --init-from that folder, and a lower --learning-rate or --precision fp32"
+            )
         if is_last:
             if self._run.config.data == DEMO["data"]:
                 self._log.say('next: python -m electra detect --checkpoint mini "TEXT", or train on your own text')
@@ -238,7 +242,7 @@ class Journal:
         state, num_updates = self._run.state, self._run.state.step - self._first_step
         first_row, end_row = self._ranks.share(self._run.config.batch_size)
         num_tokens = num_updates * (end_row - first_row) * self._run.config.seq_length
-        losses = {name: total.item() / num_updates for name, total in self._losses._asdict().items()}
+        losses = dict(zip(PretrainLosses._fields[:3], (self._losses / num_updates).tolist(), strict=True))
         return {
             **self._ranks.add_up({**losses, "tokens_per_second": num_tokens / self._seconds}),
             "learning_rate": update.learning_rate,
@@ -265,11 +269,3 @@ class Journal:
     def _save_milestone(self) -> None:
         if self._ranks.is_first and self._run.state.step in milestone_steps(self._run.config):
             self._run.state.save_milestone(self._run_dir)
-
-    def _not_finite(self) -> FloatingPointError:
-        state = self._run.state
-        return FloatingPointError(
-            f"update {state.step:,}: gradients were not finite in {float(state.num_skipped_in_a_row):.0f} updates in a "
-            f"row; the weights of {step_folder(self._run_dir, state.step)} are from before them: go on with another "
-            "--run-dir, --init-from that folder, and a lower --learning-rate or --precision fp32"
-        )

@@ -37,9 +37,7 @@ def takes_decay(parameter: Tensor) -> bool:
 
 
 def parameter_groups(
-    named_parameters: Iterable[tuple[str, nn.Parameter]],
-    weight_decay: float,
-    rates: dict[str, float] | None = None,
+    named_parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float, rates: dict[str, float] | None = None
 ) -> list[dict[str, Any]]:
     """Return groups for `make_optimizer`, one per (weight decay, rate multiplier); the latter is `rates[name]` or 1."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -98,10 +96,7 @@ def set_update(optimizer: torch.optim.AdamW, learning_rate: float, bias_correcti
 
 
 def apply_update(
-    optimizer: torch.optim.AdamW,
-    scaler: torch.amp.GradScaler,
-    parameters: Iterable[nn.Parameter],
-    max_grad_norm: float,
+    optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, parameters: Iterable[nn.Parameter], max_grad_norm: float
 ) -> tuple[Tensor, Tensor]:
     """Clip the joint norm of unscaled gradients, step, and clear the gradients.
 

@@ -83,10 +83,7 @@ def test_a_batch_is_padded_to_a_multiple_of_eight_with_types_and_mask() -> None:
     assert PAD_MULTIPLE == 8
     assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == dict.fromkeys(batch, (2, 16))
     row = [CLS, *ids("abc"), SEP, *ids("fgh"), SEP]
-    assert batch["input_ids"].tolist() == [
-        row + [PAD] * 7,
-        [CLS, *ids("a"), SEP, *ids("f"), SEP] + [PAD] * 11,
-    ]
+    assert batch["input_ids"].tolist() == [row + [PAD] * 7, [CLS, *ids("a"), SEP, *ids("f"), SEP] + [PAD] * 11]
     assert batch["attention_mask"].int().tolist() == [[1] * 9 + [0] * 7, [1] * 5 + [0] * 11]
     assert batch["token_type_ids"].tolist() == [[0] * 5 + [1] * 4 + [0] * 7, [0] * 3 + [1] * 2 + [0] * 11]
     assert [str(tensor.dtype) for tensor in batch.values()] == ["torch.int64", "torch.bool", "torch.int64"]

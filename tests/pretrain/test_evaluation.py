@@ -26,7 +26,7 @@ from electra.pretrain.evaluation import (
 from electra.pretrain.objective import count, masked_language_modeling, replaced_token_detection
 from electra.scores.metrics import roc_auc
 from electra.seeding import random_stream
-from tests.conftest import SPECIAL_IDS, tiny_batch, tiny_electra, tiny_shape
+from tests.conftest import SPECIAL_IDS, generator_logits, tiny_batch, tiny_electra, tiny_shape
 
 CPU = torch.device("cpu")
 VOCAB_SIZE = tiny_shape().vocab_size
@@ -38,7 +38,8 @@ def metrics_by_hand(model, batch):
     hidden = []
     model.discriminator.encoder.register_forward_hook(lambda module, inputs, output: hidden.append(output.detach()))
     seen = replaced_token_detection(model.eval(), batch, count(batch), 1.0, 1.0)
-    log_probs = seen.generator_logits.log_softmax(dim=-1).detach()
+    logits = generator_logits(model, batch.masked_ids, batch.positions, batch.attention_mask)
+    log_probs = logits.log_softmax(dim=-1).detach()
     sums = dict.fromkeys(("n", "nats", "right", "sampled", "hidden", "hidden_nats", "hidden_right"), 0.0)
     disc = dict.fromkeys(("n", "nats", "right", "called", "caught", "fake"), 0.0)
     scores, labels = [], []

@@ -19,6 +19,7 @@ from electra.model.networks import Electra, count_parameters
 from electra.pretrain.masking import Batch, mask_tokens
 from electra.pretrain.objective import Counts, count, replaced_token_detection
 from electra.training.optimizer import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
+from tests.conftest import generator_logits
 from tests.helpers.release import RELEASE_IDS, load_release_weights, norms_and_probes, release_views, released
 
 CPU = torch.device("cpu")
@@ -46,7 +47,8 @@ def masked_rows(told: dict[str, Any]) -> Batch:
 @torch.no_grad()
 def with_uniforms_of(batch: Batch, model: Electra, sampled: np.ndarray) -> Batch:
     """The batch with uniforms in the middle of the release's samples, by the generator's own probabilities."""
-    chances = model.generator(batch.masked_ids, batch.positions, batch.attention_mask).softmax(dim=-1)
+    logits = generator_logits(model, batch.masked_ids, batch.positions, batch.attention_mask)
+    chances = logits.softmax(dim=-1)
     ids = torch.from_numpy(sampled).long()[..., None]
     middle = chances.cumsum(dim=-1).gather(-1, ids) - chances.gather(-1, ids) / 2
     return batch._replace(sample_uniforms=middle.squeeze(-1))

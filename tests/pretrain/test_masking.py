@@ -9,15 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
-from electra.pretrain.masking import (
-    corrupt,
-    count_targets,
-    cumulative_softmax,
-    make_batch,
-    mask_tokens,
-    sample_replacements,
-)
-from electra.pretrain.objective import count
+from electra.model.networks import wide
+from electra.pretrain.masking import corrupt, count_targets, cumulate, make_batch, mask_tokens, sample_replacements
+from electra.pretrain.objective import FillTargets, count
 from tests.conftest import SPECIAL_IDS, random_rows, tiny_batch
 
 
@@ -113,7 +107,7 @@ def test_samples_follow_the_softmax(dtype, deterministic):
     draws = np.random.default_rng(0)
     logits = torch.from_numpy(draws.normal(0, 1.5, 31)).to(dtype)
     uniforms = torch.from_numpy(draws.random((1, 200_000)))
-    sampled = sample_replacements(logits.expand(1, 200_000, 31), uniforms)
+    sampled = sample_replacements(wide(logits).softmax(dim=0).expand(1, 200_000, 31), uniforms)
     exact = logits.double().softmax(dim=0).numpy()
     observed = np.bincount(sampled.flatten().numpy(), minlength=31)
     assert stats.chisquare(observed, exact * 200_000).pvalue > 1e-4
@@ -121,10 +115,10 @@ def test_samples_follow_the_softmax(dtype, deterministic):
 
 def test_sampling_is_in_float32_under_autocast():
     # In bfloat16 a cumulative sum over 30,522 equal words stalls at 2^8 terms: late words would never be drawn.
-    uniforms = torch.linspace(0, 1 - 1e-9, 997, dtype=torch.float64)[None]
-    logits = torch.zeros(1, 997, 30_522, dtype=torch.bfloat16)
+    uniforms, ids = torch.linspace(0, 1 - 1e-9, 997, dtype=torch.float64), torch.zeros(997, dtype=torch.int64)
     with torch.autocast("cpu", torch.bfloat16):
-        sampled = sample_replacements(logits, uniforms)
+        inputs = torch.zeros(997, 2), torch.zeros(30_522, 2), torch.zeros(30_522)
+        *_, sampled = FillTargets.apply(*inputs, ids, ids == 0, uniforms)
     expected = (uniforms * 30_522).long()
     assert (sampled - expected).abs().max() <= 10  # 3e-4 of 30,522
     assert sampled.unique().numel() == 997
@@ -134,17 +128,17 @@ def test_sampling_is_in_float32_under_autocast():
 def test_the_sampled_distribution_is_within_3e_4_of_the_softmax(deterministic):
     logits = torch.from_numpy(np.random.default_rng(1).normal(0, 2.0, (5, 30_522))).float()
     torch.use_deterministic_algorithms(deterministic)
-    cumulative = cumulative_softmax(logits).double()
+    cumulative = cumulate(logits.softmax(dim=-1)).double()
     steps = torch.diff(cumulative, dim=-1, prepend=torch.zeros(5, 1)) / cumulative[:, -1:]
     total_variation = (steps - logits.double().softmax(dim=-1)).abs().sum(dim=-1) / 2
     assert total_variation.max() < 3e-4
-    assert cumulative_softmax(logits).dtype == (torch.int64 if deterministic else torch.float32)
+    assert cumulate(logits).dtype == (torch.int64 if deterministic else torch.float32)
 
 
 def test_uniforms_at_both_ends_pick_a_word_that_exists_and_has_a_chance():
     logits = torch.tensor([[[-torch.inf, -torch.inf, 0.0, 1.0]]])
-    assert sample_replacements(logits, torch.zeros(1, 1)).item() == 2
-    assert sample_replacements(torch.zeros(1, 1, 7), torch.tensor([[np.nextafter(1.0, 0.0)]])).item() == 6
+    assert sample_replacements(logits.softmax(dim=-1), torch.zeros(1, 1)).item() == 2
+    assert sample_replacements(torch.ones(1, 1, 7), torch.tensor([[np.nextafter(1.0, 0.0)]])).item() == 6
 
 
 def test_every_target_is_resampled_the_visible_ones_too():

@@ -164,10 +164,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(FormatError, match=r"expected a checkpoint, found no manifest.json; name a run"):
         resolve_checkpoint(tmp_path)
     for manifest, message in (
-        (
-            {"format_version": 1, "step": 3, "sha256": ["model.pt"]},
-            r"expected dict.* as 'sha256', found a list",
-        ),
+        ({"format_version": 1, "step": 3, "sha256": ["model.pt"]}, r"expected dict.* as 'sha256', found a list"),
         ({"format_version": 9, "step": 3, "sha256": {}}, "expected format version 1; use the package version"),
         ({"version": 1}, "expected int as 'format_version', found no such field"),  # say, of token shards
     ):
