@@ -14,7 +14,7 @@ setup(
     extras_require={
         "plots": ["matplotlib"],
         "track": ["wandb", "tensorboard"],
-        "test": ["pytest>=8", "pytest-timeout", "hypothesis"],
+        "test": ["pytest>=8", "pytest-timeout", "pytest-xdist", "hypothesis"],
         "oracle": ["transformers>=4.40", "tokenizers>=0.19", "safetensors"],
         "dev": ["ruff", "mypy", "types-tqdm", "types-regex"],
     },

@@ -7,24 +7,17 @@ STEPS = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
     "types": ["mypy"],
-    "slow tests": ["pytest", "-q", "-m", "slow and not gpu"],
+    "tests": ["pytest", "-q", "-n", "2", "--dist", "worksteal", "-m", "not gpu"],
 }
 
 
-def run(name: str) -> int:
-    """Run a step; returns its exit code."""
-    print(f"== {name}: {' '.join(STEPS[name])}", flush=True)
-    return subprocess.run([sys.executable, "-m", *STEPS[name]], check=False).returncode
-
-
 def main() -> int:
-    """Run the steps in order, the other tests beside the slow ones; returns the first exit code that is not 0."""
-    if code := run("format") or run("lint") or run("types"):
-        return code
-    with subprocess.Popen([sys.executable, "-m", "pytest"], stdout=subprocess.PIPE, text=True) as others:
-        code = run("slow tests")
-        print(others.communicate()[0])
-    return code or others.returncode
+    """Run the steps in order; returns the first exit code that is not 0."""
+    for name, words in STEPS.items():
+        print(f"== {name}: {' '.join(words)}", flush=True)
+        if code := subprocess.run([sys.executable, "-m", *words], check=False).returncode:
+            return code
+    return 0
 
 
 if __name__ == "__main__":

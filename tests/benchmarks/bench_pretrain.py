@@ -3,7 +3,8 @@
     python -m tests.benchmarks.bench_pretrain --data owt_shards/ [PART ...] [--device cuda] [--out record.json]
 
 Parts: peer, losses, ideas, profile, memory, growth, startup, flat (default: all but flat, which takes longest; on CUDA
-peer, profile and memory: speed and MFU, what stands in the way, bytes). DATA is a shard folder with 30,522 words, as
+peer, profile and memory: speed and MFU of every way to launch an update, what takes the time, bytes). `--flags` adds
+flags of `train_pretrain.py`: with "--size demo" every part is quick. DATA is a shard folder with 30,522 words, as
 `python -m electra prepare` makes it. Ours is the loop of `train_pretrain.py`; the peer is `ElectraForMaskedLM` and
 `ElectraForPreTraining`, tied, with SDPA attention, fused AdamW and clipping, from the same weights, fed the same masked
 rows. Contenders take turns of a few updates in one process, so that other load on the machine hits all; printed are
@@ -59,7 +60,7 @@ def settings(asked: argparse.Namespace, *flags: str) -> tuple[PretrainConfig, En
     """What `train_pretrain.py` makes of these flags."""
     argv = ["--data", str(asked.data), "--run-dir", tempfile.gettempdir(), "--batch-size", str(asked.batch_size)]
     argv += ["--num-warmup-steps", "100"]  # so that a few updates move the losses
-    config, shape, _ = train_pretrain.parse([*argv, "--precision", asked.precision, *flags])
+    config, shape, _ = train_pretrain.parse([*argv, "--precision", asked.precision, *asked.flags.split(), *flags])
     return config, shape
 
 
@@ -88,7 +89,7 @@ class Ours:
 class Peer:
     """The plain pair; its rows are masked beforehand and cost it nothing."""
 
-    def __init__(self, ours: Ours) -> None:
+    def __init__(self, ours: Ours, is_compiled: bool = False) -> None:
         import transformers
 
         config, shape, device = ours.config, ours.shape, ours.ranks.device
@@ -115,7 +116,7 @@ class Peer:
         self.optimizer.param_groups[0]["initial_lr"] = config.learning_rate
         self.schedule.base_lrs = [config.learning_rate]
         self.config, self.device, self.dtype = config, device, resolve_precision(config.precision, device)
-        if device.type == "cuda":
+        if is_compiled:
             self.discriminator, self.generator = torch.compile(self.discriminator), torch.compile(self.generator)
         self.batches = iter([batch for _, batch in zip(range(config.stop_after), ours_again(ours), strict=False)])
         self.losses: list[tuple[Tensor, Tensor]] = []
@@ -202,24 +203,36 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     return best
 
 
+LAUNCHES = {
+    "plain": "--compile off --no-cuda-graph",
+    "compiled": "--compile on --no-cuda-graph",
+    "compiled, recorded": "--compile on",
+}
+"""Ways to launch an update, beside the default."""
+
+
 def part_peer(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Ours and the peer in turns."""
+    """Ours and the peer in turns; with `--launches` also every way to launch ours, and the compiled peer."""
     total = (asked.turns + 1) * asked.updates
     ours = Ours(*settings(asked), device, total)
-    peer = Peer(ours)
-    spent = take_turns({"ours": ours.update, "peer": peer.update}, asked.turns, asked.updates, device)
+    contenders = {"ours": ours.update, "peer": Peer(ours).update}
+    if asked.launches or device.type == "cuda":
+        contenders["peer, compiled"] = Peer(ours, is_compiled=True).update
+        for name, flags in LAUNCHES.items():
+            contenders[f"ours, {name}"] = Ours(*settings(asked, *flags.split()), device, total).update
+    spent = take_turns(contenders, asked.turns, asked.updates, device)
     tokens = asked.batch_size * ours.config.seq_length
     rate = matrix_rate(device, resolve_precision(asked.precision, device))
     record: dict[str, Any] = {"matrix_rate_flops": rate, "update_flops": ours.flops(), "updates": total}
     for name, seconds in spent.items():
         record[name] = {"tokens_per_second": spread([tokens / s for s in seconds["wall"]])}
         print(f"  {name}: {shown(record[name]['tokens_per_second'], ',.0f')} tokens/s")
-    record["ratio"] = ratios(spent["peer"], spent["ours"])
-    print(
-        f"  ours is faster by {shown(record['ratio']['wall'])}; in processor time {shown(record['ratio']['processor'])}"
-    )
-    record["mfu"] = ours.flops() / min(spent["ours"]["wall"]) / rate
-    print(f"  matrix rate {rate / 1e9:,.0f} GFLOP/s, MFU {record['mfu']:.1%}")
+    for name in [name for name in spent if name != "ours"]:
+        record[name]["ratio"] = found = ratios(spent[name], spent["ours"])
+        print(f"  time of {name} over ours: {shown(found['wall'])}; in processor time {shown(found['processor'])}")
+    for name in [name for name in spent if "ours" in name]:
+        record[name]["mfu"] = ours.flops() / min(spent[name]["wall"]) / rate
+        print(f"  MFU of {name}: {record[name]['mfu']:.1%} of {rate / 1e9:,.0f} GFLOP/s")
     if device.type == "cuda":
         print(f"  peak memory of both together {torch.cuda.max_memory_reserved() / 2**30:.2f} GiB")
     return record
@@ -353,23 +366,17 @@ def part_profile(asked: argparse.Namespace, device: torch.device) -> dict[str, A
             ours.update()
         wait(device)
     field = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    print(profiler.key_averages().table(sort_by=field, row_limit=25, max_name_column_width=45))
+    print(profiler.key_averages().table(sort_by=field, row_limit=10, max_name_column_width=45))
     times = {event.key: getattr(event, field) / 3000 for event in profiler.key_averages()}
     return {"milliseconds_per_update": dict(sorted(times.items(), key=lambda item: -item[1])[:25])}
 
 
 def in_child(asked: argparse.Namespace, *flags: str) -> dict[str, float]:
     """A few updates in a process of their own: its peak memory and speed."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.benchmarks.bench_pretrain",
-        "--data",
-        str(asked.data),
-        "--device",
-        asked.device,
-    ]
-    command += ["--precision", asked.precision, "--updates", str(asked.updates), "--child", " ".join(flags)]
+    module = "tests.benchmarks.bench_pretrain"
+    command = [sys.executable, "-m", module, "--data", str(asked.data), "--device", asked.device]
+    command += ["--precision", asked.precision, "--updates", str(asked.updates), f"--child={' '.join(flags)}"]
+    command += [f"--flags={asked.flags}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.strip().split("\n")[-1])
 
@@ -392,9 +399,9 @@ def child(asked: argparse.Namespace, device: torch.device) -> None:
 
 
 def part_memory(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Peak memory of the batch of 128 x 128, whole and in micro-batches."""
+    """Peak memory of 128 rows, whole and in micro-batches; Mercier (section 3.5): 16 GB whole, 11 GB in halves."""
     record = {}
-    for size in (128, 64, 32, 16):
+    for size in (128, 64) if device.type == "cuda" else (128, 64, 32, 16):
         record[str(size)] = found = in_child(asked, "--batch-size", "128", "--micro-batch-size", str(size))
         print(f"  micro-batch {size}: peak {found['peak_bytes'] / 2**30:.2f} GiB, {found['bytes_before'] / 2**30:.2f} "
               "of it before the first update")  # fmt: skip
@@ -475,6 +482,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--updates", type=int, default=3, help="of each contender in a turn (default 3)")
+    parser.add_argument("--flags", default="", help="of train_pretrain.py, for every run")
+    parser.add_argument("--launches", action="store_true", help="part peer: every way to launch an update")
     parser.add_argument("--runs", type=int, default=5, help="of part losses (default 5)")
     parser.add_argument(
         "--first-seed", type=int, default=0, help="of part losses; the runs count up from it (default 0)"
