@@ -90,7 +90,7 @@ def test_a_run_that_logged_nothing_is_left_out_and_refused_alone(copy: Path):
         read_inputs([copy / "full"])
 
 
-GONE = object()
+GONE = "gone"
 BROKEN_RECORDS = [
     *[{name: []} for name in RECORD_FIELDS],
     *[{name: GONE} for name in RECORD_FIELDS if name not in ("model", "init_from_mnli")],
