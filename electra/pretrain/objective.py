@@ -8,14 +8,18 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from electra.model.networks import Electra, MaskedLM, wide
 from electra.pretrain.masking import Batch, corrupt, sample_replacements
 
 TARGETS_AT_A_TIME = 256
-"""Rows of logits that `FillTargets` holds: 31 MB of float32 over 30,522 words."""
-ERROR_SCALE = 64.0
-"""Factor of the gradient of the logits inside `FillTargets`, so that small probabilities survive in float16."""
+"""Rows of logits that `FillTargets` holds at a time; an array of them is 31 MB in float32 over 30,522 words."""
+ERROR_SCALE = 8.0
+"""`FillTargets` multiplies the gradient of the logits by this before its cast to 16 bits, and `backward` divides by it.
+
+Without it a rare word's gradient would become 0 in float16; a larger scale could overflow (256 x 8 x 32 does).
+"""
 
 
 class Counts(NamedTuple):
@@ -42,7 +46,7 @@ class PretrainLosses(NamedTuple):
     loss: Tensor  # scalar, the training loss
     masked_lm_loss: Tensor  # scalar, nats per target
     disc_loss: Tensor  # scalar, nats per real token; 0 without a discriminator
-    target_nats: Tensor  # (B, P) float32, negative log-likelihoods of the original tokens
+    target_nats: Tensor  # (B, P), float32 or wider, negative log-likelihoods of the original tokens
     best_ids: Tensor  # (B, P) int64, the likeliest tokens
     sampled_ids: Tensor  # (B, P) int64
     detection: Detection | None  # None without a discriminator
@@ -55,11 +59,11 @@ def count(batch: Batch) -> Counts:
 
 
 class FillTargets(torch.autograd.Function):
-    """The softmax over the vocabulary: loss and samples of N targets, without ever holding N x V logits.
+    """The softmax over the vocabulary: loss and samples of N targets, from `TARGETS_AT_A_TIME` rows of logits at once.
 
-    It takes `TARGETS_AT_A_TIME` targets at a time. Their gradient, softmax minus one-hot, is computed in the forward
-    pass; the backward pass multiplies it by the gradient of the sum. Matrix products are in the type of autocast, all
-    else is in float32 or wider.
+    The gradient of the logits is softmax minus one-hot. The forward pass computes it and the gradients of the three
+    inputs; the backward pass multiplies these by the gradient of the sum. Matrix products are in the type of autocast,
+    the softmax is in float32 or wider.
     """
 
     @staticmethod
@@ -70,25 +74,26 @@ class FillTargets(torch.autograd.Function):
         """
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        low_table, low_bias = table.to(dtype), bias.to(dtype)
+        low_hidden, low_table, low_bias = (tensor.to(dtype) for tensor in (hidden, table, bias))
         table_gradient, bias_gradient, parts = torch.zeros_like(table), torch.zeros_like(bias), []
-        for piece in zip(*(tensor.split(TARGETS_AT_A_TIME) for tensor in (hidden, *targets)), strict=True):
-            low_hidden, ids, is_target, uniforms = piece[0].to(dtype), piece[1][:, None], piece[2][:, None], piece[3]
-            logits = wide(F.linear(low_hidden, low_table, low_bias))
-            best_ids, log_probs = logits.argmax(dim=1), logits.log_softmax(dim=1)
-            nats, probs = -log_probs.gather(1, ids).squeeze(1), log_probs.exp()
+        pieces = (tensor.split(TARGETS_AT_A_TIME) for tensor in (low_hidden, *targets))
+        for rows, ids, is_target, uniforms in zip(*pieces, strict=True):
+            logits = wide(F.linear(rows, low_table, low_bias))
+            log_probs = logits.log_softmax(dim=1)
+            probs, log_prob = log_probs.exp(), log_probs.gather(1, ids[:, None])
             sampled_ids = sample_replacements(probs, uniforms)
-            error = probs.scatter(1, ids, probs.gather(1, ids) - 1) * (ERROR_SCALE * is_target)
+            error = probs.scatter(1, ids[:, None], log_prob.expm1()) * (ERROR_SCALE * is_target[:, None])
             low_error = error.to(dtype)
-            table_gradient += low_error.T @ low_hidden
+            table_gradient += low_error.T @ rows
             bias_gradient += error.sum(dim=0)
-            parts.append((nats, best_ids, sampled_ids, low_error @ low_table))
+            parts.append((-log_prob.squeeze(1), logits.argmax(dim=1), sampled_ids, low_error @ low_table))
         nats, best_ids, sampled_ids, hidden_gradient = (torch.cat(part) for part in zip(*parts, strict=True))
         ctx.save_for_backward(hidden_gradient.to(hidden.dtype), table_gradient, bias_gradient)
         ctx.mark_non_differentiable(nats, best_ids, sampled_ids)
         return sum_where(nats, targets[1]), nats, best_ids, sampled_ids
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         """Multiply the gradients of the forward pass by the gradient of the sum."""
         return *(gradient / ERROR_SCALE * saved for saved in ctx.saved_tensors), None, None, None
@@ -115,9 +120,9 @@ def masked_language_modeling(
     """
     hidden = model.generator(batch.masked_ids, batch.positions, batch.attention_mask)
     original_ids = batch.input_ids.gather(1, batch.positions)
-    table, bias = model.generator.encoder.embeddings.word.weight, model.generator.bias
+    softmax = model.generator.encoder.embeddings.word.weight, model.generator.bias
     targets = (values.flatten() for values in (original_ids, batch.is_target, batch.sample_uniforms))
-    found = FillTargets.apply(hidden.flatten(0, 1), table, bias, *targets)  # type: ignore[no-untyped-call]
+    found = FillTargets.apply(hidden.flatten(0, 1), *softmax, *targets)  # type: ignore[no-untyped-call]
     masked_lm_loss = found[0] / counts.num_targets
     nats, best_ids, sampled_ids = (part.view_as(original_ids) for part in found[1:])
     no_loss = torch.zeros_like(masked_lm_loss)

@@ -69,5 +69,4 @@ def main(argv: Sequence[str]) -> None:
         f"{name}: objective {config.objective}, generator {100 * config.generator_size:g} %, "
         f"{config.num_train_steps:,} updates of {config.batch_size} rows x {config.seq_length} = {tokens:,} tokens"
     )
-    lines = [block_table(config, shape), *flops_lines(config, shape), *time_lines(run), memory_line(run)]
-    print("\n".join(lines))
+    print("\n".join([block_table(config, shape), *flops_lines(config, shape), *time_lines(run), memory_line(run)]))

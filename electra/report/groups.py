@@ -24,8 +24,7 @@ def alike(runs: Sequence[PretrainRun], *varied: str) -> list[list[PretrainRun]]:
 
     def key(run: PretrainRun) -> str:
         names = [f.name for f in dataclasses.fields(run.config) if not f.metadata["free"] and f.name not in varied]
-        kept = [getattr(run.config, name) for name in names]
-        return json.dumps([kept, dataclasses.asdict(run.shape), run.tokenizer, run.shards])
+        return json.dumps([[getattr(run.config, n) for n in names], vars(run.shape), run.tokenizer, run.shards])
 
     pairs = sorted((run for run in runs if run.config.objective == "rtd"), key=key)
     order = attrgetter(*(f"config.{name}" for name in varied))
