@@ -322,6 +322,7 @@ def two_ranks(tiny_data, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_ranks_resume_byte_equal(tiny_data, tmp_path, two_ranks):
     assert torchrun(2, arguments(tiny_data, tmp_path, "--stop-after", "3")).returncode == 0
     assert torchrun(2, arguments(tiny_data, tmp_path)).returncode == 0
@@ -333,6 +334,7 @@ def test_two_ranks_resume_byte_equal(tiny_data, tmp_path, two_ranks):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_run_goes_on_with_another_number_of_ranks_and_another_micro_batch_size(tiny_data, tmp_path):
     argv = arguments(tiny_data, tmp_path / "run", *NO_DROPOUT)
     assert torchrun(2, [*argv, "--stop-after", "3"]).returncode == 0
@@ -344,6 +346,7 @@ def test_a_run_goes_on_with_another_number_of_ranks_and_another_micro_batch_size
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_rank_that_dies_takes_the_job_down_and_the_job_resumes(tiny_data, tmp_path, two_ranks):
     argv = arguments(tiny_data, tmp_path)
     result = torchrun(2, argv, env={"DIE_AT_STEP": "5"})
