@@ -21,19 +21,21 @@ import time
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from electra import cli
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
 from electra.glue import finetune, results
-from electra.glue.batches import collate, training_batches
-from electra.glue.finetune import Start
+from electra.glue.batches import PaddedRows, collate, training_batches
+from electra.glue.finetune import Labels, Start
 from electra.glue.inputs import Data, add_flags, find_start, find_tasks, parse_seeds, read_data
 from electra.glue.predictions import write_predictions
 from electra.glue.results import Record
 from electra.model.networks import SequenceClassifier
 from electra.scores.metrics import is_failed
 from electra.training import devices
+from electra.training.cuda_graph import Replayed
 from electra.training.log import provenance
 from electra.training.optimizer import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
 from electra.training.ranks import started
@@ -70,6 +72,16 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
     optimizer = make_optimizer(groups, config.adam_beta1, config.adam_beta2, config.adam_epsilon)
     scaler = torch.amp.GradScaler(device.type, init_scale=devices.FINETUNE_FP16_SCALE, enabled=dtype == torch.float16)
     num_skipped, loss_of_epoch = torch.zeros((), device=device), torch.zeros((), device=device)
+
+    def forward_backward(rows: PaddedRows, labels: Labels) -> Tensor:
+        with devices.autocast(device, dtype):
+            outputs = model(*rows)
+        loss = finetune.loss_sum(outputs, labels.targets)
+        scaler.scale(loss / labels.divisor).backward()
+        return loss.detach()
+
+    is_recorded = config.cuda_graph and device.type == "cuda"
+    passes = Replayed(forward_backward, model.parameters()) if is_recorded else forward_backward
     bar = tqdm(total=num_updates, desc=f"{data.task.name} seed {seed}", unit="update", disable=None, leave=False)
     model.train()
     step = 0
@@ -80,14 +92,11 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
         ):
             factor = schedule_factor(config.schedule, step, num_updates, num_warmup_steps)
             set_update(optimizer, config.learning_rate * factor, config.bias_correction)
+            divisor = torch.tensor(len(rows) if config.loss_reduction == "mean" else 1, device=device)
             for index, (first, last) in enumerate(devices.micro_batches(0, len(rows), config.micro_batch_size)):
                 devices.seed_dropout(seed, step, 0, index)
-                batch = collate(features, rows[first:last], token_types=config.token_types)
-                with devices.autocast(device, dtype):
-                    outputs = model(**{name: tensor.to(device) for name, tensor in batch.items()})
-                loss = finetune.loss_sum(outputs, targets[rows[first:last]].to(device))
-                loss_of_epoch += loss.detach()
-                scaler.scale(loss / (len(rows) if config.loss_reduction == "mean" else 1)).backward()
+                batch = collate(features, rows[first:last], device, token_types=config.token_types)
+                loss_of_epoch += passes(batch, Labels(targets[rows[first:last]].to(device), divisor))
             scaler.unscale_(optimizer)
             _, skipped = apply_update(optimizer, scaler, model.parameters(), config.max_grad_norm)
             num_skipped += skipped

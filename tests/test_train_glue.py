@@ -61,6 +61,15 @@ def predicted(tmp_path: Path, record: dict[str, Any], split: str) -> list[dict[s
 # --- what it does -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_recorded_updates_learn_what_updates_launched_kernel_by_kernel_learn(glue, tmp_path):
+    for flag in ("--no-cuda-graph", "--cuda-graph"):
+        assert glue("--task", "stsb", "--device", "cuda", "--out", str(tmp_path / flag), flag) == 0
+    plain, recorded = (read_results(tmp_path / flag)[0]["metrics"]["pearson"] for flag in ("--no-cuda-graph", flag))
+    assert recorded == pytest.approx(plain, abs=0.01)
+
+
 def test_a_run_leaves_a_record_with_all_that_its_number_needs(glue: Callable[..., int], tmp_path: Path) -> None:
     assert glue("--task", "cola", "--learning-rate", "0.001") == 0
     (record,) = records(tmp_path)

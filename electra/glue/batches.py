@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,10 +11,7 @@ from torch import Tensor
 
 from electra.scores.metrics import Array
 from electra.seeding import random_stream
-from electra.tokenizer.byte_level import Tokenizer
-from electra.tokenizer.wordpiece import WordPieceTokenizer
-
-AnyTokenizer = Tokenizer | WordPieceTokenizer
+from electra.tokenizer.wordpiece import AnyTokenizer
 
 PAD_MULTIPLE = 8
 """Rows are padded to a multiple of this length: 16-bit matrix units are then fast, and fewer shapes occur."""
@@ -80,10 +78,21 @@ def pack(rows: list[list[int]], second_starts: list[int], tokenizer: AnyTokenize
     )
 
 
-def collate(features: Features, rows: Array, *, token_types: bool = True) -> dict[str, Tensor]:
-    """Return input_ids int64, attention_mask bool and token_type_ids int64, each (B, L); `rows` (B,) are row numbers.
+class PaddedRows(NamedTuple):
+    """Rows of one length, the arguments of a `SequenceClassifier`."""
 
-    L is a multiple of `PAD_MULTIPLE`, at most the maximum length. The second text has type 1 if `token_types`, else 0.
+    input_ids: Tensor  # (B, L) int64
+    attention_mask: Tensor  # (B, L) bool
+    token_type_ids: Tensor  # (B, L) int64
+
+
+def collate(
+    features: Features, rows: Array, device: torch.device | str = "cpu", *, token_types: bool = True
+) -> PaddedRows:
+    """Return the rows with the numbers `rows` (B,), padded to one length, on a device.
+
+    The length is a multiple of `PAD_MULTIPLE`, at most the maximum length. The second text has type 1 if `token_types`,
+    else 0.
     """
     lengths = features.starts[rows + 1] - features.starts[rows]
     width = min(-(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE, features.max_seq_length)
@@ -91,11 +100,8 @@ def collate(features: Features, rows: Array, *, token_types: bool = True) -> dic
     is_real = columns < lengths[:, None]
     places = np.where(is_real, features.starts[rows][:, None] + columns, 0)
     is_second = is_real & (columns >= features.second_starts[rows][:, None]) & token_types
-    return {
-        "input_ids": torch.from_numpy(np.where(is_real, features.ids[places], features.pad_id).astype(np.int64)),
-        "attention_mask": torch.from_numpy(is_real),
-        "token_type_ids": torch.from_numpy(is_second.astype(np.int64)),
-    }
+    ids = np.where(is_real, features.ids[places], features.pad_id).astype(np.int64)
+    return PaddedRows(*(torch.from_numpy(array).to(device) for array in (ids, is_real, is_second.astype(np.int64))))
 
 
 def training_batches(

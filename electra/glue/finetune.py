@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from electra.config import EncoderConfig, FinetuneConfig
 from electra.files import FormatError, json_bytes
-from electra.glue.batches import AnyTokenizer, Features, collate, evaluation_batches
+from electra.glue.batches import Features, collate, evaluation_batches
 from electra.glue.tasks import Task
 from electra.model.networks import SequenceClassifier, initialize_weights, wide
 from electra.scores.metrics import Array
 from electra.seeding import random_stream
-from electra.tokenizer.wordpiece import load_tokenizer, tokenizer_file
+from electra.tokenizer.wordpiece import AnyTokenizer, load_tokenizer, tokenizer_file
 from electra.training import checkpoint
 from electra.training.devices import autocast, resolve_precision
 from electra.training.optimizer import layerwise_rates
@@ -93,6 +93,15 @@ def rate_table(num_layers: int, config: FinetuneConfig) -> str:
     return "\n".join(lines)
 
 
+class Labels(NamedTuple):
+    """What the rows of a micro-batch are trained on."""
+
+    targets: Tensor  # (B,) int64 classes or float32 scores
+    divisor: (
+        Tensor  # scalar; the loss is divided by this: the rows of the whole update, or 1 for `--loss-reduction sum`
+    )
+
+
 def loss_sum(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the sum over rows of the cross-entropy of (B, C) logits, or of the squared error of (B, 1) scores.
 
@@ -110,9 +119,9 @@ def predict_rows(model: SequenceClassifier, features: Features, config: Finetune
     dtype = resolve_precision(config.precision, device)
     outputs = np.full((len(features), model.output.out_features), np.nan, np.float32)
     for rows in evaluation_batches(features.lengths, PREDICT_ROWS):
-        batch = collate(features, rows, token_types=config.token_types)
+        batch = collate(features, rows, device, token_types=config.token_types)
         with autocast(device, dtype):
-            outputs[rows] = model(**{name: t.to(device) for name, t in batch.items()}).float().cpu().numpy()
+            outputs[rows] = model(*batch).float().cpu().numpy()
     return outputs
 
 

@@ -22,19 +22,7 @@ from electra.hub.names import PARTS, from_theirs, label_config, read_config, rea
 from electra.tokenizer.byte_level import SPECIAL_TOKENS, Tokenizer
 from electra.tokenizer.json_format import UNKNOWN
 from electra.tokenizer.wordpiece import load_tokenizer, tokenizer_file
-from electra.training.checkpoint import (
-    CONFIG_FILE,
-    MODEL_FILE,
-    default_checkpoint,
-    load_encoder_config,
-    read_settings,
-    read_tensors,
-    resolve_checkpoint,
-    save_checkpoint,
-    torch_bytes,
-    verify,
-    write_folder,
-)
+from electra.training import checkpoint
 
 WEIGHTS_NAME = "pytorch_model.bin"
 WEIGHT_FILES = ("model.safetensors", WEIGHTS_NAME)
@@ -48,7 +36,7 @@ def read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
         problem = f"expected {' or '.join(WEIGHT_FILES)}, found none"
         raise FileNotFoundError(f"{folder}: {problem}; get one of them (weights in several files: save them as one)")
     if file.name == WEIGHTS_NAME:
-        return file, read_tensors(file)
+        return file, checkpoint.read_tensors(file)
     try:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -146,19 +134,21 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
     weights = {PARTS[part].our_prefix + name: t for part, found in parts.items() for name, t in found.weights.items()}
     shape = dataclasses.asdict(first.encoder)
     settings = {"encoder": shape, **checkpoint_settings(parts), "tokenizer": first.fingerprint}
-    contents = {CONFIG_FILE: json_bytes(settings), MODEL_FILE: torch_bytes(weights)}
+    contents = {checkpoint.CONFIG_FILE: json_bytes(settings), checkpoint.MODEL_FILE: checkpoint.torch_bytes(weights)}
     contents[tokenizer.name] = tokenizer.read_bytes()
-    save_checkpoint(out, contents, {"step": 0, "imported_from": [str(found.folder) for found in parts.values()]})
+    checkpoint.save_checkpoint(
+        out, contents, {"step": 0, "imported_from": [str(found.folder) for found in parts.values()]}
+    )
     return parts
 
 
-def tokenizer_contents(checkpoint: Path, max_length: int) -> dict[str, bytes]:
+def tokenizer_contents(folder: Path, max_length: int) -> dict[str, bytes]:
     """Return {name: bytes} of the tokenizer's files: our file unchanged, and tokenizer_config.json for `AutoTokenizer`.
 
     Without `tokenizer_class`, `AutoTokenizer` would use WordPiece for model type "electra". Without
     `model_input_names`, it would leave out token types, so the second text of a pair would have type 0.
     """
-    file = tokenizer_file(checkpoint)
+    file = tokenizer_file(folder)
     is_bpe = isinstance(load_tokenizer(file), Tokenizer)
     names = ("pad", "cls", "sep", "mask")
     config = {
@@ -195,15 +185,16 @@ def exported_parts(
     return {part: tensors for part, tensors in found.items() if tensors}, ""
 
 
-def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
+def export(path: Path, out: Path) -> tuple[dict[str, Path], str]:
     """Write a folder under `out` for each part of a checkpoint.
 
     Returns {part: folder} and the reason why a part is missing ("" if none is missing). If the checkpoint is
     missing or damaged, or a folder exists, it raises FileNotFoundError or FormatError and writes nothing.
     """
-    checkpoint = resolve_checkpoint(checkpoint)
-    config, encoder, manifest = read_settings(checkpoint), load_encoder_config(checkpoint), verify(checkpoint)
-    parts, reason = exported_parts(config, read_tensors(checkpoint / MODEL_FILE))
+    source = checkpoint.resolve_checkpoint(path)
+    config, manifest = checkpoint.read_settings(source), checkpoint.verify(source)
+    encoder = checkpoint.load_encoder_config(source)
+    parts, reason = exported_parts(config, checkpoint.read_tensors(source / checkpoint.MODEL_FILE))
     folders = {part: out / part for part in parts}
     for folder in folders.values():
         if folder.exists():
@@ -211,17 +202,17 @@ def export(checkpoint: Path, out: Path) -> tuple[dict[str, Path], str]:
     for part, weights in parts.items():
         is_scaled = part == "generator" and "discriminator" in parts
         shape = encoder.generator(config["pretrain"]["generator_size"]) if is_scaled else encoder
-        description = their_config(part, shape, load_tokenizer(checkpoint).special_ids.pad)
+        description = their_config(part, shape, load_tokenizer(source).special_ids.pad)
         if part == "classifier":
             description |= label_config(config["labels"])
             description |= {"finetuning_task": config["task"], "score_range": config["score_range"]}
         contents = {
             "README.md": model_card(part, config, manifest, encoder).encode(),
             "config.json": json_bytes(description),
-            WEIGHTS_NAME: torch_bytes(to_theirs(part, weights)),
-            **tokenizer_contents(checkpoint, encoder.max_position_embeddings),
+            WEIGHTS_NAME: checkpoint.torch_bytes(to_theirs(part, weights)),
+            **tokenizer_contents(source, encoder.max_position_embeddings),
         }
-        write_folder(folders[part], contents)
+        checkpoint.write_folder(folders[part], contents)
     return folders, reason
 
 
@@ -231,7 +222,7 @@ def main_export(argv: Sequence[str]) -> None:
     parser.add_argument("--checkpoint", type=Path, help="a run or a checkpoint (default runs/pretrain)")
     parser.add_argument("--out", type=Path, required=True, help="where to make a folder for each part")
     args = parser.parse_args(argv)
-    folders, reason = export(args.checkpoint or default_checkpoint(Path("runs/pretrain")), args.out)
+    folders, reason = export(args.checkpoint or checkpoint.default_checkpoint(Path("runs/pretrain")), args.out)
     if reason:
         print(f"note: {reason}")
     for part, folder in folders.items():

@@ -161,8 +161,8 @@ def _token_outputs(model: Opened, texts: Sequence[str]) -> Iterator[tuple[list[s
     features = pack(rows, [len(row) for row in rows], tokenizer, model.max_seq_length)
     outputs: list[Array] = [np.empty(0)] * len(rows)
     for numbers in evaluation_batches(features.lengths, PREDICT_ROWS):
-        batch = collate(features, numbers)
-        found = model.model(batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
+        batch = collate(features, numbers, model.device)
+        found = model.model(batch.input_ids, batch.attention_mask)
         for number, row in zip(numbers, found.float().cpu().numpy(), strict=True):
             outputs[number] = row[1 : len(rows[number]) - 1]
     pieces = iter(outputs)

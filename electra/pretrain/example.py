@@ -9,14 +9,13 @@ import numpy as np
 from electra.cli import printable
 from electra.pretrain.evaluation import DiscriminatorOutputs, real_tokens
 from electra.pretrain.masking import Batch
-from electra.tokenizer.byte_level import Tokenizer
-from electra.tokenizer.wordpiece import WordPieceTokenizer
+from electra.tokenizer.wordpiece import AnyTokenizer
 
 CALLED = 0.5  # a token with a higher probability is called replaced
 _RED, _PLAIN = "\033[1;31m", "\033[0m"
 
 
-def corrupted_example(batch: Batch, outputs: DiscriminatorOutputs, tokenizer: Tokenizer | WordPieceTokenizer) -> str:
+def corrupted_example(batch: Batch, outputs: DiscriminatorOutputs, tokenizer: AnyTokenizer) -> str:
     """Return `marked_sentence` of the row with most whole words, of rows whose likeliest token was really replaced.
 
     A whole word is a token of a space and letters. If no row's likeliest token was replaced, every row may be taken.

@@ -26,8 +26,7 @@ from electra.pretrain.example import corrupted_example
 from electra.pretrain.masking import Batch, count_targets, make_batch
 from electra.pretrain.objective import OBJECTIVES, PretrainLosses
 from electra.seeding import random_stream
-from electra.tokenizer.byte_level import Tokenizer
-from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer, tokenizer_file
+from electra.tokenizer.wordpiece import AnyTokenizer, load_tokenizer, tokenizer_file
 from electra.training.checkpoint import load_networks, newest_good, resolve_checkpoint, step_folder
 from electra.training.devices import PRETRAIN_FP16_SCALE, StopRequests, ahead, peak_memory_bytes, resolve_precision
 from electra.training.log import RunLog, evaluations, provenance, read_metrics
@@ -47,7 +46,7 @@ class Run(NamedTuple):
     batches: Iterator[Batch]  # one for each update that is left
     held_out: HeldOut
     windows: WindowSampler
-    tokenizer: Tokenizer | WordPieceTokenizer
+    tokenizer: AnyTokenizer
     last_step: int  # the run ends here: `stop_after` or `num_train_steps`
 
 
@@ -103,9 +102,7 @@ def new_state(
     return TrainingState(settings, tokenizer_file(Path(config.data)), model, optimizer, scaler)
 
 
-def resume_or_start(
-    state: TrainingState, config: PretrainConfig, tokenizer: Tokenizer | WordPieceTokenizer, ranks: Ranks
-) -> None:
+def resume_or_start(state: TrainingState, config: PretrainConfig, tokenizer: AnyTokenizer, ranks: Ranks) -> None:
     """Load the run's newest good checkpoint; a new run loads the weights of `--init-from`, if given."""
     if checkpoint := ranks.first_does(lambda: newest_good(Path(config.run_dir))):
         check_same_run(checkpoint, state.settings)

@@ -189,7 +189,10 @@ def tokenizer_file(path: Path) -> Path:
     return path / VOCAB_NAME if (path / VOCAB_NAME).exists() else path / FILE_NAME
 
 
-def load_tokenizer(path: Path) -> Tokenizer | WordPieceTokenizer:
+AnyTokenizer = Tokenizer | WordPieceTokenizer
+
+
+def load_tokenizer(path: Path) -> AnyTokenizer:
     """Read a tokenizer from a file, a folder or a shipped model's name: WordPiece or byte-level BPE.
 
     Raises:

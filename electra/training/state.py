@@ -14,17 +14,7 @@ from torch import Tensor, nn
 from electra.cli import differences, from_dict
 from electra.config import EncoderConfig, PretrainConfig
 from electra.files import FormatError, json_bytes, read_json
-from electra.training.checkpoint import (
-    CONFIG_FILE,
-    MODEL_FILE,
-    STATE_FILE,
-    checkpoints,
-    load_weights,
-    read_tensors,
-    save_checkpoint,
-    step_folder,
-    torch_bytes,
-)
+from electra.training import checkpoint
 
 MILESTONES = "milestones"
 
@@ -51,9 +41,9 @@ class TrainingState:
 
     def _weights(self) -> dict[str, bytes]:
         return {
-            CONFIG_FILE: json_bytes(self.settings),
+            checkpoint.CONFIG_FILE: json_bytes(self.settings),
             self.tokenizer_file.name: self.tokenizer_file.read_bytes(),
-            MODEL_FILE: torch_bytes(self.model.state_dict()),
+            checkpoint.MODEL_FILE: checkpoint.torch_bytes(self.model.state_dict()),
         }
 
     def save(self, run_dir: Path, keep: int) -> Path:
@@ -66,35 +56,39 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        folder = step_folder(run_dir, self.step)
-        save_checkpoint(folder, {**self._weights(), STATE_FILE: torch_bytes(loop_state)}, {"step": self.step})
-        for old in checkpoints(run_dir)[keep:]:
+        folder = checkpoint.step_folder(run_dir, self.step)
+        checkpoint.save_checkpoint(
+            folder, {**self._weights(), checkpoint.STATE_FILE: checkpoint.torch_bytes(loop_state)}, {"step": self.step}
+        )
+        for old in checkpoint.checkpoints(run_dir)[keep:]:
             shutil.rmtree(old)
         return folder
 
     def save_milestone(self, run_dir: Path) -> None:
         """Write this step's weights under `milestones/`, where they are never deleted."""
-        save_checkpoint(step_folder(run_dir / MILESTONES, self.step), self._weights(), {"step": self.step})
+        checkpoint.save_checkpoint(
+            checkpoint.step_folder(run_dir / MILESTONES, self.step), self._weights(), {"step": self.step}
+        )
 
     def restore(self, folder: Path) -> None:
         """Load a checkpoint's weights, optimizer and loop state."""
-        if not (folder / STATE_FILE).is_file():
-            raise FormatError(f"{folder}: no {STATE_FILE}, only weights; resume from another checkpoint")
-        load_weights(folder, self.model)
-        saved = read_tensors(folder / STATE_FILE)
+        if not (folder / checkpoint.STATE_FILE).is_file():
+            raise FormatError(f"{folder}: no {checkpoint.STATE_FILE}, only weights; resume from another checkpoint")
+        checkpoint.load_weights(folder, self.model)
+        saved = checkpoint.read_tensors(folder / checkpoint.STATE_FILE)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         for name in ("step", "elapsed_seconds", "num_skipped", "num_skipped_in_a_row"):
             setattr(self, name, saved[name])
 
 
-def check_same_run(checkpoint: Path, settings: Mapping[str, Any]) -> None:
+def check_same_run(folder: Path, settings: Mapping[str, Any]) -> None:
     """Check that a checkpoint has this run's settings, data and tokenizer; raises FormatError with all differences."""
-    path = checkpoint / CONFIG_FILE
+    path = folder / checkpoint.CONFIG_FILE
     saved, found = read_json(path, encoder=dict, pretrain=dict, tokenizer=str, shards=str), []
     for key, config_class in (("encoder", EncoderConfig), ("pretrain", PretrainConfig)):
         found += differences(from_dict(config_class, saved[key], path), from_dict(config_class, settings[key], path))
     found += differences(*({key: config[key][:12] for key in ("tokenizer", "shards")} for config in (saved, settings)))
     if found:
         problem = f"this run began with other settings: {'; '.join(found)}"
-        raise FormatError(f"{checkpoint.parent}: {problem}; repeat that run's command, or choose another --run-dir")
+        raise FormatError(f"{folder.parent}: {problem}; repeat that run's command, or choose another --run-dir")

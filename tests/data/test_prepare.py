@@ -417,9 +417,7 @@ def test_mistakes_end_in_one_line(arguments: str, tmp_path: Path):
 # --- the command ------------------------------------------------------------------------------------------
 
 
-def test_the_command_makes_verifies_and_inspects_a_folder(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_the_command_makes_verifies_and_inspects_a_folder(folder: Path, tmp_path: Path, capsys):
     out = tmp_path / "out"
     main([str(folder), "--out", str(out), "--vocab-size", "300", "--min-held-out", "7", "--workers", "1"])
     captured = capsys.readouterr()
@@ -428,9 +426,8 @@ def test_the_command_makes_verifies_and_inspects_a_folder(
     tokens = sum(len(Tokenizer.load(out).encode(text)) for text in TEXTS)
     size = sum(map(len, TEXTS))
     assert printed[0] == "documents  130 (7 held out)"
-    assert (
-        printed[1] == f"tokens     {tokens:,}, {tokens / 130:,.1f} a document, {size / tokens:.3f} bytes of text each"
-    )
+    ratios = f"{tokens / 130:,.1f} a document, {size / tokens:.3f} bytes of text each"
+    assert printed[1] == f"tokens     {tokens:,}, {ratios}"
     assert printed[2].startswith("tokenizer  300 ids learned from 0.0 MB: ")
     main([str(folder), "--out", str(out), "--vocab-size", "300", "--min-held-out", "7"])
     assert capsys.readouterr().out.splitlines() == printed

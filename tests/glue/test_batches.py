@@ -81,21 +81,21 @@ def test_a_batch_is_padded_to_a_multiple_of_eight_with_types_and_mask() -> None:
     features = encoded(["ab", "a", "abc"], ["cde", "f", "fgh"])
     batch = collate(features, np.array([2, 1]))
     assert PAD_MULTIPLE == 8
-    assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == dict.fromkeys(batch, (2, 16))
+    assert [tuple(tensor.shape) for tensor in batch] == [(2, 16)] * 3
     row = [CLS, *ids("abc"), SEP, *ids("fgh"), SEP]
-    assert batch["input_ids"].tolist() == [row + [PAD] * 7, [CLS, *ids("a"), SEP, *ids("f"), SEP] + [PAD] * 11]
-    assert batch["attention_mask"].int().tolist() == [[1] * 9 + [0] * 7, [1] * 5 + [0] * 11]
-    assert batch["token_type_ids"].tolist() == [[0] * 5 + [1] * 4 + [0] * 7, [0] * 3 + [1] * 2 + [0] * 11]
-    assert [str(tensor.dtype) for tensor in batch.values()] == ["torch.int64", "torch.bool", "torch.int64"]
+    assert batch.input_ids.tolist() == [row + [PAD] * 7, [CLS, *ids("a"), SEP, *ids("f"), SEP] + [PAD] * 11]
+    assert batch.attention_mask.int().tolist() == [[1] * 9 + [0] * 7, [1] * 5 + [0] * 11]
+    assert batch.token_type_ids.tolist() == [[0] * 5 + [1] * 4 + [0] * 7, [0] * 3 + [1] * 2 + [0] * 11]
+    assert [str(tensor.dtype) for tensor in batch] == ["torch.int64", "torch.bool", "torch.int64"]
 
 
 def test_token_types_can_be_all_zero() -> None:
-    assert not collate(encoded(["ab"], ["cde"]), np.array([0]), token_types=False)["token_type_ids"].any()
-    assert not collate(encoded(["ab", "abcde"]), np.array([0, 1]))["token_type_ids"].any()  # single sentences
+    assert not collate(encoded(["ab"], ["cde"]), np.array([0]), token_types=False).token_type_ids.any()
+    assert not collate(encoded(["ab", "abcde"]), np.array([0, 1])).token_type_ids.any()  # single sentences
 
 
 def test_padding_never_passes_the_maximum() -> None:
-    assert collate(encoded(["a" * 40], max_seq_length=29), np.array([0]))["input_ids"].shape == (1, 29)
+    assert collate(encoded(["a" * 40], max_seq_length=29), np.array([0])).input_ids.shape == (1, 29)
 
 
 @pytest.mark.parametrize("length_buckets", [True, False])
@@ -152,7 +152,7 @@ def test_every_official_dev_row_reaches_a_batch_exactly_once(real_data: Path, na
     seen = np.zeros(num_dev, int)
     for batch_rows in evaluation_batches(features.lengths, 32):
         batch = collate(features, batch_rows)
-        assert batch["attention_mask"].sum(dim=1).tolist() == features.lengths[batch_rows].tolist()
+        assert batch.attention_mask.sum(dim=1).tolist() == features.lengths[batch_rows].tolist()
         seen[batch_rows] += 1
     assert (seen == 1).all()
     assert int(features.lengths.max()) <= 128

@@ -312,9 +312,8 @@ def test_the_library_learns_the_same_merges_and_gives_the_same_ids_on_real_text(
     theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=4_000, min_frequency=2, special_tokens=list(tokenizer.SPECIAL_TOKENS), initial_alphabet=alphabet,
-        show_progress=False,
-    )  # fmt: skip
+        vocab_size=4_000, min_frequency=2, special_tokens=[*tokenizer.SPECIAL_TOKENS], initial_alphabet=alphabet
+    )
     theirs.train_from_iterator(texts, trainer)
     assert theirs.get_vocab() == dict(zip(ours_names(ours), range(ours.vocab_size), strict=True))
     assert [e.ids for e in theirs.encode_batch(texts)] == [ids.tolist() for ids in ours.encode_documents(texts)]
@@ -330,9 +329,8 @@ def ours_names(ours: Tokenizer) -> list[str]:
 def test_a_foreign_file_written_by_the_library_is_read(tmp_path: Path):
     tokenizers = pytest.importorskip("tokenizers")
     theirs = tokenizers.ByteLevelBPETokenizer()
-    theirs.train_from_iterator(
-        TEXTS, 350, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], show_progress=False
-    )
+    names = "<s> <pad> </s> <unk> <mask>".split()
+    theirs.train_from_iterator(TEXTS, 350, special_tokens=names, show_progress=False)
     theirs.save(str(tmp_path / "tokenizer.json"))
     loaded = Tokenizer.load(tmp_path)
     assert loaded.special_ids == SpecialIds(pad=1, cls=0, sep=2, mask=4)
