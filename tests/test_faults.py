@@ -296,7 +296,7 @@ def test_a_planted_collapse_is_declared_within_five_evaluations_and_stops_the_ru
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(5))
 def test_no_healthy_run_is_declared_collapsed(repetitive_data, tmp_path, seed, capsys):
     assert train(repetitive_data, tmp_path, *WATCHED, "--seed", str(seed), "--on-collapse", "stop") == 0
     assert "collapsed" not in capsys.readouterr().out

@@ -234,7 +234,7 @@ def part_peer(asked: argparse.Namespace, device: torch.device) -> dict[str, Any]
         record[name]["mfu"] = ours.flops() / min(spent[name]["wall"]) / rate
         print(f"  MFU of {name}: {record[name]['mfu']:.1%} of {rate / 1e9:,.0f} GFLOP/s")
     if device.type == "cuda":
-        print(f"  peak memory of both together {torch.cuda.max_memory_reserved() / 2**30:.2f} GiB")
+        print(f"  peak memory of all together {torch.cuda.max_memory_reserved() / 2**30:.2f} GiB")
     return record
 
 

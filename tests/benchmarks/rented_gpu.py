@@ -61,15 +61,22 @@ def choose_launch(asked: argparse.Namespace) -> str:
     return max(speeds, key=lambda flags: speeds[flags])
 
 
+def halved(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a weights file in 16 bits; a tensor with two names, like a shared table, stays one."""
+    halves: dict[int, torch.Tensor] = {}
+    weights = {name: halves.setdefault(t.data_ptr(), t.half()) for name, t in read_tensors(path).items()}
+    if not all(tensor.isfinite().all() for tensor in halves.values()):
+        raise ValueError(f"{path}: expected weights within the range of float16, found larger ones; keep 32 bits")
+    return weights
+
+
 def hand_back(asked: argparse.Namespace, run: Path) -> None:
     """Write records, tokenizer and the newest weights, in 16 bits and in pieces, into `--out`."""
     checkpoint = newest_good(run)
     assert checkpoint is not None
     for file in [*run.glob("*.json*"), checkpoint / "tokenizer.json"]:
         shutil.copy(file, asked.out)
-    halves: dict[int, torch.Tensor] = {}  # a tensor with two names is written once
-    weights = {k: halves.setdefault(t.data_ptr(), t.half()) for k, t in read_tensors(checkpoint / "model.pt").items()}
-    content = torch_bytes(weights)
+    content = torch_bytes(halved(checkpoint / "model.pt"))
     for number, start in enumerate(range(0, len(content), PIECE_BYTES)):
         (asked.out / f"weights.{number:02d}").write_bytes(content[start : start + PIECE_BYTES])
     print(f"{checkpoint.name}: {len(content):,} bytes of weights in {number + 1} pieces", flush=True)
