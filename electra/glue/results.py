@@ -187,7 +187,7 @@ def append_result(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def summarize_results(records: Sequence[Record]) -> dict[str, Any]:
-    """Return the spread over seeds of every metric and of every average, failed runs included.
+    """Return the spread over seeds of every metric and every average; failed runs count and are listed.
 
     Runs of one task on different data sets are not mixed: "tasks" has an entry for each data set. The averages leave
     out a task with several data sets, because the task has several scores.

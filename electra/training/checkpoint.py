@@ -147,7 +147,7 @@ def resolve_checkpoint(path: Path) -> Path:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return a checkpoint's checked config.json; an imported model's key "finetune" or "pretrain" may lack settings."""
+    """Return the content of a checkpoint's config.json, whose settings are valid but may be incomplete (imports)."""
     file = folder / CONFIG_FILE
     if "finetune" in (config := read_json(file)):
         config = read_json(file, finetune=dict, task=str, labels=list[str], score_range=list[float])
