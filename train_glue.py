@@ -103,7 +103,9 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
             step += 1
             bar.update()
     bar.close()
-    return {"num_updates": step, "num_skipped": int(num_skipped), "train_loss": loss_of_epoch.item() / len(features)}
+    train_loss = loss_of_epoch.item() / len(features)
+    finetune.check_finite("train_loss", train_loss)
+    return {"num_updates": step, "num_skipped": int(num_skipped), "train_loss": train_loss}
 
 
 def run(
@@ -146,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked, config = parse(argv)
     seeds, tasks = parse_seeds(asked.seeds), find_tasks(asked)
     start, mnli = find_start(asked)
+    asked.out.mkdir(parents=True, exist_ok=True)
     with started(config.device) as ranks:
         if ranks.world_size > 1:
             raise ValueError(f"torchrun: expected one process, found {ranks.world_size}; run one command per device")
@@ -156,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             start_of_task = mnli if mnli and task.name in results.FROM_MNLI else start
             data = read_data(task, asked, config, start_of_task)
             for seed in seeds:
-                identity = results.identify(protocol, task.name, seed, data.rows)
+                identity = results.identify(protocol, task, seed, data.rows)
                 if results.is_finished(asked.out, identity, with_model=asked.save_models):
                     print(f"{task.name} seed {seed}: finished before")
                     continue

@@ -145,21 +145,19 @@ def build(config_class: type[Config], *layers: Mapping[str, Any]) -> Config:
     return config_class(**{name: facts[name]["renamed"].get(str(value), value) for name, value in given})
 
 
-def from_dict(
-    config_class: type[Config], values: Mapping[str, Any], where: Path, *, is_partial: bool = False
-) -> Config:
-    """Rebuild a config that was saved as JSON in the file `where`; raises FormatError if a value is not allowed.
+def from_dict(config_class: type[Config], values: Mapping[str, Any], file: Path, *, is_partial: bool = False) -> Config:
+    """Rebuild a config that was saved as JSON in a file; raises FormatError if a value is not allowed.
 
     Missing or unknown settings are errors. With `is_partial`, missing settings get defaults; unknown ones are ignored.
     """
     names = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     if not is_partial and (wrong := sorted(names ^ set(values))):
         problem = f"settings of {config_class.__name__} are missing or unknown: {', '.join(wrong)}"
-        raise FormatError(f"{where}: {problem}; use the version of this package that wrote the file")
+        raise FormatError(f"{file}: {problem}; use the version of this package that wrote the file")
     try:
         return build(config_class, {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
     except ValueError as error:
-        raise FormatError(f"{where}: {error}") from None
+        raise FormatError(f"{file}: {error}") from None
 
 
 def differences(saved: Any, asked: Any) -> list[str]:
@@ -196,8 +194,7 @@ def line_width() -> int:
 class _Output(io.TextIOWrapper):
     """Standard output or error that tolerates a closed pipe or full disk, and escapes what its encoding cannot write.
 
-    After a failed write a training script goes on without this output. A `python -m electra` command ends: its output
-    is its purpose.
+    After a failed write a training script goes on without this output; a command, whose purpose is its output, ends.
     """
 
     is_required = False
@@ -215,6 +212,8 @@ class _Output(io.TextIOWrapper):
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
             if self.is_required:
+                if not isinstance(error, BrokenPipeError):
+                    fail(f"standard output: {error.strerror}; free some space", EXIT_USER_ERROR)
                 sys.exit(EXIT_NO_OUTPUT)
             if self is sys.stdout:
                 print(f"WARNING: standard output: {error.strerror}; going on without it", file=sys.stderr)

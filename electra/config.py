@@ -191,8 +191,7 @@ FINETUNE_RECIPES: Mapping[str, Mapping[str, Any]] = {
 def follow_horizon(preset: PretrainConfig, given: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
     """Fit the warm-up and the eval and checkpoint intervals to `num_train_steps`; values in `given` are not changed.
 
-    The warm-up keeps its share of the steps; no interval is longer than the run. Returns the changed settings, and a
-    line that reports them.
+    The warm-up keeps its share of the steps; no interval exceeds the run. Returns the changed settings, and a report.
     """
     num_steps = given.get("num_train_steps", preset.num_train_steps)
     values = {

@@ -106,8 +106,7 @@ def read_json(path: Path, **fields: Any) -> dict[str, Any]:
 def read_records(path: Path, **fields: Any) -> list[dict[str, Any]]:
     """Read the objects of a JSONL file, in order; `fields` as in `read_json`.
 
-    An incomplete last line is left out: the process that wrote it was killed. Any other damaged line
-    raises FormatError.
+    An incomplete last line is left out: its writer was killed. Any other damaged line raises FormatError.
     """
     records = []
     with open(path, "rb") as file:

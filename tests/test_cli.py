@@ -242,8 +242,10 @@ def test_a_script_goes_on_when_its_output_reaches_nobody(tmp_path, channel, warn
     assert output_of(tmp_path, channel) == (3, "", f"{warning}done\n")
 
 
-def test_a_command_ends_without_a_word_when_its_reader_has_gone(tmp_path):
+def test_a_command_ends_without_a_word_when_its_reader_has_gone_and_with_one_at_a_full_disk(tmp_path):
     assert output_of(tmp_path, "unread", needs_output=True) == (141, "", "")
+    error = "error: standard output: No space left on device; free some space\n"
+    assert output_of(tmp_path, "full", needs_output=True) == (2, "", error)
 
 
 @pytest.mark.parametrize(

@@ -195,9 +195,7 @@ def test_a_full_disk_stops_the_run_and_the_checkpoint_before_survives(tiny_data,
     assert train(tiny_data, tmp_path / "run") == 0  # with room again, it goes on
 
 
-def test_a_damaged_newest_checkpoint_means_the_one_before_and_the_same_end(
-    tiny_data, tmp_path, straight_weights, capsys
-):
+def test_a_damaged_newest_checkpoint_means_the_one_before_and_same_end(tiny_data, tmp_path, straight_weights, capsys):
     train(tiny_data, tmp_path / "run", "--micro-batch-size", "3", "--stop-after", "6")
     path = step_folder(tmp_path / "run", 6) / "model.pt"
     data = bytearray(path.read_bytes())

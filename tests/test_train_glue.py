@@ -21,7 +21,7 @@ import train_glue
 from electra import cli
 from electra.config import FinetuneConfig
 from electra.files import PRETRAINED, read_json
-from electra.glue import inputs
+from electra.glue import finetune, inputs
 from electra.glue.batches import training_batches
 from electra.glue.download import fetch_task
 from electra.glue.finetune import Start, build_classifier, open_start, predict_rows
@@ -114,8 +114,9 @@ def test_it_learns_what_a_tiny_model_can(glue: Callable[..., int], tmp_path: Pat
 def test_the_closing_table_names_spread_and_protocol(
     glue: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    glue("--task", "cola", "--seeds", "3")
+    glue("--task", "cola", "--seeds", "3", "--max-seq-length", "5")
     lines = capsys.readouterr().out.splitlines()
+    assert any(line.endswith(", 61 rows cut to 5 tokens") for line in lines)
     assert "not as in recipe mercier: num_epochs is 0, asked for 1" in lines
     assert any(line.split() == ["layer", "2", "0.8000", "x", "0.0003", "=", "0.00024"] for line in lines)
     row = next(line for line in lines if line.startswith("cola matthews*")).split()
@@ -237,9 +238,7 @@ def test_missing_data_is_fetched_and_offline_that_is_one_line(
     assert captured.err.startswith("error: http://127.0.0.1:9/glue/data/CoLA.zip: expected CoLA.zip, found ")
 
 
-def test_pair_swap_doubles_only_the_tasks_it_is_for_and_only_in_training(
-    glue: Callable[..., int], tmp_path: Path
-) -> None:
+def test_pair_swap_doubles_only_the_tasks_it_is_for_and_only_in_training(glue: Callable[..., int], tmp_path: Path):
     glue("--task", "stsb,mnli", "--pair-swap")
     stsb, mnli = records(tmp_path)
     assert stsb["data"]["train"]["num_rows"] == 122
@@ -304,11 +303,12 @@ def exit_code(argv: Sequence[str]) -> int:
     [
         (["--task", "coal"], "--task: expected one of cola, sst2, .*, found 'coal'; choose one of them"),
         ([], "--task: expected all, or some of cola, .*, found none; name one"),
+        (["--task", "cola", "--out", "setup.py"], "setup.py: File exists; a file is where a folder should be, choose"),
         (["--task", "cola", "--seeds", "0"], "--seeds: expected a count from 1, or a list like 0,1,2, found '0'"),
         (["--task", "cola", "--seeds", "1,1"], "--seeds: expected .* found '1,1'"),
         (["--task", "cola", "--seeds", "five"], "--seeds: expected .* found 'five'"),
         (["--task", "cola", "--seeds=-1,2"], "--seeds: expected .* found '-1,2'"),
-        (["--task", "cola", "--checkpoint", "nowhere"], "nowhere: expected a checkpoint or a run folder, found"),
+        (["--task", "cola", "--checkpoint", "nowhere"], "nowhere: expected a checkpoint or run folder, found"),
         (["--task", "cola", "--checkpoint", "tests"], "tests: expected a checkpoint, found no manifest.json"),
         (["--task", "cola", "--learning-rate", "2"], "--learning-rate: expected float >= 0 and <= 1, found 2.0"),
         (["--task", "cola", "--poling", "first"], "unrecognized arguments: --poling.* did you mean --pooling?"),
@@ -420,9 +420,7 @@ def trained(start: Start, data: Data, config: FinetuneConfig, scale: float = 1.0
 
 @pytest.mark.parametrize("loss_reduction", ["mean", "sum"])
 @pytest.mark.parametrize("name", ["cola", "stsb"])
-def test_micro_batches_of_any_size_make_the_same_updates(
-    opened: Callable[..., Any], name: str, loss_reduction: str
-) -> None:
+def test_micro_batches_of_any_size_make_the_same_updates(opened: Callable[..., Any], name: str, loss_reduction: str):
     config = exact(loss_reduction=loss_reduction)
     start, data, model = opened(config, name)
     data = few_rows(data, 21) if name == "cola" else data
@@ -451,9 +449,7 @@ def test_micro_batches_of_any_size_make_the_same_updates(
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_every_setting_of_a_protocol_changes_what_is_learned(
-    opened: Callable[..., Any], change: dict[str, Any]
-) -> None:
+def test_every_setting_of_a_protocol_changes_what_is_learned(opened: Callable[..., Any], change: dict[str, Any]):
     start, data, _ = opened(exact())
     plain, changed = (trained(start, few_rows(data, 24), exact(**more)).state_dict() for more in ({}, change))
     name = "encoder.layers.0.feed_forward.inner.weight"
@@ -488,10 +484,15 @@ def test_the_recorded_loss_is_the_mean_over_the_rows_of_the_last_epoch(opened: C
     assert abs(losses[0] - expected) > 1e-4
 
 
-def test_updates_without_a_finite_gradient_are_skipped_and_counted(opened: Callable[..., Any]) -> None:
+def test_updates_without_a_finite_gradient_are_skipped_and_counted_and_an_epoch_of_them_is_refused(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, data, model = opened(exact())
     model.output.bias.data[0] = torch.inf
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(FloatingPointError, match="train_loss: expected finite numbers, found nan or inf; lower"):
+        train_glue.train(model, data, exact(), 0, CPU)
+    monkeypatch.setattr(finetune, "check_finite", lambda what, values: None)
     facts = train_glue.train(model, data, exact(), 0, CPU)
     assert facts["num_skipped"] == facts["num_updates"] == 16
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -81,8 +81,7 @@ def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocumen
     """Yield each file, and why it is left out or cannot be read ("" if it is read); a folder is read in name order.
 
     A file or folder is read once, even if several names, links or sources lead to it. Each file or folder takes 150
-    bytes. Raises FileNotFoundError if a source does not exist, FormatError if a source is a file with an unknown
-    ending.
+    bytes. Raises FileNotFoundError if a source does not exist, FormatError if its ending is unknown.
     """
     seen: set[tuple[int, int]] = set()
     for source in sources:

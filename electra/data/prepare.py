@@ -152,14 +152,12 @@ def _prepare(text: Input, out: Path, config: PrepareConfig, num_workers: int) ->
             for half_written in out.glob(".*.partial"):
                 half_written.unlink()
             extra = {"sources": settings["sources"], "command": text.command, "settings": settings}
-            manifest = _write_shards(text, out, config, num_workers, extra)
+            manifest = _write(text, out, config, num_workers, extra)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return manifest
 
 
-def _write_shards(
-    text: Input, out: Path, config: PrepareConfig, num_workers: int, extra: dict[str, Any]
-) -> dict[str, Any]:
+def _write(text: Input, out: Path, config: PrepareConfig, num_workers: int, extra: dict[str, Any]) -> dict[str, Any]:
     """Write the tokenizer and the shards that do not exist yet, then the manifest; return the manifest."""
     work, separator, report = out / WORK, config.separator(), out / WORK / "tokenizer-report.json"
     options: dict[str, Any] = {"skip_bad": config.skip_bad_documents, "text_field": config.text_field}

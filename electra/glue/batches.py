@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ class Features:
     second_starts: Array  # (N,) int64: start of the second text inside its row, or the row's length without one
     max_seq_length: int
     pad_id: int
+    num_cut: int = 0  # rows that were longer
 
     def __len__(self) -> int:
         return len(self.second_starts)
@@ -58,13 +59,14 @@ def encode(first: list[str], second: list[str] | None, tokenizer: AnyTokenizer, 
     A pair whose second text is empty is a single text. Source: release classification_tasks.py:65-150.
     """
     cls, sep = tokenizer.special_ids.cls, tokenizer.special_ids.sep
-    rows, second_starts = [], []
+    rows, second_starts, num_cut = [], [], 0
     for number, text in enumerate(first):
         a, b = tokenizer.encode(text), tokenizer.encode(second[number]) if second else []
         num_a, num_b = truncated_lengths(len(a), len(b), max_seq_length - (3 if b else 2))
         rows.append([cls, *a[:num_a], sep, *b[:num_b], *([sep] if b else [])])
         second_starts.append(num_a + 2)
-    return pack(rows, second_starts, tokenizer, max_seq_length)
+        num_cut += num_a + num_b < len(a) + len(b)
+    return replace(pack(rows, second_starts, tokenizer, max_seq_length), num_cut=num_cut)
 
 
 def pack(rows: list[list[int]], second_starts: list[int], tokenizer: AnyTokenizer, max_seq_length: int) -> Features:
@@ -91,8 +93,7 @@ def collate(
 ) -> PaddedRows:
     """Return the rows with the numbers `rows` (B,), padded to one length, on a device.
 
-    The length is a multiple of `PAD_MULTIPLE`, at most the maximum length. The second text has type 1 if `token_types`,
-    else 0.
+    The length is a multiple of `PAD_MULTIPLE` up to the maximum. The second text has type 1 if `token_types`, else 0.
     """
     lengths = features.starts[rows + 1] - features.starts[rows]
     width = min(-(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE, features.max_seq_length)

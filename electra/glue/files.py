@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def class_name(label: str) -> str:
 
 def _number(word: str) -> float:
     try:
-        return float(word)
+        return math.nan if "_" in word else float(word)
     except ValueError:
         return math.nan
 
@@ -131,7 +132,7 @@ def _parse_labels(task: Task, words: Sequence[str], lines: Sequence[int]) -> Arr
 def _read_columns(path: Path, file: SplitFile, wanted: Sequence[str]) -> tuple[list[int], list[list[str]], int]:
     """Return the line number of each row, the wanted columns, and the number of damaged rows that were left out."""
     rows = _rows(path, file, wanted)
-    names = file.columns or tuple(name.strip() for name in next(rows, (0, []))[1])
+    names = file.columns or tuple(name.strip() for name in next((row for row in rows if row[1]), (0, []))[1])
     for name in wanted:
         if names.count(name) != 1:
             found = ", ".join(map(repr, names)) or "an empty file"
@@ -144,7 +145,7 @@ def _read_columns(path: Path, file: SplitFile, wanted: Sequence[str]) -> tuple[l
             kept.append([cells[place] for place in places])
         elif file.may_be_damaged:
             num_damaged += 1
-        else:
+        elif cells or len(names) == 1:  # a blank line, or an empty cell that should be ""?
             raise _Wrong(line, f"{len(names)} columns", len(cells))
     if not kept:
         raise _Wrong(0, "rows below the header", "none")
@@ -152,37 +153,45 @@ def _read_columns(path: Path, file: SplitFile, wanted: Sequence[str]) -> tuple[l
 
 
 def _rows(path: Path, file: SplitFile, wanted: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the cells of each row, the header first."""
-    content = path.read_bytes()
+    """Yield the line number and the cells of each row, the header first; a blank line has no cells."""
+    kind, content = path.suffix.lower(), path.read_bytes()
+    if not file.num_rows and kind not in (".csv", ".tsv", ".jsonl"):
+        raise _Wrong(0, "a name that ends in .tsv, .csv or .jsonl", repr(path.name))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _Wrong(line, "UTF-8", f"byte 0x{content[error.start]:02x}") from None
-    kind = path.suffix.lower()
     if file.num_rows:  # an official file: only tabs and newlines separate its cells and rows; a quote sign is text
         for line, row in enumerate(text.rstrip("\r\n").split("\n"), 1):
             yield line, row.removesuffix("\r").split("\t")
     elif kind == ".jsonl":
         yield from _json_rows(text, wanted)
-    elif kind in (".csv", ".tsv"):
-        yield from _csv_rows(text, "," if kind == ".csv" else "\t")
     else:
-        raise _Wrong(0, "a name that ends in .tsv, .csv or .jsonl", repr(path.name))
+        yield from _csv_rows(text, "," if kind == ".csv" else "\t")
 
 
 def _csv_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(sys.maxsize)  # a cell may be a long document
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
         for cells in reader:
-            if cells:  # empty for a blank line
-                yield line, cells
+            yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
         rule = "a quote sign at the start of a cell needs one at the end; quote signs between them are doubled"
         raise _Wrong(line, f"CSV ({rule})", error) from None
+
+
+def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(record := dict(pairs)) < len(pairs):
+        raise ValueError("a key twice")
+    return record
+
+
+# numbers stay as they are written, NaN is a missing value
+_DECODER = json.JSONDecoder(object_pairs_hook=_record, parse_int=str, parse_float=str, parse_constant=lambda _: None)
 
 
 def _json_rows(text: str, wanted: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -192,11 +201,12 @@ def _json_rows(text: str, wanted: Sequence[str]) -> Iterator[tuple[int, list[str
         if not content.strip():
             continue
         try:
-            record = json.loads(content, parse_constant=lambda _: None)  # NaN is a missing value
+            record = _DECODER.decode(content)
+            values = [record.get(name) if isinstance(record, dict) else None for name in wanted]
+            json.dumps(values, ensure_ascii=False).encode()  # a lone surrogate is no text
         except (ValueError, RecursionError) as error:
             raise _Wrong(line, "JSON", error) from None
-        values = [record.get(name) if isinstance(record, dict) else None for name in wanted]
-        if not all(isinstance(value, str | int | float) for value in values):
+        if not all(isinstance(value, str | bool) for value in values):
             fields = " and ".join(map(repr, wanted))
-            raise _Wrong(line, f"an object with text or a number under {fields}", content.strip()[:80])
+            raise _Wrong(line, f"an object with text, a number, true or false under {fields}", content.strip()[:80])
         yield line, [value if isinstance(value, str) else json.dumps(value) for value in values]

@@ -97,9 +97,7 @@ class Labels(NamedTuple):
     """What the rows of a micro-batch are trained on."""
 
     targets: Tensor  # (B,) int64 classes or float32 scores
-    divisor: (
-        Tensor  # scalar; the loss is divided by this: the rows of the whole update, or 1 for `--loss-reduction sum`
-    )
+    divisor: Tensor  # scalar, of the loss: the number of rows in the update, or 1 for `--loss-reduction sum`
 
 
 def loss_sum(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -112,6 +110,12 @@ def loss_sum(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(wide(outputs), targets, reduction="sum")
 
 
+def check_finite(what: str, values: Array | float) -> None:
+    """Raise FloatingPointError unless all values are finite."""
+    if not np.isfinite(values).all():
+        raise FloatingPointError(f"{what}: expected finite numbers, found nan or inf; lower --learning-rate")
+
+
 @torch.no_grad()
 def predict_rows(model: SequenceClassifier, features: Features, config: FinetuneConfig, device: torch.device) -> Array:
     """Return the (N, num_outputs) float32 outputs in the order of `features`; the model is left in evaluation mode."""
@@ -122,6 +126,7 @@ def predict_rows(model: SequenceClassifier, features: Features, config: Finetune
         batch = collate(features, rows, device, token_types=config.token_types)
         with autocast(device, dtype):
             outputs[rows] = model(*batch).float().cpu().numpy()
+    check_finite("outputs", outputs)
     return outputs
 
 

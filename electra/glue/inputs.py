@@ -138,9 +138,11 @@ def read_data(task: Task, asked: argparse.Namespace, config: FinetuneConfig, sta
         fetch_task(task, asked.data_dir)
     splits = ("train", *task.dev_splits, *(task.test_splits if asked.predict_test else ()))
     rows = {s: read_split(task, asked.data_dir, s, allow_other_sizes=asked.allow_other_sizes) for s in splits}
-    for split in splits:
-        print(f"{task.name} {split}: {describe_rows(task, rows[split])}")
+    described = {split: describe_rows(task, rows[split]) for split in splits}
     if config.pair_swap and task.pair_swap:
         rows["train"] = with_swapped_pairs(rows["train"])
     features = {s: encode(r.first, r.second, start.tokenizer, config.max_seq_length) for s, r in rows.items()}
+    for split, line in described.items():
+        cut = f", {features[split].num_cut:,} rows cut to {config.max_seq_length} tokens"
+        print(f"{task.name} {split}: {line}{cut * bool(features[split].num_cut)}")
     return Data(task, rows, features)

@@ -14,12 +14,13 @@ from typing import Any
 
 from electra.cli import build, printable
 from electra.config import FINETUNE_RECIPES, FinetuneConfig
-from electra.files import FormatError, read_records
+from electra.files import FormatError, naming, read_records
 from electra.glue.files import Rows
 from electra.glue.finetune import Start
-from electra.glue.tasks import TASKS
+from electra.glue.tasks import TASKS, Task
 from electra.scores.metrics import AVERAGES, WNLI_MAJORITY
 from electra.scores.statistics import summarize
+from electra.training.checkpoint import MANIFEST_FILE
 
 FILE_NAME = "results.jsonl"
 FROM_MNLI = ("mrpc", "stsb", "rte")
@@ -88,19 +89,20 @@ def describe(protocol: Mapping[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def identify(protocol: Mapping[str, Any], task: str, seed: int, rows: Mapping[str, Rows]) -> Record:
+def identify(protocol: Mapping[str, Any], task: Task, seed: int, rows: Mapping[str, Rows]) -> Record:
     """Return the part of a record that is known before the run; `run_id` is a digest of protocol, task, seed, data.
 
-    The data of an official task are identified by the digests of its files. One file of a person's own may have several
-    text and label columns, so `rows_sha256` is the digest of the texts and labels that were read.
+    The data of an official task are identified by the digests of its files. A file of a person's own may be read in
+    several ways, so `rows_sha256` is the digest of texts and labels, names of classes and columns, and main metric.
     """
+    how = [task.labels, task.text_columns, task.main_metric]
     data: dict[str, dict[str, Any]] = {}
     for split, r in rows.items():
         facts = {"path": str(r.path), "sha256": r.sha256, "num_rows": len(r), "num_damaged": r.num_damaged}
-        is_own = task not in TASKS and len(r.labels)
-        data[split] = facts | ({"rows_sha256": digest([r.first, r.second, r.labels.tolist()])} if is_own else {})
-    run_id = digest([protocol["protocol_id"], task, seed, [sha256 for _, sha256 in scored_files(data)]])
-    return {"run_id": run_id, "task": task, "seed": seed, **protocol, "data": data}
+        is_own = task.name not in TASKS
+        data[split] = facts | ({"rows_sha256": digest([r.first, r.second, r.labels.tolist(), how])} if is_own else {})
+    run_id = digest([protocol["protocol_id"], task.name, seed, [sha256 for _, sha256 in scored_files(data)]])
+    return {"run_id": run_id, "task": task.name, "seed": seed, **protocol, "data": data}
 
 
 def scored_files(data: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -124,11 +126,12 @@ def data_name(record: Record) -> str:
 
 
 def is_finished(folder: Path, identity: Record, *, with_model: bool = False) -> bool:
-    """Whether the run `identity` has a record, predictions of all its splits and, if `with_model`, a saved model."""
+    """Whether the run `identity` has a record, files of predictions and, if `with_model`, a saved model."""
     for record in read_results(folder):
         if record["run_id"] == identity["run_id"]:
-            has_model = (folder / (record.get("model") or "no model")).is_dir()
-            return identity["data"].keys() <= {"train", *record["predictions"]} and (has_model or not with_model)
+            files = [record["predictions"].get(split, "") for split in identity["data"] if split != "train"]
+            files += [f"{record.get('model')}/{MANIFEST_FILE}"] * with_model
+            return all((folder / file).is_file() for file in files)
     return False
 
 
@@ -177,7 +180,7 @@ def append_result(folder: Path, record: Mapping[str, Any]) -> None:
     Processes that share a folder wait for one another here.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / FILE_NAME, "ab+") as file:
+    with naming(folder / FILE_NAME), open(folder / FILE_NAME, "ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)

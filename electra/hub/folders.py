@@ -136,9 +136,7 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
     settings = {"encoder": shape, **checkpoint_settings(parts), "tokenizer": first.fingerprint}
     contents = {checkpoint.CONFIG_FILE: json_bytes(settings), checkpoint.MODEL_FILE: checkpoint.torch_bytes(weights)}
     contents[tokenizer.name] = tokenizer.read_bytes()
-    checkpoint.save_checkpoint(
-        out, contents, {"step": 0, "imported_from": [str(found.folder) for found in parts.values()]}
-    )
+    checkpoint.save_checkpoint(out, contents, {"step": 0, "imported_from": [str(p.folder) for p in parts.values()]})
     return parts
 
 
@@ -162,9 +160,7 @@ def tokenizer_contents(folder: Path, max_length: int) -> dict[str, bytes]:
     return {file.name: file.read_bytes(), "tokenizer_config.json": json_bytes(config)}
 
 
-def exported_parts(
-    config: Mapping[str, Any], weights: Mapping[str, Tensor]
-) -> tuple[dict[str, dict[str, Tensor]], str]:
+def split_parts(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], str]:
     """Return {part: {our name: tensor}} of a checkpoint, and the reason why a part is left out, or ""."""
 
     def under(prefix: str) -> dict[str, Tensor]:
@@ -194,7 +190,7 @@ def export(path: Path, out: Path) -> tuple[dict[str, Path], str]:
     source = checkpoint.resolve_checkpoint(path)
     config, manifest = checkpoint.read_settings(source), checkpoint.verify(source)
     encoder = checkpoint.load_encoder_config(source)
-    parts, reason = exported_parts(config, checkpoint.read_tensors(source / checkpoint.MODEL_FILE))
+    parts, reason = split_parts(config, checkpoint.read_tensors(source / checkpoint.MODEL_FILE))
     folders = {part: out / part for part in parts}
     for folder in folders.values():
         if folder.exists():

@@ -114,7 +114,7 @@ def from_theirs(
     theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith(POSITION_BUFFER)}
     if config.num_layers > len(theirs):  # checked before the layers are built
         raise FormatError(
-            f"{file}: expected tensors of {config.num_layers:,} layers, found {len(theirs)} tensors; restore the folder"
+            f"{file}: expected {config.num_layers:,} layers, found {len(theirs)} tensors; restore the folder"
         )
     ours, tied = empty_module(part, config, num_outputs).state_dict(), PARTS[part].tied
     expected = {name: t.shape for name, t in to_theirs(part, ours).items() if name not in tied or name in theirs}
@@ -156,15 +156,11 @@ def read_labels(config: Mapping[str, Any], file: Path) -> list[str]:
     labels = [names.get(str(number), "") for number in range(len(names))]
     if "" in labels or len({*labels}) < len(labels):
         found = ", ".join(f"{key} {name}" for key, name in names.items())
-        raise FormatError(
-            f"{file}: expected a different name in id2label for each output 0 to {len(names) - 1}, found {found:.200}; "
-            "correct it"
-        )
+        expected = f"expected a different name in id2label for each output 0 to {len(names) - 1}"
+        raise FormatError(f"{file}: {expected}, found {found:.200}; correct it")
     expected = "regression" if len(labels) == 1 else "single_label_classification"
     if (kind := config.get("problem_type")) not in (None, expected):
-        raise FormatError(
-            f"{file}: expected problem_type {expected} (outputs: {len(labels)}), found {kind}; choose another model"
-        )
+        raise FormatError(f"{file}: expected problem_type {expected}, found {kind}; choose another model")
     return labels
 
 
@@ -175,9 +171,7 @@ def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
     parts = {part.architecture: name for name, part in PARTS.items()}
     architecture = (config.get("architectures") or ["none"])[0]
     if architecture not in parts:
-        raise FormatError(
-            f"{file}: expected one of the architectures {', '.join(parts)}, found {architecture}; convert the model"
-        )
+        raise FormatError(f"{file}: expected one of {', '.join(parts)}, found {architecture}; choose another model")
     wrong = [f"{name} {config.get(name)}" for name, value in REQUIRED.items() if config.get(name) != value]
     wrong += [f"no {name}" for name in CONFIG_NAMES.values() if name not in config]
     if wrong:

@@ -59,7 +59,7 @@ def main_predict(argv: Sequence[str]) -> None:
     parser.add_argument("--file", type=Path, help="a .tsv, .csv or .jsonl with the columns of training")
     parser.add_argument("--checkpoint", type=Path, help=f"a fine-tuned model (default: the only one in {MODELS_DIR})")
     asked = parser.parse_args(argv)
-    if bool(asked.texts) == bool(asked.file):
+    if bool(asked.texts or asked.text_pair) == bool(asked.file):
         raise ValueError(f"TEXT: expected texts or --file, found {'both' if asked.file else 'neither'}; give one")
     with started(asked.device) as ranks:
         model = open_classifier(asked.checkpoint, ranks.device)
@@ -88,6 +88,6 @@ def prediction_line(prediction: Prediction) -> str:
         ranked = sorted(prediction.probs.items(), key=lambda item: -item[1])
         verdict = ", ".join(f"{name} {prob:.3f}" for name, prob in ranked)
     else:
-        verdict = f"{prediction.score:.3f}"
+        verdict = f"{prediction.score:.6g}"
     texts = [prediction.text] if prediction.text_pair is None else [prediction.text, prediction.text_pair]
     return "\t".join(map(cli.printable, [verdict, *texts]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -200,12 +201,15 @@ def predict(
     _check(texts)
     _check_pairs(model, texts, text_pairs)
     assert isinstance(model.model, SequenceClassifier)  # from `open_classifier`
-    task, second = model.task, None if text_pairs is None else list(text_pairs)
-    features = encode(list(texts), second, model.start.tokenizer, model.max_seq_length)
+    task, second = model.task, None if text_pairs is None else [text.strip(" ") for text in text_pairs]
+    features = encode([text.strip(" ") for text in texts], second, model.start.tokenizer, model.max_seq_length)
+    if features.num_cut:
+        cut = features.num_cut, len(texts), model.max_seq_length
+        logging.getLogger(__name__).warning("%d of %d rows were cut to %d tokens", *cut)
     outputs = predict_rows(model.model, features, build(FinetuneConfig, model.config["finetune"]), model.device)
     values, probs = task.predictions(outputs), torch.from_numpy(outputs).softmax(dim=1).tolist()
     found = []
-    for text, pair, value, row in zip(texts, second or repeat(None, len(texts)), values, probs, strict=True):
+    for text, pair, value, row in zip(texts, text_pairs or repeat(None, len(texts)), values, probs, strict=True):
         label, score = (None, float(value)) if task.is_regression else (task.labels[value], None)
         found.append(Prediction(text, pair, label, dict(zip(task.labels, row, strict=False)), score))
     return found
@@ -215,8 +219,6 @@ def _check_pairs(model: Opened, texts: Sequence[str], text_pairs: Sequence[str] 
     columns, found = model.task.text_columns, 1 if text_pairs is None else 2
     if columns and len(columns) != found:
         remedy = "add the second (--text-pair)" if found == 1 else "drop the second"
-        raise ValueError(
-            f"{model.start.folder}: expected the texts {' and '.join(columns)}, found {found} text(s); {remedy}"
-        )
+        raise ValueError(f"{model.start.folder}: expected {' and '.join(columns)}, found {found} text(s); {remedy}")
     if text_pairs is not None and len(text_pairs) != len(texts):
         raise ValueError(f"text pairs: expected {len(texts)}, one for each text, found {len(text_pairs)}")

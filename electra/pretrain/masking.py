@@ -88,9 +88,7 @@ def make_batch(
     num_rows, seq_length = input_ids.shape
     num_slots = count_targets(seq_length, mask_prob)
     rng = random_stream(seed, "masking", *indices)
-    position_uniforms, mask_uniforms = (
-        torch.from_numpy(rng.random((num_rows, size))) for size in (seq_length, num_slots)
-    )
+    position_uniforms, mask_uniforms = (torch.from_numpy(rng.random((num_rows, n))) for n in (seq_length, num_slots))
     sample_uniforms = random_stream(seed, "sampling", *indices).random((num_rows, num_slots))
     ids = torch.from_numpy(input_ids)
     is_real = ids != special_ids.pad
@@ -124,8 +122,7 @@ def sample_replacements(probs: Tensor, uniforms: Tensor) -> Tensor:
 def corrupt(batch: Batch, sampled_ids: Tensor) -> tuple[Tensor, Tensor]:
     """Write the samples over all targets of the original rows, masked or visible.
 
-    Returns (B, L) int64 ids, the discriminator's input, and (B, L) bool labels: False where the sample equals the
-    original token.
+    Returns (B, L) int64 ids, the discriminator's input, and (B, L) bool labels: True where the token has changed.
     """
     original_ids = batch.input_ids.gather(1, batch.positions)
     written = torch.where(batch.is_target, sampled_ids, original_ids)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import itertools
-import operator
 import pickle
 import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
@@ -77,9 +77,7 @@ class ChunkTotals:
             return self._counts, 0
         self._write()
         parts = heapq.merge(*map(_read, self._files))
-        totals = (
-            (chunk, sum(count for _, count in part)) for chunk, part in itertools.groupby(parts, operator.itemgetter(0))
-        )
+        totals = ((chunk, sum(count for _, count in part)) for chunk, part in groupby(parts, itemgetter(0)))
         kept = Counter(dict(heapq.nlargest(self._max_chunks, totals, key=_rank)))
         for file in self._files:
             file.close()

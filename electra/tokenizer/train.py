@@ -62,8 +62,7 @@ class _Symbols:
     place holds a zero outside the linked list. A pair is the number left << ID_BITS | right; of pairs that are equally
     frequent, the pair with the smallest number is merged first. A pair with a new id can appear only during the merge
     that makes this id, so a count is set once and never grows; a pair whose first count is below `min_count` is not
-    stored. The queue and the places may contain entries that are no longer true; every entry is checked when it is
-    used.
+    stored. The queue and the places may contain entries that are no longer true; an entry is checked when used.
     """
 
     def __init__(self, chunks: Sequence[str], counts: npt.NDArray[np.int64], min_count: int) -> None:

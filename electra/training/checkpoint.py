@@ -136,7 +136,7 @@ def resolve_checkpoint(path: Path) -> Path:
     path = model_folder(path)
     if not path.is_dir():
         raise FileNotFoundError(
-            f"{path}: expected a checkpoint or a run folder, found none; train one, or use {SHIPPED.name}"
+            f"{path}: expected a checkpoint or run folder, found none; train one, or use {SHIPPED.name}"
         )
     folder = next(iter(checkpoints(path)), path)
     verify(folder)

@@ -287,9 +287,7 @@ EARLY_END = "damaged archive: Compressed file ended before the end-of-stream mar
 
 
 @pytest.mark.parametrize("packing", [".gz", ".bz2", ".xz"])
-def test_a_truncated_jsonl_keeps_the_lines_before_the_damage(
-    packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_truncated_jsonl_keeps_lines_before_the_damage(packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(archives, "READ_BYTES", 100)
     lines = "".join(json.dumps({"text": f"{n} {n**40}"}) + "\n" for n in range(2000)).encode()

@@ -123,9 +123,7 @@ def test_half_a_percent_is_the_share_that_is_held_out():
 
 @pytest.mark.parametrize("below", [0, 1 << 62])
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_equal_documents_are_in_one_split(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: int, num_workers: int
-):
+def test_equal_documents_share_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: int, num_workers: int):
     """8 must be held out: the copies of the third lowest go with it, and are spread over several blocks."""
     monkeypatch.setattr(prepare_encode, "_KEYS_BELOW", below)
     monkeypatch.setattr(prepare_encode, "MAX_HELD_OUT", 8)

@@ -58,6 +58,7 @@ def test_texts_are_cut_to_the_maximum_and_an_empty_second_text_makes_a_single_se
     assert row_of(encoded(["abcdefgh"], max_seq_length=7), 0) == [CLS, *ids("abcde"), SEP]
     assert row_of(encoded(["abcdefgh"], [""], 7), 0) == [CLS, *ids("abcde"), SEP]
     assert row_of(encoded(["abcdefghij"], ["klm"], 11), 0) == [CLS, *ids("abcde"), SEP, *ids("klm"), SEP]
+    assert encoded(["abcdefg", "abcdefgh", "ab"], ["", "", "cdefg"], 9).num_cut == 2
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_an_imported_checkpoint_that_names_no_tokenizer_must_at_least_fit_in_siz
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, checkpoint: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="expected a checkpoint or a run folder, found none"):
+    with pytest.raises(FileNotFoundError, match="expected a checkpoint or run folder, found none"):
         open_start(tmp_path / "none")
     with pytest.raises(FormatError, match="expected a model fine-tuned on mnli, found none; make one with train_glue"):
         open_start(checkpoint, task="mnli")
@@ -173,6 +173,9 @@ def test_predictions_come_in_the_order_of_the_rows_and_do_not_depend_on_company(
     assert together.shape == (37, 2)
     assert np.abs(together - np.array(alone)).max() < 1e-5
     assert np.abs(together[0] - together[1]).max() > 1e-4  # rows differ, so an exchange would show
+    torch.nn.init.constant_(model.output.bias, torch.nan)
+    with pytest.raises(FloatingPointError, match="outputs: expected finite numbers, found nan"):
+        outputs("x")
 
 
 def test_a_saved_classifier_starts_another_fine_tuning(start: Start, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from electra.glue.results import (
     results_table,
     summarize_results,
 )
+from electra.glue.tasks import TASKS
 from electra.scores.metrics import AVERAGES
 from electra.tokenizer.byte_level import Tokenizer
 from tests.helpers.glue_files import checkpoint
@@ -65,6 +66,11 @@ def test_a_record_is_on_disk_before_the_next_run_starts(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", lambda file: synced.append((tmp_path / "results.jsonl").read_text()))
     append_result(tmp_path, record("rte", 0, accuracy=0.5))
     assert [json.loads(line)["seed"] for line in synced] == [0]
+    (tmp_path / "results.jsonl").unlink()
+    (tmp_path / "results.jsonl").symlink_to("/dev/null")  # cannot be truncated; Python's error names no file
+    with pytest.raises(OSError) as caught:
+        append_result(tmp_path, record("rte", 0, accuracy=0.5))
+    assert caught.value.filename == str(tmp_path / "results.jsonl")
 
 
 def test_a_record_of_a_recipe_under_its_former_name_is_read_under_todays(tmp_path: Path) -> None:
@@ -133,7 +139,7 @@ def test_a_run_is_named_by_protocol_task_seed_and_data(start: Start) -> None:
         task: str = "cola", seed: int = 0, train: str = "t", dev: str = "d", scratch: bool = False, **more: Rows
     ) -> str:
         data = {"train": rows(train), "dev": rows(dev), **more}
-        name: str = identify(protocol(start, from_scratch=scratch), task, seed, data)["run_id"]
+        name: str = identify(protocol(start, from_scratch=scratch), TASKS[task], seed, data)["run_id"]
         return name
 
     assert run_id() == run_id(test=rows("x"))  # what is predicted besides does not change the run
@@ -141,19 +147,20 @@ def test_a_run_is_named_by_protocol_task_seed_and_data(start: Start) -> None:
     assert len({run_id(), *others}) == 6
 
 
-def test_your_own_files_read_by_other_columns_are_another_run_and_official_files_keep_their_name(start: Start) -> None:
-    def run_id(task: str, **changes: Any) -> str:
-        data = {"train": rows("t"), "dev": dataclasses.replace(rows("d"), **changes)}
-        name: str = identify(protocol(start), task, 0, data)["run_id"]
-        return name
+def test_your_own_files_read_in_another_way_are_another_run_and_official_files_keep_their_name(start: Start) -> None:
+    def run_id(name: str, read: dict[str, Any], how: dict[str, Any]) -> str:
+        data = {"train": rows("t"), "dev": dataclasses.replace(rows("d"), **read)}
+        task = dataclasses.replace(TASKS["cola"], name=name, **how)
+        return str(identify(protocol(start), task, 0, data)["run_id"])
 
-    changes: list[dict[str, Any]] = [{"first": ["b", "a"]}, {"second": ["a", "b"]}, {"labels": np.array([1, 0])}]
-    assert len({run_id("own"), *(run_id("own", **change) for change in changes)}) == 4
-    assert len({run_id("cola"), *(run_id("cola", **change) for change in changes)}) == 1
+    read: list[dict[str, Any]] = [{"first": ["b", "a"]}, {"second": ["a", "b"]}, {"labels": np.array([1, 0])}]
+    how: list[dict[str, Any]] = [{"labels": ("no", "yes")}, {"text_columns": ("text",)}, {"main_metric": "accuracy"}]
+    ways = [({}, {}), *((change, {}) for change in read), *(({}, change) for change in how)]
+    assert [len({run_id(name, *way) for way in ways}) for name in ("own", "cola")] == [7, 1]
 
 
 def test_the_identity_records_digests_and_what_was_left_out_of_each_file(start: Start) -> None:
-    data = identify(protocol(start), "cola", 0, {"train": rows("t")})["data"]
+    data = identify(protocol(start), TASKS["cola"], 0, {"train": rows("t")})["data"]
     assert data == {"train": {"path": "d.tsv", "sha256": "t", "num_rows": 2, "num_damaged": 3}}
 
 
@@ -161,15 +168,19 @@ def test_a_run_is_finished_when_every_split_asked_for_was_predicted_and_a_model_
     start: Start, tmp_path: Path
 ) -> None:
     data = {"train": rows("t"), "dev": rows("d")}
-    identity = identify(protocol(start), "cola", 0, data)
+    identity = identify(protocol(start), TASKS["cola"], 0, data)
     assert not is_finished(tmp_path, identity)
-    append_result(tmp_path, {**record("cola", 0, matthews=0.1), **identity})
+    found = {**record("cola", 0, matthews=0.1), **identity, "predictions": {"dev": "dev.tsv"}}
+    append_result(tmp_path, found)
+    assert not is_finished(tmp_path, identity)
+    (tmp_path / "dev.tsv").touch()
     assert is_finished(tmp_path, identity)
-    assert not is_finished(tmp_path, identify(protocol(start), "cola", 0, data | {"test": rows("x")}))
+    assert not is_finished(tmp_path, identify(protocol(start), TASKS["cola"], 0, data | {"test": rows("x")}))
     assert not is_finished(tmp_path, identity, with_model=True)
-    append_result(tmp_path, {**record("cola", 0, matthews=0.1), **identity, "model": "models/x"})
+    append_result(tmp_path, {**found, "model": "x"})
+    (tmp_path / "x").mkdir()
     assert not is_finished(tmp_path, identity, with_model=True)
-    (tmp_path / "models" / "x").mkdir(parents=True)
+    (tmp_path / "x" / "manifest.json").touch()
     assert is_finished(tmp_path, identity, with_model=True)
 
 

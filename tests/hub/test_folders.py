@@ -85,9 +85,7 @@ def test_a_regression_comes_back_without_labels(tmp_path: Path, tokenizer_json: 
     assert (settings["labels"], settings["score_range"]) == ([], [0.0, 5.0])
 
 
-def test_a_discriminator_alone_is_imported_and_exported_alone(
-    pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_discriminator_alone_goes_in_and_out_alone(pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     hub.export(pair, tmp_path / "out")
     hub.main_import([str(tmp_path / "out" / "discriminator"), "--out", str(tmp_path / "back")])
     assert "there is no generator" in capsys.readouterr().out
@@ -255,7 +253,7 @@ def test_a_softmax_that_is_not_the_word_table_is_refused(exported: Path, tmp_pat
         ({"vocab_size": 331.0}, "--vocab-size: expected int"),
         ({"hidden_size": 28}, "embeddings_project.bias of shape [26] instead of [28]"),
         ({"num_hidden_layers": 3}, "no electra.encoder.layer.2."),
-        ({"num_hidden_layers": 100_000}, "expected tensors of 100,000 layers"),
+        ({"num_hidden_layers": 100_000}, "expected 100,000 layers"),
     ],
 )
 def test_another_model_is_refused(exported: Path, tmp_path: Path, changes: dict[str, Any], words: str):
@@ -267,7 +265,7 @@ def test_another_model_is_refused(exported: Path, tmp_path: Path, changes: dict[
     ("changes", "words"),
     [
         ({"problem_type": "multi_label_classification"}, r"expected problem_type single_label_.*found multi_label"),
-        ({"id2label": {"0": "a"}}, r"expected problem_type regression \(outputs: 1\), found single_label"),
+        ({"id2label": {"0": "a"}}, r"expected problem_type regression, found single_label"),
         (
             {"id2label": {"0": "a", "1": "b", "3": "c"}},
             "expected a different name in id2label for each output 0 to 2, found 0 a, 1 b, 3 c",
@@ -366,9 +364,7 @@ def test_a_folder_that_exists_is_never_overwritten(pair: Path, exported: Path, t
         hub.import_folders(parts(exported), tmp_path / "back")
 
 
-def test_safetensors_are_named_where_the_package_is_missing(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_missing_safetensors_package_is_named(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (exported / "discriminator" / "model.safetensors").write_bytes(b"newer than pytorch_model.bin")
     monkeypatch.setitem(sys.modules, "safetensors", None)
     assert "pip install safetensors" in refused(parts(exported), tmp_path / "back")

@@ -120,7 +120,7 @@ def test_scores_are_in_the_training_files_unit(models: Path) -> None:
         assert prediction.score == pytest.approx(5 * float(output), abs=1e-4)
 
 
-def test_new_text_is_cut_as_in_fine_tuning(models: Path) -> None:
+def test_new_text_is_cut_as_in_fine_tuning(models: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = model_of(models, "cola")
     short = model._replace(config={**model.config, "finetune": {**model.config["finetune"], "max_seq_length": 7}})
     ids = model.start.tokenizer.encode("the film was warm")
@@ -128,6 +128,8 @@ def test_new_text_is_cut_as_in_fine_tuning(models: Path) -> None:
     beginning = model.start.tokenizer.decode(ids[:5])
     texts = [beginning, "the film was warm"]
     cut, uncut = (predict(texts, None, opened) for opened in (short, model))
+    assert caplog.messages == ["1 of 2 rows were cut to 7 tokens"]
+    assert predict(["  the film was warm "], None, model)[0].probs == pytest.approx(uncut[1].probs, abs=1e-6)
     assert cut[0].probs == pytest.approx(cut[1].probs, abs=1e-6)
     assert uncut[0].probs != pytest.approx(uncut[1].probs, abs=1e-5)
 
@@ -156,11 +158,9 @@ def test_what_is_no_list_of_texts_is_refused(checkpoint: Path, models: Path) -> 
 
 
 def test_one_text_for_a_task_of_pairs_is_refused_and_the_other_way_round(models: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"expected the texts sentence1 and sentence2, found 1 text\(s\); add the second"
-    ):
+    with pytest.raises(ValueError, match=r"expected sentence1 and sentence2, found 1 text\(s\); add the second"):
         predict(TEXTS, None, model_of(models, "mnli"))
-    with pytest.raises(ValueError, match=r"expected the texts sentence, found 2 text\(s\); drop the second"):
+    with pytest.raises(ValueError, match=r"expected sentence, found 2 text\(s\); drop the second"):
         predict(TEXTS, TEXTS, model_of(models, "cola"))
     with pytest.raises(ValueError, match="text pairs: expected 3, one for each text, found 2"):
         predict(TEXTS, TEXTS[:2], model_of(models, "mnli"))

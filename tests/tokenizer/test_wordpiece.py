@@ -142,9 +142,7 @@ def write_tokenizer_json(folder: Path, added: list[dict[str, Any]] | None = None
     (folder / "tokenizer.json").write_text(json.dumps(content))
 
 
-def test_a_tokenizer_json_alone_is_read_with_special_tokens_that_were_added(
-    tokenizer: WordPieceTokenizer, tmp_path: Path
-):
+def test_a_tokenizer_json_alone_is_read_with_added_special_tokens(tokenizer: WordPieceTokenizer, tmp_path: Path):
     write_tokenizer_json(tmp_path, type="WordPiece", max_input_chars_per_word=100)
     assert load_tokenizer(tmp_path).fingerprint == tokenizer.fingerprint
     write_tokenizer_json(tmp_path, [{"id": len(WORDS), "content": "<E>", "special": True}])

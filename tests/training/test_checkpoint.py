@@ -159,7 +159,7 @@ def test_a_run_folder_or_a_checkpoint_in_it_is_accepted(tmp_path):
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     for name in ("nowhere", "file"):
-        with pytest.raises(FileNotFoundError, match=f"{name}: expected a checkpoint or a run folder"):
+        with pytest.raises(FileNotFoundError, match=f"{name}: expected a checkpoint or run folder"):
             resolve_checkpoint(tmp_path / name)
     with pytest.raises(FormatError, match=r"expected a checkpoint, found no manifest.json; name a run"):
         resolve_checkpoint(tmp_path)
