@@ -40,16 +40,8 @@ from electra.pretrain.run import (
     prepare_demo,
     stays_stopped,
 )
+from electra.training import devices
 from electra.training.cuda_graph import Replayed
-from electra.training.devices import (
-    autocast,
-    choose_precision,
-    keep_freed_memory,
-    micro_batches,
-    resolve_precision,
-    seed_dropout,
-    set_deterministic,
-)
 from electra.training.optimizer import apply_update, schedule_factor, set_update
 from electra.training.ranks import Ranks, started
 
@@ -84,25 +76,26 @@ def updates(run: Run, ranks: Ranks) -> Iterator[Update]:
     """Make the updates that are left in a run, and yield the numbers of each update: the training loop."""
     config, state, device = run.config, run.state, ranks.device
     model, optimizer, scaler = state.model, state.optimizer, state.scaler
-    dtype, objective = resolve_precision(config.precision, device), OBJECTIVES[config.objective]
+    dtype, objective = devices.resolve_precision(config.precision, device), OBJECTIVES[config.objective]
     is_compiled, is_recorded = choose_launch(config, device)
     if is_compiled:
         objective = torch.compile(objective, dynamic=False)
 
     def forward_backward(rows: Batch, counts: Counts) -> Tensor:
-        with autocast(device, dtype):
+        with devices.autocast(device, dtype):
             losses = objective(model, rows, counts, config.gen_weight, config.disc_weight)
         scaler.scale(losses.loss).backward()
         return torch.stack(losses[:3]).detach()
 
     passes = Replayed(forward_backward, model.parameters()) if is_recorded else forward_backward
+    first, last = ranks.share(config.batch_size)
     for batch in run.batches:
         factor = schedule_factor(config.schedule, state.step, config.num_train_steps, config.num_warmup_steps)
         set_update(optimizer, config.learning_rate * factor, config.bias_correction)
         counts = Counts(*(number.to(device, non_blocking=True) for number in count(batch)))
         losses = torch.zeros(3, device=device)
-        for index, (start, end) in enumerate(micro_batches(*ranks.share(config.batch_size), config.micro_batch_size)):
-            seed_dropout(config.seed, state.step, ranks.rank, index)
+        for index, (start, end) in enumerate(devices.micro_batches(first, last, config.micro_batch_size)):
+            devices.seed_dropout(config.seed, state.step, ranks.rank, index)
             losses = losses + passes(batch.rows(start, end, device), counts)
         ranks.sum_gradients(model.parameters())
         scaler.unscale_(optimizer)
@@ -116,13 +109,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     config, shape, notes = parse(argv)
     run_dir = Path(config.run_dir)
     with started(config.device) as ranks, lock_folder(run_dir) if ranks.is_first else nullcontext():
-        config = dataclasses.replace(config, precision=choose_precision(config.precision, ranks.device))
+        config = dataclasses.replace(config, precision=devices.choose_precision(config.precision, ranks.device))
         if config.data == DEMO["data"]:
             ranks.first_does(lambda: prepare_demo(Path(config.data)))
         if config.batch_size < ranks.world_size:
             raise ValueError(f"--batch-size: expected a row for each of {ranks.world_size} ranks; raise it")
-        set_deterministic(config.deterministic)
-        keep_freed_memory()
+        devices.set_deterministic(config.deterministic)
+        devices.keep_freed_memory()
         if config.num_threads:
             torch.set_num_threads(config.num_threads)
         run = open_run(config, shape, ranks)

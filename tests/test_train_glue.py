@@ -88,9 +88,7 @@ def test_a_run_leaves_a_record_with_all_that_its_number_needs(glue: Callable[...
     assert 0.1 < record["train_loss"] < 2  # nats a row; two classes start near 0.69
 
 
-def test_every_row_is_predicted_once_in_the_files_order_and_test_files_when_asked(
-    glue: Callable[..., int], glue_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_row_is_predicted_once_in_the_files_order_and_test_files_when_asked(glue, glue_data, tmp_path, capsys):
     glue("--task", "cola", "--predict-test")
     (record,) = records(tmp_path)
     rows, names = predicted(tmp_path, record, "dev"), ("unacceptable", "acceptable")
@@ -111,9 +109,7 @@ def test_it_learns_what_a_tiny_model_can(glue: Callable[..., int], tmp_path: Pat
     assert not cola["failed"]
 
 
-def test_the_closing_table_names_spread_and_protocol(
-    glue: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_the_closing_table_names_spread_and_protocol(glue, capsys, tmp_path):
     glue("--task", "cola", "--seeds", "3", "--max-seq-length", "5")
     lines = capsys.readouterr().out.splitlines()
     assert any(line.endswith(", 61 rows cut to 5 tokens") for line in lines)
@@ -129,9 +125,7 @@ def test_the_closing_table_names_spread_and_protocol(
     assert any("dev files, model of the last update, every seed counted" in line for line in lines)
 
 
-def test_runs_that_are_finished_are_not_run_again_and_a_stopped_job_goes_on(
-    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_that_are_finished_are_not_run_again_and_a_stopped_job_goes_on(glue, tmp_path, capsys, monkeypatch):
     glue("--task", "cola", "--seeds", "3")
     whole = records(tmp_path)
     path = tmp_path / "out" / "results.jsonl"
@@ -154,9 +148,7 @@ def test_runs_that_are_finished_are_not_run_again_and_a_stopped_job_goes_on(
     assert [r["train_loss"] for r in again] == [r["train_loss"] for r in whole]
 
 
-def test_a_finished_run_is_made_again_to_keep_its_model_and_then_stands_there_once(
-    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_run_is_made_again_to_keep_its_model_and_then_stands_there_once(glue, tmp_path, capsys):
     glue("--task", "cola")
     (before,) = records(tmp_path)
     capsys.readouterr()
@@ -170,9 +162,7 @@ def test_a_finished_run_is_made_again_to_keep_its_model_and_then_stands_there_on
     assert "cola seed 0: finished before" in capsys.readouterr().out
 
 
-def test_a_model_that_an_interrupted_run_left_is_replaced_by_its_own_repetition(
-    glue: Callable[..., int], tmp_path: Path
-) -> None:
+def test_a_model_that_an_interrupted_run_left_is_replaced_by_its_own_repetition(glue, tmp_path):
     glue("--task", "cola", "--save-models")
     (record,) = records(tmp_path)
     (tmp_path / "out" / "results.jsonl").unlink()  # as if killed between model and record
@@ -182,9 +172,7 @@ def test_a_model_that_an_interrupted_run_left_is_replaced_by_its_own_repetition(
     assert open_start(tmp_path / "out" / record["model"], task="cola").step == 4
 
 
-def test_a_run_that_predicts_one_class_for_every_row_is_warned_of_and_counted(
-    glue: Callable[..., int], checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_predicts_one_class_for_every_row_is_warned_of_and_counted(glue, checkpoint, tmp_path, capsys):
     data = make_glue(tmp_path / "data")
     lines = (data / "CoLA" / "dev.tsv").read_text().splitlines()
     texts = [line.rsplit("\t", 1)[0] + "\tthe film was good\n" for line in lines]
@@ -197,9 +185,7 @@ def test_a_run_that_predicts_one_class_for_every_row_is_warned_of_and_counted(
     assert "WARNING: failed, the same answer for every input" in out
 
 
-def test_from_scratch_is_another_protocol_with_a_table_of_its_own(
-    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_scratch_is_another_protocol_with_a_table_of_its_own(glue, tmp_path, capsys):
     glue("--task", "cola", "--seeds", "2")
     capsys.readouterr()
     glue("--task", "cola", "--from-scratch")
@@ -212,9 +198,7 @@ def test_from_scratch_is_another_protocol_with_a_table_of_its_own(
     assert next(line for line in out.splitlines() if line.startswith("cola matthews*")).split()[2] == "1"
 
 
-def test_all_runs_the_tasks_whose_files_are_there_and_names_the_others(
-    glue: Callable[..., int], checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], glue_data: Path
-) -> None:
+def test_all_runs_the_tasks_whose_files_are_there_and_names_the_others(glue, checkpoint, tmp_path, capsys, glue_data):
     glue("--task", "all")
     *_, mnli = found = records(tmp_path)
     assert [record["task"] for record in found] == ["cola", "stsb", "mnli"]
@@ -228,9 +212,7 @@ def test_all_runs_the_tasks_whose_files_are_there_and_names_the_others(
     assert "expected the files of some task, found none; fetch them with" in capsys.readouterr().err
 
 
-def test_missing_data_is_fetched_and_offline_that_is_one_line(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_data_is_fetched_and_offline_that_is_one_line(checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(inputs, "fetch_task", functools.partial(fetch_task, base_url="http://127.0.0.1:9/"))
     assert exit_code(["--task", "cola", "--checkpoint", str(checkpoint), "--data-dir", str(tmp_path)]) == 2
     captured = capsys.readouterr()
@@ -255,9 +237,7 @@ def test_sixteen_bit_training_learns_too(glue: Callable[..., int], tmp_path: Pat
     assert record["metrics"]["accuracy"] >= 0.85
 
 
-def test_an_mnli_model_can_start_the_tasks_it_is_said_to_help_and_every_number_says_so(
-    glue: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_mnli_model_can_start_the_tasks_it_is_said_to_help_and_every_number_says_so(glue, tmp_path, capsys):
     glue("--task", "mnli", "--save-models")
     (model,) = (tmp_path / "out" / "models").iterdir()
     capsys.readouterr()
@@ -316,9 +296,7 @@ def exit_code(argv: Sequence[str]) -> int:
         (["--train-file", "a.tsv"], "a task of your own: expected --dev-file, --text-column, --label-column, --me"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_and_exit_code_2(
-    checkpoint: Path, glue_data: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
-) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(checkpoint, glue_data, capsys, flags, message):
     places = ["--data-dir", str(glue_data), "--out", "never-made"]
     if "--checkpoint" not in flags:
         places += ["--checkpoint", str(checkpoint)]
@@ -330,9 +308,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("name", ["STS-B", "all", "a,b", "../up", "a\x1b[31mb"])
-def test_an_own_tasks_name_is_no_official_one_and_fit_for_files_and_terminals(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_an_own_tasks_name_is_no_official_one_and_fit_for_files_and_terminals(checkpoint, tmp_path, capsys, name):
     columns = ["--text-column", "a", "--label-column", "b", "--metric", "f1"]
     files = ["--train-file", str(tmp_path / "a.tsv"), "--dev-file", str(tmp_path / "a.tsv")]
     assert exit_code(["--task", name, "--checkpoint", str(checkpoint), *files, *columns]) == 2
@@ -456,9 +432,7 @@ def test_every_setting_of_a_protocol_changes_what_is_learned(opened: Callable[..
     assert not torch.equal(plain[name], changed[name])
 
 
-def test_the_number_of_updates_is_the_epochs_times_the_batches_of_one(
-    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_updates_is_the_epochs_times_the_batches_of_one(opened, monkeypatch):
     rates: list[float] = []
     monkeypatch.setattr(train_glue, "set_update", lambda optimizer, rate, *_: rates.append(rate))
     batches = mock.Mock(wraps=training_batches)
@@ -484,9 +458,7 @@ def test_the_recorded_loss_is_the_mean_over_the_rows_of_the_last_epoch(opened: C
     assert abs(losses[0] - expected) > 1e-4
 
 
-def test_updates_without_a_finite_gradient_are_skipped_and_counted_and_an_epoch_of_them_is_refused(
-    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_updates_without_a_finite_gradient_are_skipped_and_counted_and_an_epoch_of_them_is_refused(opened, monkeypatch):
     _, data, model = opened(exact())
     model.output.bias.data[0] = torch.inf
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -506,9 +478,7 @@ def test_updates_without_a_finite_gradient_are_skipped_and_counted_and_an_epoch_
         ("warmup_then_linear", [0, 1 / 2, *((8 - step) / 6 for step in range(2, 8))]),
     ],
 )
-def test_the_warm_up_is_rounded_down_but_for_the_releases_schedule(
-    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, schedule: str, rates: list[float]
-) -> None:
+def test_the_warm_up_is_rounded_down_but_for_the_releases_schedule(opened, monkeypatch, schedule, rates):
     found: list[float] = []
     monkeypatch.setattr(train_glue, "set_update", lambda optimizer, rate, *_: found.append(rate))
     config = exact(num_epochs=1, warmup_fraction=0.3, schedule=schedule, learning_rate=1.0)

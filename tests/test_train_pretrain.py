@@ -27,6 +27,7 @@ from electra.pretrain.objective import Counts, replaced_token_detection
 from electra.pretrain.run import milestone_steps
 from electra.seeding import derive_seed, random_stream
 from electra.tokenizer.byte_level import Tokenizer
+from electra.training import devices
 from electra.training.checkpoint import checkpoints, load_encoder_config, load_weights, step_folder
 from electra.training.ranks import Ranks
 from tests.conftest import word_salad
@@ -232,7 +233,7 @@ class Second(Ranks):
 def test_dropout_differs_between_updates_ranks_and_micro_batches(tiny_data, tmp_path, monkeypatch):
     run = opened(tiny_data, tmp_path, "--micro-batch-size", "2", "--seed", "7")
     places = []
-    monkeypatch.setattr(train_pretrain, "seed_dropout", lambda *place: places.append(place))
+    monkeypatch.setattr(devices, "seed_dropout", lambda *place: places.append(place))
     for ranks in (ALONE, Second(1, 2, ALONE.device)):
         next(train_pretrain.updates(run, ranks))
     assert places == [(7, 0, 0, index) for index in range(4)] + [(7, 1, 1, index) for index in range(2)]
@@ -294,6 +295,8 @@ def test_data_of_another_tokenizer_than_the_models_are_refused_when_a_run_goes_o
 def test_a_first_mistake_does_not_bind_the_run_folder(tiny_data, tmp_path, capsys):
     err = failure(capsys, *["--data", str(tiny_data), "--run-dir", str(tmp_path), "--seq-length", "600"])
     assert "--seq-length 600 is above --max-position-embeddings 512" in err
+    err = failure(capsys, *arguments(tiny_data, tmp_path, "--init-networks", "discriminator"))
+    assert "--init-networks: expected --init-from, found none" in err
     train(tiny_data, tmp_path, "--stop-after", "1", "--checkpoint-every", "99", "--seed", "7")
     shutil.rmtree(step_folder(tmp_path, 1))  # killed before its first checkpoint
     assert train(tiny_data, tmp_path) == 0

@@ -47,11 +47,13 @@ def _download(asked: argparse.Namespace) -> int:
 
 def _submission(asked: argparse.Namespace) -> int:
     sources: dict[str, Path] = {}
+    models: set[tuple[str, bool]] = set()
     for record in read_results(asked.results):
         for name, (task, split) in SUBMISSION_FILES.items():
             if (record["task"], record["seed"]) == (task, asked.seed) and split in record["predictions"]:
-                if name in sources:
-                    expected = f"{asked.results}: expected one {task} run of seed {asked.seed}, found more"
+                models.add((record["checkpoint_sha256"], record["from_scratch"]))
+                if name in sources or len(models) > 1:
+                    expected = f"{asked.results}: expected one {task} run of seed {asked.seed} by one model, found more"
                     raise ValueError(f"{expected}; give each model its own results folder (train_glue.py --out)")
                 sources[name] = asked.results / record["predictions"][split]
     write_submission(asked.out, sources)

@@ -67,7 +67,10 @@ def write_submission(out: Path, sources: Mapping[str, Path]) -> None:
 def _read_answers(path: Path, task: Task) -> list[str]:
     """Read a file of `write_predictions`; return its predictions in the form that the server expects."""
     try:
-        return [_answer(task, line.split("\t")[1]) for line in path.read_text("utf-8").split("\n")[1:-1]]
+        rows = [line.split("\t") for line in path.read_text("utf-8").split("\n")[1:-1]]
+        if wrong := [row[0] for number, row in enumerate(rows) if row[0] != str(number)]:
+            raise ValueError(f"index {wrong[0]} out of order")
+        return [_answer(task, row[1]) for row in rows]
     except (IndexError, KeyError, ValueError) as error:
         remedy = "remove the run's line from results.jsonl and run train_glue.py again"
         raise FormatError(f"{path}: expected predictions of {task.title}, found {error}; {remedy}") from None
@@ -81,6 +84,6 @@ def _answer(task: Task, prediction: str) -> str:
     if not task.is_regression:
         return dict(zip(task.labels, task.codes, strict=True))[prediction]
     low, high = task.score_range
-    if math.isnan(score := float(prediction)):
-        raise ValueError("nan")
+    if not math.isfinite(score := float(prediction)):
+        raise ValueError(prediction)
     return f"{min(high, max(low, score)):.3f}"

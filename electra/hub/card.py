@@ -40,9 +40,10 @@ def model_card(part: str, config: Mapping[str, Any], manifest: Mapping[str, Any]
     if "num_train_steps" in pretrain:
         length = pretrain["seq_length"]
         recipe[0] += f" of {pretrain['num_train_steps']:,}"
-        recipe.append(f"tokens seen: {step * pretrain['batch_size'] * length:,}")
+        earlier = ", and those of the weights that it started from" if pretrain.get("init_from") else ""
+        recipe.append(f"tokens seen: {step * pretrain['batch_size'] * length:,}{earlier}")
         limits.append("one pre-training seed; token type 1 was never seen in pre-training")
-        if length < num_positions:
+        if length < num_positions and not earlier:
             limits.append(f"positions {length} to {num_positions - 1} were never trained: use at most {length} tokens")
         if step < pretrain["num_train_steps"]:
             limits.append("a snapshot before the end of the schedule: its learning rate had not come down to 0")

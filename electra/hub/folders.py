@@ -101,7 +101,7 @@ def checkpoint_settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
     if "classifier" in parts:
         folder = parts["classifier"]
         labels = read_labels(folder.config, folder.folder / "config.json")
-        length = folder.encoder.max_position_embeddings
+        length = folder.config.get("max_seq_length") or folder.encoder.max_position_embeddings
         finetune = {"pooling": "first", "head": "mlp", "token_types": True, "precision": "fp32"}
         return {
             "finetune": {**finetune, "max_seq_length": length},
@@ -167,12 +167,12 @@ def split_parts(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tup
         return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
     if "finetune" in config:
-        pooling, head = config["finetune"]["pooling"], config["finetune"]["head"]
-        if (pooling, head) == ("first", "mlp"):
+        how = {name: config["finetune"][name] for name in ("pooling", "head", "token_types")}
+        if how == {"pooling": "first", "head": "mlp", "token_types": True}:
             return {"classifier": dict(weights)}, ""
         return {"encoder": {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}}, (
-            f"transformers has no classifier with pooling {pooling} and head {head}, only first and mlp: "
-            "the encoder is exported without them"
+            f"transformers has no classifier with {', '.join(f'{name} {value}' for name, value in how.items())} "
+            "(only first, mlp, True): the encoder is exported alone"
         )
     discriminator, generator = under("discriminator."), under("generator.")
     if discriminator and "dense.weight" not in discriminator:
@@ -202,6 +202,7 @@ def export(path: Path, out: Path) -> tuple[dict[str, Path], str]:
         if part == "classifier":
             description |= label_config(config["labels"])
             description |= {"finetuning_task": config["task"], "score_range": config["score_range"]}
+            description |= {"max_seq_length": config["finetune"]["max_seq_length"]}
         contents = {
             "README.md": model_card(part, config, manifest, encoder).encode(),
             "config.json": json_bytes(description),

@@ -167,7 +167,7 @@ def read_labels(config: Mapping[str, Any], file: Path) -> list[str]:
 def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
     """Return the part, the encoder shape and all fields of config.json; FormatError for an unsupported model."""
     config = read_json(file, architectures=list[str] | None, id2label=dict[str, str] | None, problem_type=str | None,
-                       finetuning_task=str | None, score_range=list[float] | None)  # fmt: skip
+        finetuning_task=str | None, score_range=list[float] | None, max_seq_length=int | None)  # fmt: skip
     parts = {part.architecture: name for name, part in PARTS.items()}
     architecture = (config.get("architectures") or ["none"])[0]
     if architecture not in parts:

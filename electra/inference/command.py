@@ -11,16 +11,8 @@ from pathlib import Path
 from electra import cli
 from electra.glue.files import read_split
 from electra.glue.tasks import SplitFile
-from electra.inference.predict import (
-    DEMO_RUN,
-    MODELS_DIR,
-    Opened,
-    Prediction,
-    detect,
-    open_classifier,
-    open_detector,
-    predict,
-)
+from electra.inference import detect, open_classifier, open_detector, predict
+from electra.inference.predict import DEMO_RUN, MODELS_DIR, Opened, Prediction
 from electra.pretrain.example import marked_sentence
 from electra.training.ranks import started
 

@@ -21,15 +21,7 @@ from electra.glue.finetune import PREDICT_ROWS, Start, open_start, predict_rows
 from electra.glue.tasks import Task
 from electra.model.networks import Discriminator, SequenceClassifier, make_embeddings
 from electra.model.transformer import Encoder
-from electra.training.checkpoint import (
-    MANIFEST_FILE,
-    MODEL_FILE,
-    default_checkpoint,
-    load_encoder_weights,
-    load_weights,
-    read_settings,
-    read_tensors,
-)
+from electra.training import checkpoint as saved
 
 Array = npt.NDArray[Any]
 
@@ -101,11 +93,11 @@ def open_detector(checkpoint: Path | str | None = None, device: torch.device | s
     checkpoint, FormatError if it is damaged or has no discriminator with a head.
     """
     start, config = _open(checkpoint)
-    if "discriminator.output.weight" not in read_tensors(start.folder / MODEL_FILE):
+    if "discriminator.output.weight" not in saved.read_tensors(start.folder / saved.MODEL_FILE):
         found = f"a model of {config['task'] or 'another task'}" if "finetune" in config else "none"
         raise FormatError(f"{start.folder}: expected a discriminator, found {found}; name a run of train_pretrain.py")
     model = Discriminator(start.shape, make_embeddings(start.shape))
-    load_weights(start.folder, model, "discriminator.")
+    saved.load_weights(start.folder, model, "discriminator.")
     return Opened(start, config, model.to(device).eval(), torch.device(device))
 
 
@@ -113,7 +105,7 @@ def open_encoder(checkpoint: Path | str | None = None, device: torch.device | st
     """Open the encoder of a pre-trained or fine-tuned checkpoint. Arguments and errors are those of `open_detector`."""
     start, config = _open(checkpoint)
     model = Encoder(start.shape, make_embeddings(start.shape))
-    load_encoder_weights(start.folder, model)
+    saved.load_encoder_weights(start.folder, model)
     return Opened(start, config, model.to(device).eval(), torch.device(device))
 
 
@@ -124,17 +116,17 @@ def open_classifier(checkpoint: Path | str | None = None, device: torch.device |
         raise FormatError(f"{start.folder}: expected a fine-tuned model, found a pre-trained one; {MAKE_ONE}")
     settings = config["finetune"]
     model = SequenceClassifier(start.shape, len(config["labels"]) or 1, settings["pooling"], settings["head"])
-    load_weights(start.folder, model)
+    saved.load_weights(start.folder, model)
     return Opened(start, config, model.to(device).eval(), torch.device(device))
 
 
 def _open(checkpoint: Path | str | None) -> tuple[Start, Mapping[str, Any]]:
-    start = open_start(default_checkpoint(DEMO_RUN) if checkpoint is None else Path(checkpoint))
-    return start, read_settings(start.folder)
+    start = open_start(saved.default_checkpoint(DEMO_RUN) if checkpoint is None else Path(checkpoint))
+    return start, saved.read_settings(start.folder)
 
 
 def _only_model() -> Path:
-    found = sorted(file.parent for file in MODELS_DIR.glob(f"[!.]*/{MANIFEST_FILE}"))
+    found = sorted(file.parent for file in MODELS_DIR.glob(f"[!.]*/{saved.MANIFEST_FILE}"))
     if not found:
         raise FileNotFoundError(f"{MODELS_DIR}: expected a fine-tuned model, found none; {MAKE_ONE}")
     if len(found) > 1:

@@ -104,6 +104,8 @@ def new_state(
 
 def resume_or_start(state: TrainingState, config: PretrainConfig, tokenizer: AnyTokenizer, ranks: Ranks) -> None:
     """Load the run's newest good checkpoint; a new run loads the weights of `--init-from`, if given."""
+    if config.init_networks != "both" and not config.init_from:
+        raise ValueError("--init-networks: expected --init-from, found none; name a checkpoint to start from")
     if checkpoint := ranks.first_does(lambda: newest_good(Path(config.run_dir))):
         check_same_run(checkpoint, state.settings)
         state.restore(checkpoint)

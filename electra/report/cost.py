@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def memory_line(run: PretrainRun | None) -> str:
     peak = max((record.get("peak_memory_bytes") or 0 for record in run.training), default=0) if run else 0
     if run is None or not peak:
         return f"memory    {NOT_MEASURED}: give --run a folder that measured it"
-    rows = run.config.micro_batch_size or run.config.batch_size // run.num_devices
+    share = run.config.batch_size // run.num_devices
+    rows = min(run.config.micro_batch_size or share, share)
     return f"memory    peak {peak / 1e9:.2f} GB with {rows} rows at a time on {run.device}"
 
 
@@ -56,10 +58,13 @@ def main(argv: Sequence[str]) -> None:
     model.add_argument("--size", choices=SIZES, default="small", help="recipe of this size (default small)")
     model.add_argument("--run", type=Path, help="settings, speed and memory of this run folder")
     asked = parser.parse_args(argv)
-    runs = read_inputs([asked.run]).runs if asked.run else []
+    runs, _, notes = read_inputs([asked.run]) if asked.run else ([], [], [])
     if asked.run and len(runs) != 1:
-        raise ValueError(f"--run: expected one run in {asked.run}, found {len(runs)}; name one run folder")
+        found = "; ".join([f"{len(runs)}", *notes])
+        raise ValueError(f"--run: expected one run in {asked.run}, found {found}; name one run folder")
     run = runs[0] if runs else None
+    for note in notes:
+        print(f"note: {cli.printable(note)}", file=sys.stderr)
     config = run.config if run else cli.build(PretrainConfig, SIZES[asked.size], {"size": asked.size})
     vocab = {"vocab_size": DEMO_VOCAB_SIZE} if asked.size == "demo" else {}
     shape = run.shape if run else cli.build(EncoderConfig, SIZES[asked.size], vocab)

@@ -91,9 +91,10 @@ def _score(run: PretrainRun, average: str, inputs: Inputs) -> float | None:
     """Return a run's last AVG or GLUE*, a fraction, the mean over seeds; None if settings differ from the recipe."""
     for protocol in inputs.protocols:
         facts = protocol.facts
-        if protocol.run is run and protocol.step == run.last_step and not (facts["overrides"] or facts["from_scratch"]):
-            values = [*protocol.summary["averages"][average]["by_seed"].values()]
-            return summarize(values).mean if values else None
+        values = [*protocol.summary["averages"][average]["by_seed"].values()]
+        is_changed = facts["overrides"] or facts["from_scratch"]
+        if values and protocol.run is run and protocol.step == run.last_step and not is_changed:
+            return summarize(values).mean
     return None
 
 

@@ -69,7 +69,7 @@ def draw_sweep(sweep: Sequence[PretrainRun], path: Path) -> None:
             _line(left, run, "masked_lm_accuracy", **style)
             _line(right, run, "disc_auc", **style, label=labels.pop(size, None))
             if run.collapse_step is not None:
-                auc = next(r["disc_auc"] for r in run.evaluations if r["step"] == run.collapse_step)
+                auc = next(r.get("disc_auc") for r in run.evaluations if r["step"] == run.collapse_step)
                 right.plot([run.collapse_step], [auc], "X", color="black", markersize=10, zorder=5)
         right.plot([], [], "X", color="black", markersize=10, linestyle="", label="declared collapsed")
         _label(left, "masked_lm_accuracy", "updates")

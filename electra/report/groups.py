@@ -38,7 +38,7 @@ def sweeps(runs: Sequence[PretrainRun]) -> list[list[PretrainRun]]:
 
 
 def other_sizes(inputs: Inputs) -> list[PretrainRun]:
-    """Return the runs in sweeps with a generator size other than table 5's; only table 4 shows these runs."""
+    """Return the runs in sweeps with a generator size other than table 5's; figure 3 leaves these out."""
     size = PretrainConfig().generator_size
     return [run for sweep in sweeps(inputs.runs) for run in sweep if run.config.generator_size != size]
 
@@ -64,16 +64,9 @@ def without_variants(inputs: Inputs) -> list[Protocol]:
     return [protocol for protocol in inputs.protocols if protocol not in variants]
 
 
-def outside_sweeps(inputs: Inputs) -> list[Protocol]:
-    """Return the protocols of table 2 in row order, without ablations and without runs that only table 4 shows."""
-    others = other_sizes(inputs)
-    return sorted((protocol for protocol in without_variants(inputs) if protocol.run not in others), key=row_order)
-
-
-def row_order(protocol: Protocol) -> tuple[Any, ...]:
-    """Return a sort key for rows: pre-trained models before random starts, then by run and update."""
-    run = protocol.run
-    return (protocol.facts["from_scratch"], run.name if run else protocol.facts["checkpoint"], protocol.step)
+def in_order(rows: Sequence[Protocol]) -> list[Protocol]:
+    """Return protocols in the order of rows: pre-trained models before random starts, then by run and update."""
+    return sorted(rows, key=lambda p: (p.facts["from_scratch"], p.run.name if p.run else p.facts["checkpoint"], p.step))
 
 
 def ablations(inputs: Inputs) -> Comparisons:

@@ -41,8 +41,10 @@ def flops_of_update(config: PretrainConfig, shape: EncoderConfig) -> tuple[float
 class PretrainRun:
     """One pre-training run, read from its settings, provenance and log, without the weights."""
 
-    folder: Path
-    name: str  # path of the folder, relative to the common parent of all runs of the report
+    folder: Path = dataclasses.field(compare=False)
+    name: str = dataclasses.field(
+        compare=False
+    )  # path of the folder, relative to the common parent of all runs of the report
     config: PretrainConfig
     shape: EncoderConfig
     tokenizer: str  # fingerprint of the tokenizer
@@ -163,10 +165,14 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
                 "name a folder that train_pretrain.py or train_glue.py wrote"
             )
         for folder in folders:
-            results |= {record["run_id"]: record for record in read_results(folder)}
-            if {METRICS, PROVENANCE} & {*os.listdir(folder)}:
+            for record in read_results(folder):
+                if results.setdefault(record["run_id"], record)["metrics"] != record["metrics"]:
+                    notes.append(f"{folder}: run {record['run_id']} left out: read before, with other scores")
+            if {METRICS, PROVENANCE} & {*os.listdir(folder)} and folder.resolve() not in runs:
                 try:
-                    runs[folder.resolve()] = _read_run(folder, notes)
+                    if (run := _read_run(folder, notes)) in runs.values():
+                        raise FormatError("a copy of a run that was read before")
+                    runs[folder.resolve()] = run
                 except (ValueError, OSError) as error:
                     notes.append(f"{folder}: run left out: {error}")
     if not runs and not results:
@@ -193,7 +199,9 @@ def _rows(results: Iterable[Record], runs: Sequence[PretrainRun], notes: list[st
             if num_sets[task] > 1:
                 rows.append(Protocol(group, run, f"{task} on {data_name(group[0])}"))
                 notes.append(f"{task} with {rows[-1].protocol}: one of {num_sets[task]} data sets, in its own row")
-    return rows
+    names = Counter(row.name for row in rows)
+    ids = [f"protocol {row.facts['protocol_id']}" * (names[row.name] > 1) for row in rows]  # of rows that look alike
+    return [dataclasses.replace(row, data=row.data or name) for row, name in zip(rows, ids, strict=True)]
 
 
 def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
@@ -213,6 +221,8 @@ def _read_run(folder: Path, notes: list[str]) -> PretrainRun:
     records = sorted(read_records(folder / METRICS, **LOGGED), key=lambda record: record["step"])
     if not records:
         raise FormatError(f"nothing is logged in {METRICS} yet")
+    if len({(record["step"], record.get("split")) for record in records}) < len(records):
+        raise FormatError(f"{METRICS} has an update twice")
     if config.init_from:
         notes.append(f"{folder}: started from the weights of {config.init_from}; their cost is not counted")
     evaluations = [record for record in records if record.get("split") == HELD_OUT]
@@ -230,7 +240,8 @@ def _run_of(record: Record, runs: Sequence[PretrainRun], notes: list[str]) -> Pr
     """Return the run whose folder (its path now, or that in its config) contains a record's checkpoint; else None."""
     checkpoint, step = Path(record["checkpoint"]), record["checkpoint_step"]
     places = {checkpoint, *checkpoint.parents} - {Path(".")}
-    found = [run for run in runs if Path(run.config.run_dir) in places or run.folder in places]
+    found = [run for run in runs if {Path(run.config.run_dir), run.folder} & places]
+    found = [run for run in found if step <= run.config.num_train_steps]
     if len(found) > 1:
         names = ", ".join(run.name for run in found)
         notes.append(f"{checkpoint}: results belong to no run, since several have this run_dir: {names}; report one")

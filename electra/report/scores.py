@@ -8,7 +8,7 @@ import numpy as np
 
 from electra.glue.tasks import TASKS
 from electra.pretrain.collapse import COLLAPSED_EVALUATIONS
-from electra.report.groups import Comparisons, alike, outside_sweeps, row_order, sweep_protocols
+from electra.report.groups import Comparisons, alike, in_order, sweep_protocols
 from electra.report.literature import COLUMNS, MERCIER, OFFICIAL, SINGLE_METRICS, Cell, mean_of_eight, table, with_wnli
 from electra.report.runs import Inputs, PretrainRun, Protocol
 from electra.scores.statistics import Interval, summarize, t_interval
@@ -43,7 +43,7 @@ def table_2(inputs: Inputs) -> str:
     """Return table 2, scores on GLUE's dev files: the published rows, then a row for each of our protocols."""
     header = ["model", *TITLES, "AVG", "GLUE*"]
     printed_rows = [[name, *printed_scores(row)] for name, row in table("2").items()]
-    ours = [[f"ours: {protocol.name}", *score_cells(protocol)] for protocol in outside_sweeps(inputs)]
+    ours = [[f"ours: {protocol.name}", *score_cells(protocol)] for protocol in in_order(inputs.protocols)]
     last, original = table("2")[MERCIER], table("2")[OFFICIAL]
     printed = original["AVG"].number - last["AVG"].number
     gap = mean_of_eight(original) - mean_of_eight(last)
@@ -60,7 +60,7 @@ def table_2(inputs: Inputs) -> str:
 def wnli_table(inputs: Inputs) -> str:
     """Return a WNLI table: the model's accuracy, GLUE with this accuracy, and GLUE* with the majority's accuracy."""
     rows = []
-    for protocol in outside_sweeps(inputs):
+    for protocol in in_order(inputs.protocols):
         summary = protocol.summary
         if found := summary["tasks"].get("wnli"):
             averages = [spread(summary["averages"][name]) for name in ("GLUE", "GLUE*")]
@@ -73,7 +73,7 @@ def own_tasks_table(inputs: Inputs) -> str:
     """Return a table of main metrics of tasks outside GLUE, a row for each protocol and task; "" if there is none."""
     rows = [
         [f"ours: {protocol.name}", task, result["main_metric"], spread(result["metrics"].get(result["main_metric"]))]
-        for protocol in sorted(inputs.protocols, key=row_order)
+        for protocol in in_order(inputs.protocols)
         for task, result in protocol.summary["tasks"].items()
         if task not in TASKS
     ]
@@ -84,7 +84,8 @@ def collapse(run: PretrainRun) -> str:
     """Return a text that says whether and at which update a run's discriminator collapsed."""
     if run.collapse_step is not None:
         return f"collapsed, declared at update {run.collapse_step:,}"
-    after = [record for record in run.evaluations if record["step"] > run.config.num_warmup_steps]
+    judged = [record for record in run.evaluations if record.get("disc_auc_high") is not None]
+    after = [record for record in judged if record["step"] > run.config.num_warmup_steps]
     if len(after) < COLLAPSED_EVALUATIONS:
         return f"{NOT_MEASURED}: {len(after)} evaluations after warm-up"
     return f"no collapse in {len(after)} evaluations to {after[-1]['step']:,}"
@@ -105,7 +106,8 @@ def table_4(sweep: Sequence[PretrainRun], inputs: Inputs) -> str:
         mine = [protocol for protocol in protocols if protocol.run is run]
         ours += [[f"{name}, {p.protocol}", f"{step:,}", collapse(run), *score_cells(p)] for p in mine]
         if not mine:
-            ours.append([name, f"{run.last_step:,}, not fine-tuned", collapse(run), *[NOT_MEASURED] * 10])
+            where = "" if step in (None, run.last_step) else f" at {step:,}"
+            ours.append([name, f"{run.last_step:,}, not fine-tuned{where}", collapse(run), *[NOT_MEASURED] * 10])
     return printed_and_ours(header, printed_rows, ours)
 
 
@@ -120,7 +122,7 @@ def pretraining_seeds(inputs: Inputs) -> str:
             *(_spread_of_runs(_scores_of_runs(group, task)) for task in tasks),
         ]
         for group in groups
-        if len(group) > 1
+        if len({p.run.config.seed for p in group if p.run}) == len(group) > 1
     ]
     if not rows:
         return f"Pre-training seeds: {NOT_MEASURED}."
@@ -179,5 +181,5 @@ def comparison_tables(kind: str, title: str, comparisons: Comparisons) -> str:
         if len(tasks) > 1 and not any(NOT_MEASURED in row for row in rows):
             header.append("mean")
             rows = [[*row, interval(paired(base, p, *tasks))] for row, (_, p) in zip(rows, others, strict=True)]
-        parts.append(f"Base: {base.name}.\n\n{markdown(header, rows)}")
+        parts += [f"Base: {base.name}.\n\n{markdown(header, rows)}"] * bool(tasks)
     return "\n\n".join(parts) or f"{kind}: {NOT_MEASURED}."

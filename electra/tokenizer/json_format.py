@@ -113,7 +113,7 @@ def read_tokenizer_json(file: Path) -> Vocabulary | list[str]:
             ids = {**vocab, **{name: n for n, name in added.items()}}
             _check_ids([*ids.values()], file)
             return sorted(ids, key=ids.__getitem__)
-        return _byte_level_bpe(content, vocab, added, file)
+        return _bpe(content, vocab, added, file)
     except (LookupError, TypeError, AttributeError, StopIteration) as error:
         _refuse(file, "a tokenizer.json of the tokenizers library", f"{type(error).__name__} {error}")
 
@@ -146,9 +146,7 @@ def _check_wordpiece(content: Mapping[str, Any], file: Path) -> None:
             _refuse(file, f"an uncased WordPiece with {name} {expected}", f"{name} {value}")
 
 
-def _byte_level_bpe(
-    content: Mapping[str, Any], vocab: Mapping[str, int], added: Mapping[int, str], file: Path
-) -> Vocabulary:
+def _bpe(content: Mapping[str, Any], vocab: Mapping[str, int], added: Mapping[int, str], file: Path) -> Vocabulary:
     _check_kind(content, file)
     merges = _numbered_merges(content["model"]["merges"], {*added.values()}, vocab, file)
     tokens = [printable(token) for token in bpe.token_bytes(merges)[bpe.NUM_SPECIAL_TOKENS :]]

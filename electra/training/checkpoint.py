@@ -228,9 +228,13 @@ def load_networks(folder: Path, model: nn.Module, networks: str, settings: Mappi
     """
     if networks == "discriminator" and not hasattr(model, "discriminator"):
         raise ValueError("--init-networks discriminator: --objective mlm has no discriminator; leave the flag out")
-    if networks == "both" and not any(name.startswith("generator.") for name in read_tensors(folder / MODEL_FILE)):
-        raise FormatError(f"{folder}: it has no generator; pass --init-networks discriminator to start a new one")
-    config = read_json(folder / CONFIG_FILE, encoder=dict, pretrain=dict)
+    config = read_json(folder / CONFIG_FILE, encoder=dict)
+    if "pretrain" not in config:
+        raise FormatError(f"{folder}: expected a pre-trained model, found a fine-tuned one; name another checkpoint")
+    has = {name.split(".")[0] for name in read_tensors(folder / MODEL_FILE)}
+    if networks == "both" and (missing := {*dict(model.named_children())} - has):
+        remedy = "pass --init-networks discriminator to start a new one"
+        raise FormatError(f"{folder}: it has no {' and no '.join(sorted(missing))}; {remedy}")
     saved, asked = {**config["pretrain"], **config["encoder"]}, {**settings["pretrain"], **settings["encoder"]}
     shape = ["embedding_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "type_vocab_size"]
     shape += ["max_position_embeddings"] + ["generator_size"] * (networks == "both" and "generator_size" in saved)
@@ -238,7 +242,7 @@ def load_networks(folder: Path, model: nn.Module, networks: str, settings: Mappi
         raise FormatError(f"{folder}: its shape is not the shape asked for; add {' '.join(flags)}")
     if networks == "both":
         load_weights(folder, model)
-    elif any(name.startswith("discriminator.") for name in read_tensors(folder / MODEL_FILE)):
+    elif "discriminator" in has:
         load_weights(folder, model.get_submodule("discriminator"), "discriminator.")
     else:
         load_encoder_weights(folder, model.get_submodule("discriminator.encoder"))

@@ -62,12 +62,10 @@ def layerwise_rates(names: Iterable[str], num_layers: int, decay: float, top_exp
     return rates
 
 
-def make_optimizer(
-    groups: list[dict[str, Any]], adam_beta1: float, adam_beta2: float, adam_epsilon: float
-) -> torch.optim.AdamW:
+def make_optimizer(groups: list[dict[str, Any]], beta1: float, beta2: float, epsilon: float) -> torch.optim.AdamW:
     """Make torch's fused AdamW; `set_update` sets its rate, epsilon and decay before each step."""
-    groups = [{**group, "adam_epsilon": adam_epsilon} for group in groups]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(adam_beta1, adam_beta2), eps=adam_epsilon, fused=True)
+    groups = [{**group, "adam_epsilon": epsilon} for group in groups]
+    return torch.optim.AdamW(groups, lr=0.0, betas=(beta1, beta2), eps=epsilon, fused=True)
 
 
 def updates_made(optimizer: torch.optim.AdamW) -> int:

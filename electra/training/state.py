@@ -57,18 +57,16 @@ class TrainingState:
             "scaler": self.scaler.state_dict(),
         }
         folder = checkpoint.step_folder(run_dir, self.step)
-        checkpoint.save_checkpoint(
-            folder, {**self._weights(), checkpoint.STATE_FILE: checkpoint.torch_bytes(loop_state)}, {"step": self.step}
-        )
+        contents = {**self._weights(), checkpoint.STATE_FILE: checkpoint.torch_bytes(loop_state)}
+        checkpoint.save_checkpoint(folder, contents, {"step": self.step})
         for old in checkpoint.checkpoints(run_dir)[keep:]:
             shutil.rmtree(old)
         return folder
 
     def save_milestone(self, run_dir: Path) -> None:
         """Write this step's weights under `milestones/`, where they are never deleted."""
-        checkpoint.save_checkpoint(
-            checkpoint.step_folder(run_dir / MILESTONES, self.step), self._weights(), {"step": self.step}
-        )
+        folder = checkpoint.step_folder(run_dir / MILESTONES, self.step)
+        checkpoint.save_checkpoint(folder, self._weights(), {"step": self.step})
 
     def restore(self, folder: Path) -> None:
         """Load a checkpoint's weights, optimizer and loop state."""

@@ -169,9 +169,7 @@ def test_sizes_are_exact_for_plain_text_and_thrice_the_packed_bytes_else(tmp_pat
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("block_bytes", [1, 10, 1000])
-def test_separators_are_found_whatever_the_line_ends(
-    line_end: str, block_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_separators_are_found_whatever_the_line_ends(line_end, block_bytes, tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(archives, "READ_BYTES", 3)
     texts = [f"one {n}{line_end}two" for n in range(9)]
@@ -348,9 +346,7 @@ DAMAGED_TARS = {
 
 @pytest.mark.parametrize("packing", ["", ".xz"])
 @pytest.mark.parametrize(("content", "problem"), DAMAGED_TARS.values(), ids=DAMAGED_TARS)
-def test_damage_in_a_tar_is_named_and_what_precedes_it_is_read(
-    content: bytes, problem: str | None, packing: str, tmp_path: Path
-):
+def test_damage_in_a_tar_is_named_and_what_precedes_it_is_read(content, problem, packing, tmp_path):
     path = write(tmp_path / f"a.tar{packing}", PACKERS[packing](content))
     detail = f"{problem}, after offset 1,024 of the tar" if problem else "the tar ends within a file"
     refused(path, f"a.tar{packing}: damaged archive: {detail}", ["kept"])

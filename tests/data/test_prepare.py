@@ -102,9 +102,7 @@ def test_the_tokenizer_is_the_one_learned_from_all_the_text(folder: Path, tmp_pa
     assert Tokenizer.load(tmp_path / "out").fingerprint == Tokenizer.train(TEXTS, 300).fingerprint
 
 
-def test_where_half_a_percent_is_more_all_below_it_are_held_out_up_to_the_cap(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_where_half_a_percent_is_more_all_below_it_are_held_out_up_to_the_cap(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_encode, "_KEYS_BELOW", 1 << 62)  # a quarter instead of 0.5 %
     low = [text for text in TEXTS if key_of(text) < 1 << 62]
     assert len(low) > 20

@@ -141,9 +141,7 @@ def test_another_file_is_refused_on_opening(folder: Path, content: bytes | None,
 
 
 @pytest.mark.parametrize("checked_bytes", [1 << 28, 0])
-def test_small_splits_are_checked_against_their_digests_on_opening(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, checked_bytes: int
-):
+def test_small_splits_are_checked_against_their_digests_on_opening(folder, monkeypatch, checked_bytes):
     """The ends and the tokenizer always: they are small."""
     monkeypatch.setattr(shards, "_CHECKED_BYTES", checked_bytes)
     np.save(folder / "train-00000.tokens.npy", np.array([8, 7, 6, 5], "<u2"))  # reversed

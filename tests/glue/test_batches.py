@@ -72,9 +72,7 @@ def test_texts_are_cut_to_the_maximum_and_an_empty_second_text_makes_a_single_se
         ((9, 3), 4, (2, 2)),
     ],
 )
-def test_pairs_lose_one_token_at_a_time_from_the_longer_text(
-    lengths: tuple[int, int], limit: int, kept: tuple[int, int]
-) -> None:
+def test_pairs_lose_one_token_at_a_time_from_the_longer_text(lengths, limit, kept):
     assert truncated_lengths(*lengths, limit) == kept
 
 
@@ -101,9 +99,7 @@ def test_padding_never_passes_the_maximum() -> None:
 
 @pytest.mark.parametrize("length_buckets", [True, False])
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(8_551, 32), (71, 32), (64, 32), (5, 7), (1_100, 3)])
-def test_an_epoch_has_every_row_once_in_as_few_batches_as_possible(
-    num_rows: int, batch_size: int, length_buckets: bool
-) -> None:
+def test_an_epoch_has_every_row_once_in_as_few_batches_as_possible(num_rows, batch_size, length_buckets):
     lengths = np.random.default_rng(3).integers(4, 128, num_rows)
     batches = training_batches(lengths, batch_size, 0, 0, length_buckets=length_buckets)
     assert sorted(np.concatenate(batches)) == list(range(num_rows))

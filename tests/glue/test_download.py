@@ -105,9 +105,7 @@ def test_a_task_is_fetched_unpacked_and_checked(server: Server, cola: bytes, tmp
 
 
 @pytest.mark.parametrize("kind", ["missing", "hung up", "cut", "other bytes"])
-def test_a_failed_download_is_one_line_with_what_to_do_and_leaves_nothing(
-    server: Server, cola: bytes, tmp_path: Path, kind: str
-) -> None:
+def test_a_failed_download_is_one_line_with_what_to_do_and_leaves_nothing(server, cola, tmp_path, kind):
     digest = hashlib.sha256(cola).hexdigest()[:12]
     message = f"expected the file of sha256 {digest}…, found {len(cola) - 100:,} bytes of sha256 .*; "
     if kind == "missing":
@@ -123,9 +121,7 @@ def test_a_failed_download_is_one_line_with_what_to_do_and_leaves_nothing(
     assert not any(tmp_path.iterdir())
 
 
-def test_an_archive_with_the_wrong_number_of_rows_is_refused(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_archive_with_the_wrong_number_of_rows_is_refused(server, tmp_path, monkeypatch):
     archive = zipped({name: content + b"x\t1\t\tMore.\n" for name, content in COLA.items()})
     serve(server, monkeypatch, ("cola", "data/CoLA.zip", archive))
     with pytest.raises(FormatError, match="expected 8,551 rows, found 8,552"):
@@ -227,9 +223,11 @@ def test_a_submission_is_made_of_one_seeds_runs(tmp_path: Path, capsys: pytest.C
     assert "11 files, checked; WNLI is not_entailment for every row" in capsys.readouterr().out
     with pytest.raises(FormatError, match="expected predictions of test by a CoLA model, found none; run train_glue"):
         submission(tmp_path, 4)
-    append_result(tmp_path, records[1] | {"run_id": "another"})
-    with pytest.raises(ValueError, match="expected one cola run of seed 3, found more; give each model"):
-        submission(tmp_path, 3)
+    for change in ({"run_id": "another"}, {"from_scratch": True}):  # two runs of CoLA; CoLA by another model
+        append_result(tmp_path, records[1] | {"run_id": "another", "task": "own"} | change)
+        append_result(tmp_path, records[1] | change)
+        with pytest.raises(ValueError, match=r"expected one .* run of seed 3 by one model, found more; give each"):
+            submission(tmp_path, 3)
 
 
 @pytest.mark.usefixtures("small_tests")

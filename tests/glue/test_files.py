@@ -305,9 +305,7 @@ def test_an_own_task_of_three_classes_has_no_f1(tmp_path: Path) -> None:
     ],
     ids=range(16),
 )  # fmt: skip
-def test_a_mistake_in_an_own_file_is_named_by_the_line_it_starts_on(
-    tmp_path: Path, name: str, content: str, message: str
-) -> None:
+def test_a_mistake_in_an_own_file_is_named_by_the_line_it_starts_on(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=f"{name}(, |: ){message}"):
         own(written(tmp_path / name, content))
 

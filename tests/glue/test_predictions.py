@@ -48,12 +48,12 @@ def test_the_same_predictions_make_the_same_bytes(tmp_path: Path) -> None:
         ("RTE.tsv", b"h\n0\tmaybe\n", "RTE.tsv: expected predictions of RTE, found 'maybe'; remove the run's line"),
         ("RTE.tsv", b"h\n0\n", "RTE.tsv: expected predictions of RTE, found list index out of range; remove"),
         ("RTE.tsv", b"h\n0\t\xff\n", "RTE.tsv: expected predictions of RTE, found 'utf-8' codec can't decode"),
+        ("RTE.tsv", b"h\n0\tentailment\n0\tentailment\n", "RTE.tsv: .* found index 0 out of order"),
+        ("STS-B.tsv", b"h\n0\tinf\n", "STS-B.tsv: expected predictions of STS-B, found inf"),
         ("STS-B.tsv", b"h\n0\tnan\n", "STS-B.tsv: expected predictions of STS-B, found nan"),
     ],
 )
-def test_missing_or_damaged_predictions_are_named_and_nothing_is_written(
-    tmp_path: Path, name: str, content: bytes | None, message: str
-) -> None:
+def test_missing_or_damaged_predictions_are_named_and_nothing_is_written(tmp_path, name, content, message):
     sources = write_all(tmp_path, but="" if content else name)
     if content:
         sources[name].write_bytes(content)

@@ -164,9 +164,7 @@ def test_the_identity_records_digests_and_what_was_left_out_of_each_file(start: 
     assert data == {"train": {"path": "d.tsv", "sha256": "t", "num_rows": 2, "num_damaged": 3}}
 
 
-def test_a_run_is_finished_when_every_split_asked_for_was_predicted_and_a_model_asked_for_is_there(
-    start: Start, tmp_path: Path
-) -> None:
+def test_a_run_is_finished_when_every_split_asked_for_was_predicted_and_a_model_asked_for_is_there(start, tmp_path):
     data = {"train": rows("t"), "dev": rows("d")}
     identity = identify(protocol(start), TASKS["cola"], 0, data)
     assert not is_finished(tmp_path, identity)

@@ -59,10 +59,16 @@ def pair(tmp_path: Path, tokenizer_json: bytes) -> Path:
 
 
 def classifier_checkpoint(
-    folder: Path, tokenizer_json: bytes, labels: list[str], pooling: str = "first", head: str = "mlp"
+    folder: Path,
+    tokenizer_json: bytes,
+    labels: list[str],
+    pooling: str = "first",
+    head: str = "mlp",
+    types: bool = True,
 ) -> Path:
     model = randomize(SequenceClassifier(SHAPE, len(labels) or 1, pooling=pooling, head=head))
-    finetune = dataclasses.asdict(FinetuneConfig(pooling=pooling, head=head))
+    config = FinetuneConfig(pooling=pooling, head=head, token_types=types, max_seq_length=29)
+    finetune = dataclasses.asdict(config)
     facts = {"task": "mnli", "labels": labels, "score_range": [0.0, 5.0]}
     return write_checkpoint(folder, model, tokenizer_json, finetune=finetune, **facts)
 

@@ -27,18 +27,17 @@ def sections(card: str) -> dict[str, str]:
 def test_the_card_tells_how_the_weights_were_trained_and_names_no_folder_of_the_machine():
     card = model_card("discriminator", FULL, MANIFEST, EncoderConfig())
     found = sections(card)
-    for text in (
-        "updates made: 62,500 of 1,000,000",
-        "tokens seen: 1,024,000,000",
-        "recipe mercier",
-        "learning_rate 0.0005",
-    ):
+    for text in ("updates made: 62,500 of 1,000,000", "tokens seen: 1,024,000,000\n", "recipe mercier", "rate 0.0005"):
         assert text in found["Recipe"]
     assert all(digest in found["Data"] for digest in (FULL["shards"], FULL["tokenizer"], "aa" * 32))
     assert "positions 128 to 511 were never trained" in found["Limits"]
     assert "a snapshot before the end of the schedule" in found["Limits"]
     assert found["Licence"].startswith("\nTO BE FILLED IN")
     assert not any(folder in card for folder in ("runs/full", "shards/"))
+    branch = {**FULL, "pretrain": {**FULL["pretrain"], "init_from": "mini"}}
+    found = sections(model_card("discriminator", branch, MANIFEST, EncoderConfig()))
+    assert "tokens seen: 1,024,000,000, and those of the weights that it started from" in found["Recipe"]
+    assert "never trained" not in found["Limits"]
     assert "snapshot" not in model_card("discriminator", FULL, {**MANIFEST, "step": 1_000_000}, EncoderConfig())
 
 

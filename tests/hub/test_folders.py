@@ -71,7 +71,7 @@ def test_a_classifier_comes_back_byte_for_byte_with_its_labels(classifier: Path,
     settings = read_json(tmp_path / "back" / "config.json")
     assert (settings["labels"], settings["task"]) == (LABELS, "mnli")
     assert (settings["finetune"]["pooling"], settings["finetune"]["head"]) == ("first", "mlp")
-    assert settings["finetune"]["max_seq_length"] == settings["encoder"]["max_position_embeddings"] == 31
+    assert (settings["finetune"]["max_seq_length"], settings["encoder"]["max_position_embeddings"]) == (29, 31)
     model = SequenceClassifier(EncoderConfig(**settings["encoder"]), 3, pooling="first", head="mlp")
     load_weights(tmp_path / "back", model)
 
@@ -107,14 +107,13 @@ def test_the_masked_lm_control_is_a_generator_of_full_size_both_ways(tmp_path: P
     load_weights(tmp_path / "back", MaskedLM(SHAPE))
 
 
-@pytest.mark.parametrize(("pooling", "head"), [("mean", "mlp"), ("first", "linear"), ("mean", "linear")])
-def test_a_classifier_that_has_no_name_there_leaves_its_encoder_and_says_why(
-    tmp_path: Path, tokenizer_json: bytes, capsys: pytest.CaptureFixture[str], pooling: str, head: str
-):
-    checkpoint = classifier_checkpoint(tmp_path / "ours", tokenizer_json, LABELS, pooling, head)
+@pytest.mark.parametrize("how", [("mean", "mlp", True), ("first", "linear", True), ("first", "mlp", False)])
+def test_a_classifier_that_has_no_name_there_leaves_its_encoder_and_says_why(tmp_path, tokenizer_json, capsys, how):
+    checkpoint = classifier_checkpoint(tmp_path / "ours", tokenizer_json, LABELS, *how)
     hub.main_export(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
-    assert f"no classifier with pooling {pooling} and head {head}, only first and mlp" in printed
+    pooling, head, types = how
+    assert f"no classifier with pooling {pooling}, head {head}, token_types {types} (only first, mlp, True)" in printed
     assert "ElectraModel" in printed
     hub.import_folders(parts(tmp_path / "out"), tmp_path / "back")
     model = SequenceClassifier(SHAPE, 2, pooling="mean", head="mlp")
@@ -138,7 +137,7 @@ def test_config_json_states_sizes_and_labels(pair: Path, classifier: Path, tmp_p
     sizes = {"hidden_size": 26, "num_attention_heads": 2, "intermediate_size": 37}
     halves = {"hidden_size": 13, "num_attention_heads": 1, "intermediate_size": 18}
     names = {"id2label": {"0": LABELS[0], "1": LABELS[1], "2": LABELS[2]}, "finetuning_task": "mnli",
-             "label2id": {LABELS[0]: 0, LABELS[1]: 1, LABELS[2]: 2}, "score_range": [0.0, 5.0],
+             "label2id": {LABELS[0]: 0, LABELS[1]: 1, LABELS[2]: 2}, "score_range": [0.0, 5.0], "max_seq_length": 29,
              "problem_type": "single_label_classification"}  # fmt: skip
     found = {folder.name: read_json(folder / "config.json") for folder in parts(tmp_path / "out")}
     assert found == {
@@ -158,9 +157,7 @@ def exported(pair: Path, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_old_files_half_precision_position_buffers_and_a_missing_tied_copy_are_read(
-    pair: Path, exported: Path, tmp_path: Path
-):
+def test_old_files_half_precision_position_buffers_and_a_missing_tied_copy_are_read(pair, exported, tmp_path):
     for part in ("discriminator", "generator"):
         weights = tensors(exported / part / "pytorch_model.bin")
         weights["electra.embeddings.position_ids"] = torch.arange(31)[None]
@@ -274,9 +271,7 @@ def test_another_model_is_refused(exported: Path, tmp_path: Path, changes: dict[
         ({"id2label": ["a", "b", "c"]}, "expected dict.* as 'id2label', found a list"),
     ],
 )
-def test_outputs_that_are_not_one_label_or_one_score_are_refused(
-    classifier: Path, tmp_path: Path, changes: dict[str, Any], words: str
-):
+def test_outputs_that_are_not_one_label_or_one_score_are_refused(classifier, tmp_path, changes, words):
     hub.export(classifier, tmp_path / "out")
     rewrite_config(tmp_path / "out" / "classifier", **changes)
     assert re.search(words, refused(tmp_path / "out" / "classifier", tmp_path / "back"))
@@ -302,9 +297,7 @@ def test_parts_that_do_not_belong_together_are_refused(exported: Path, tmp_path:
     assert "word.weight" not in message
 
 
-def test_two_folders_of_one_kind_and_a_classifier_beside_another_part_are_refused(
-    exported: Path, classifier: Path, tmp_path: Path
-):
+def test_two_folders_of_one_kind_and_a_classifier_beside_another_part_are_refused(exported, classifier, tmp_path):
     hub.export(classifier, tmp_path / "out")
     assert "found classifier, discriminator, generator" in refused(parts(exported), tmp_path / "back")
     twice = [exported / "discriminator", exported / "discriminator"]
@@ -434,9 +427,7 @@ def test_the_library_opens_the_pair_and_gives_our_logits(pair: Path, exported: P
 @pytest.mark.oracle
 @pytest.mark.parametrize("labels", [LABELS, ["no", "yes"], []])
 @torch.no_grad()
-def test_the_library_opens_the_classifier_and_gives_our_logits_for_pairs(
-    tmp_path: Path, tokenizer_json: bytes, labels: list[str], library: Any
-):
+def test_the_library_opens_the_classifier_and_gives_our_logits_for_pairs(tmp_path, tokenizer_json, labels, library):
     checkpoint = classifier_checkpoint(tmp_path / "ours", tokenizer_json, labels)
     hub.export(checkpoint, tmp_path / "out")
     ours = SequenceClassifier(SHAPE, len(labels) or 1, pooling="first", head="mlp").eval()

@@ -31,9 +31,7 @@ def folder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_detect_shows_each_token_over_its_probability_plain_in_a_pipe(
-    checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_detect_shows_each_token_over_its_probability_plain_in_a_pipe(checkpoint, capsys):
     main_detect(["the film was", "--checkpoint", str(checkpoint), "--device", "cpu"])
     captured = capsys.readouterr()
     (found,) = detect(["the film was"], open_detector(checkpoint))
@@ -76,9 +74,7 @@ def test_predict_names_labels_from_the_likeliest_with_probabilities(folder: Path
     assert capsys.readouterr().out == f"{found.score:.6g}\ta\tb\n"
 
 
-def test_control_characters_never_reach_a_terminal(
-    checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_control_characters_never_reach_a_terminal(checkpoint, folder, capsys):
     text = "a\033[2J\u009b\u202e book\n\0"
     for main, places in ((main_detect, checkpoint), (main_predict, folder / "cola")):
         main([text, "--checkpoint", str(places)])

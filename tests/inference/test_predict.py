@@ -181,9 +181,7 @@ def test_a_model_of_another_kind_is_refused(checkpoint: Path, models: Path, tmp_
     assert len(embed(["the film"], open_encoder(tmp_path / "mlm"))) == 1  # an encoder it has
 
 
-def test_without_a_model_the_only_one_in_runs_is_taken_and_none_or_several_are_named(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_model_the_only_one_in_runs_is_taken_and_none_or_several_are_named(checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(embed(TEXTS)[0].mean) == 256  # of mini, the model that ships
     with pytest.raises(FileNotFoundError, match="runs/glue/models: expected a fine-tuned model, found none; make one"):

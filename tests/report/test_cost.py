@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import statistics
 
 import pytest
 
 from electra.config import EncoderConfig
-from electra.files import read_records
+from electra.files import read_json, read_records, write_json
 from electra.model.flops import parameter_blocks
 from electra.report import cost
 from electra.report.cost import main
@@ -42,13 +43,26 @@ def test_a_run_brings_its_settings_its_speed_its_device_and_its_peak(capsys):
     assert f"hardware  {rule}" in out
 
 
-@pytest.mark.parametrize(("micro_batch_size", "num_rows"), [(0, 32), (7, 7)])
+@pytest.mark.parametrize(("micro_batch_size", "num_rows"), [(0, 32), (7, 7), (64, 32)])
 def test_the_peak_of_one_device_is_the_largest_that_was_logged(micro_batch_size, num_rows):
     (run,) = read_inputs([FIXTURES / "full"]).runs
     config = dataclasses.replace(run.config, micro_batch_size=micro_batch_size)
     training = [{"step": step, "peak_memory_bytes": peak} for step, peak in ((1, 5e9), (2, None), (3, 7e9), (4, 6e9))]
     run = dataclasses.replace(run, config=config, training=training, num_devices=4)
     assert f"peak 7.00 GB with {num_rows} rows at a time on " in cost.memory_line(run)
+
+
+def test_what_a_run_did_not_record_is_noted(capsys, tmp_path):
+    shutil.copytree(FIXTURES / "full", tmp_path / "run")
+    settings = read_json(tmp_path / "run" / "config.json")
+    del settings["pretrain"]["batch_size"]
+    write_json(tmp_path / "run" / "config.json", settings)
+    main(["--run", str(tmp_path)])
+    assert "run: batch_size not recorded by this run, shown at today's default" in capsys.readouterr().err
+    (tmp_path / "run" / "provenance.json").unlink()
+    shutil.copytree(FIXTURES / "glue", tmp_path / "glue")
+    with pytest.raises(ValueError, match=r"--run: expected one run in .*, found 0; .*/run: run left out: .*provenance"):
+        main(["--run", str(tmp_path)])
 
 
 def test_a_folder_of_several_runs_is_refused():

@@ -89,3 +89,5 @@ def test_the_score_beside_a_runs_cost_is_that_of_the_recipe_as_it_stands(inputs:
         other = inputs._replace(protocols=[Protocol(records, inputs.protocols[0].run)])
         (without,) = [line for line in table_3(other).splitlines() if line.startswith("| ours: full")]
         assert " 0.0527 " not in without
+    first = Protocol([record for record in inputs.protocols[0].records if record["task"] == "cola"], inputs.runs[0])
+    assert table_3(inputs._replace(protocols=[first, *inputs.protocols])) == table_3(inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -86,6 +87,10 @@ def test_figure_3_has_eight_labelled_panels_with_ours_over_the_official_curve():
     try:
         report_figures.draw_curves(reproductions(inputs), Path("unused"))
         report_figures.draw_sweep(sweeps(inputs.runs)[0], Path("unused"))
+        evaluations = [{k: v for k, v in record.items() if k != "disc_auc"} for record in inputs.runs[-1].evaluations]
+        collapsed = dataclasses.replace(inputs.runs[-1], evaluations=evaluations)
+        assert collapsed.collapse_step is not None
+        report_figures.draw_sweep([collapsed], Path("unused"))
     finally:
         figure_module.Figure = original
     curves, sweep = kept[0], kept[2]
@@ -99,9 +104,7 @@ def test_figure_3_has_eight_labelled_panels_with_ours_over_the_official_curve():
     assert len(styles) == 3  # told apart without colour
 
 
-def test_without_matplotlib_the_tables_come_and_one_line_says_how_to_get_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_without_matplotlib_the_tables_come_and_one_line_says_how_to_get_figures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     report.main([FIXTURES, "--out", str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]

@@ -59,6 +59,8 @@ def test_a_run_with_a_damaged_log_is_left_out_with_the_number_of_the_line(copy: 
     path.write_text(f"{content}{line}\n")
     (note,) = read_inputs([copy]).notes
     assert note.startswith(f"{copy}/full: run left out: {path}:{content.count(chr(10)) + 1}: expected ")
+    path.write_text(content + content.splitlines()[-1] + "\n")
+    assert read_inputs([copy]).notes == [f"{copy}/full: run left out: metrics.jsonl has an update twice"]
     path.write_text(content + '{"step": 9')  # what a kill leaves at the end
     assert read_inputs([copy]).notes == []
 
@@ -147,10 +149,29 @@ def test_results_belong_to_the_run_whose_folder_they_name_if_there_is_one_such_r
     run = read_inputs([copy]).protocols[0].run
     assert run is not None
     assert run.name == "full"
-    shutil.copytree(copy / "full", copy / "again")
+    shutil.copytree(copy / "full", copy / "z")
+    assert read_inputs([copy]).notes == [f"{copy}/z: run left out: a copy of a run that was read before"]
+    rewrite(copy / "z" / "metrics.jsonl", lambda record: {**record, "elapsed_seconds": 1.0})
     inputs = read_inputs([copy])
     assert inputs.protocols[0].run is None
-    assert any("since several have this run_dir: again, full" in note for note in inputs.notes)
+    assert any("since several have this run_dir: full, z" in note for note in inputs.notes)
+
+
+def test_results_of_an_update_that_a_run_cannot_have_made_do_not_belong_to_it(copy: Path):
+    rewrite(copy / "glue" / "results.jsonl", lambda record: {**record, "checkpoint_step": 2_000_000})
+    assert read_inputs([copy]).protocols[0].run is None
+
+
+def test_one_run_with_two_scores_is_shown_once_and_noted_and_rows_that_look_alike_name_their_protocol(copy: Path):
+    shutil.copytree(copy / "glue", copy / "z")
+    rewrite(copy / "z" / "results.jsonl", lambda record: {**record, "metrics": dict.fromkeys(record["metrics"], 0.5)})
+    known, inputs = read_inputs([copy / "glue"]), read_inputs([copy])
+    assert [p.summary for p in inputs.protocols] == [p.summary for p in known.protocols]
+    assert inputs.notes[0].startswith(f"{copy}/z: run ")
+    rewrite(copy / "z" / "results.jsonl", lambda r: {**r, "run_id": r["run_id"] + "z", "protocol_id": "z"})
+    names = [p.name for p in read_inputs([copy]).protocols]
+    assert len({*names}) == len(names)
+    assert any(name.endswith("; protocol z") for name in names)
 
 
 def test_results_of_weights_that_a_run_no_longer_holds_do_not_belong_to_it(copy: Path):

@@ -12,7 +12,15 @@ from scipy import stats
 
 from electra.report.groups import sweeps
 from electra.report.runs import Inputs, Protocol, read_inputs
-from electra.report.scores import collapse, own_tasks_table, paired, pretraining_seeds, table_2, table_4
+from electra.report.scores import (
+    collapse,
+    comparison_tables,
+    own_tasks_table,
+    paired,
+    pretraining_seeds,
+    table_2,
+    table_4,
+)
 from tests.helpers.records import FIXTURES, protocol, record
 
 
@@ -23,6 +31,8 @@ def test_differences_are_paired_over_common_seeds_with_students_interval():
     low, high = stats.t.interval(0.95, 2, loc=0.02, scale=np.std([0.01, 0.03, 0.02], ddof=1) / np.sqrt(3))
     assert found == (3, pytest.approx(0.02), pytest.approx(low), pytest.approx(high))
     assert paired(first, second, "rte") is None
+    apart = [(first, [("y", protocol("c", {"rte": [0.5]}))])]
+    assert comparison_tables("Ablations", "x", apart) == "Ablations: not measured."
 
 
 def test_the_mean_over_tasks_is_paired_over_seeds_that_have_every_common_task():
@@ -47,6 +57,9 @@ def test_collapse_is_what_the_watch_declares_and_too_few_evaluations_say_nothing
     three, two = (dataclasses.replace(runs["sweep/g0.25-s0"], evaluations=first[:end]) for end in (4, 3))
     assert collapse(three) == "no collapse in 3 evaluations to 4,000"
     assert collapse(two) == "not measured: 2 evaluations after warm-up"
+    unlogged = [{**record, "disc_auc_high": None} for record in first]
+    blind = dataclasses.replace(three, evaluations=unlogged)
+    assert collapse(blind) == "not measured: 0 evaluations after warm-up"
 
 
 @pytest.mark.parametrize("files", ["xb", "ay"])
@@ -73,6 +86,8 @@ def test_the_spread_of_pretraining_seeds_stands_beside_what_fine_tuning_alone_wo
     assert f"; ± {alone:.2f} from fine-tuning alone, p {p_value:.2g} |" in line
     assert line.startswith("| sweep/g0.25-s0, sweep/g0.25-s1, update 10,000; recipe mercier |")
     assert pretraining_seeds(inputs._replace(protocols=[])) == "Pre-training seeds: not measured."
+    twice = [p for p in inputs.protocols if p.run and p.run.name == "sweep/g0.25-s0"] * 2
+    assert pretraining_seeds(inputs._replace(protocols=twice)) == "Pre-training seeds: not measured."
 
 
 def test_tasks_that_are_not_glues_have_a_table_of_their_own_with_a_row_for_each_data_set():
@@ -88,3 +103,10 @@ def test_every_run_of_a_sweep_has_a_row_in_table_4():
     inputs = read_inputs([FIXTURES])
     (sweep,) = sweeps(inputs.runs)
     assert all(f": sweep/g{size}-s0, " in table_4(sweep, inputs) for size in (0.125, 0.25, 0.5))
+    assert all(f"| ours: {p.name} |" in table_2(inputs) for p in inputs.protocols)  # nothing is shown elsewhere only
+    found = [p for p in inputs.protocols if p.run in sweep]
+    late = [
+        p if p.run is sweep[0] else Protocol([{**r, "checkpoint_step": 15_000} for r in p.records], p.run)
+        for p in found
+    ]
+    assert f"| {sweep[0].last_step:,}, not fine-tuned at 15,000 |" in table_4(sweep, inputs._replace(protocols=late))

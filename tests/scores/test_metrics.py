@@ -56,9 +56,7 @@ def test_spearman_gives_ties_their_average_rank() -> None:
 
 @pytest.mark.parametrize("correlation", [metrics.pearson, metrics.spearman])
 @pytest.mark.parametrize("scores", [np.full(3, 0.3), np.array([0.0, np.nan, 2.0])])
-def test_a_correlation_with_a_constant_or_with_a_number_that_is_none_is_zero(
-    correlation: metrics.Metric, scores: metrics.Array
-) -> None:
+def test_a_correlation_with_a_constant_or_with_a_number_that_is_none_is_zero(correlation, scores):
     assert correlation(scores, np.arange(3.0)) == 0.0
     assert correlation(np.arange(3.0), np.full(3, 3.0)) == 0.0
 

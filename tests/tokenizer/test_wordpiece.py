@@ -104,9 +104,7 @@ def test_ids_are_shown_as_words_and_joined_into_text(tokenizer: WordPieceTokeniz
     assert tokenizer.token(6) == "##aff"
 
 
-def test_a_saved_vocabulary_is_read_back_with_the_same_fingerprint(
-    tokenizer: WordPieceTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_saved_vocabulary_is_read_back_with_the_same_fingerprint(tokenizer, tmp_path, monkeypatch):
     tokenizer.save(tmp_path)
     again = WordPieceTokenizer.load(tmp_path)
     assert (tmp_path / "vocab.txt").read_text() == "\n".join(WORDS) + "\n"
@@ -175,9 +173,7 @@ def test_a_tokenizer_json_of_other_settings_is_refused(tmp_path: Path, changes: 
         ("tokenizer_config.json", {"added_tokens_decoder": {"20": {"content": "covid", "special": False}}}),
     ],
 )
-def test_words_added_beside_a_vocabulary_are_refused(
-    tokenizer: WordPieceTokenizer, tmp_path: Path, name: str, content: dict[str, Any]
-):
+def test_words_added_beside_a_vocabulary_are_refused(tokenizer, tmp_path, name, content):
     tokenizer.save(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(
         json.dumps({"added_tokens_decoder": {"0": {"content": "[PAD]", "special": True}}})

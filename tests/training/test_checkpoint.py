@@ -132,6 +132,8 @@ def test_a_masked_lm_gives_its_encoder_to_the_discriminator_whose_head_starts_ne
     folder, model, fresh = save(tmp_path, 1), tiny_electra(seed=2), tiny_electra(seed=2)
     control = MaskedLM(tiny_shape())
     torch.save(control.state_dict(), folder / "model.pt")
+    with pytest.raises(FormatError, match="it has no discriminator; pass --init-networks discriminator to start a new"):
+        load_networks(folder, model, "both", SETTINGS)
     load_networks(folder, model, "discriminator", SETTINGS)
     pairs = zip(model.discriminator.encoder.parameters(), control.generator.encoder.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
