@@ -211,10 +211,11 @@ class _Output(io.TextIOWrapper):
             return call(*arguments)
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
-            if self.is_required:
-                if not isinstance(error, BrokenPipeError):
-                    fail(f"standard output: {error.strerror}; free some space", EXIT_USER_ERROR)
+            if self.is_required and isinstance(error, BrokenPipeError):
                 sys.exit(EXIT_NO_OUTPUT)
+            if self.is_required:
+                error.filename = "standard output"
+                raise
             if self is sys.stdout:
                 print(f"WARNING: standard output: {error.strerror}; going on without it", file=sys.stderr)
 

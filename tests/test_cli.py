@@ -244,7 +244,7 @@ def test_a_script_goes_on_when_its_output_reaches_nobody(tmp_path, channel, warn
 
 def test_a_command_ends_without_a_word_when_its_reader_has_gone_and_with_one_at_a_full_disk(tmp_path):
     assert output_of(tmp_path, "unread", needs_output=True) == (141, "", "")
-    error = "error: standard output: No space left on device; free some space\n"
+    error = "error: standard output: No space left on device; free some space; the same command goes on\n"
     assert output_of(tmp_path, "full", needs_output=True) == (2, "", error)
 
 

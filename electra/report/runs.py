@@ -42,9 +42,7 @@ class PretrainRun:
     """One pre-training run, read from its settings, provenance and log, without the weights."""
 
     folder: Path = dataclasses.field(compare=False)
-    name: str = dataclasses.field(
-        compare=False
-    )  # path of the folder, relative to the common parent of all runs of the report
+    name: str = dataclasses.field(compare=False)  # the folder, relative to the common parent of all runs
     config: PretrainConfig
     shape: EncoderConfig
     tokenizer: str  # fingerprint of the tokenizer
@@ -201,7 +199,8 @@ def _rows(results: Iterable[Record], runs: Sequence[PretrainRun], notes: list[st
                 notes.append(f"{task} with {rows[-1].protocol}: one of {num_sets[task]} data sets, in its own row")
     names = Counter(row.name for row in rows)
     ids = [f"protocol {row.facts['protocol_id']}" * (names[row.name] > 1) for row in rows]  # of rows that look alike
-    return [dataclasses.replace(row, data=row.data or name) for row, name in zip(rows, ids, strict=True)]
+    data = ["; ".join(filter(None, (row.data, name))) for row, name in zip(rows, ids, strict=True)]
+    return [dataclasses.replace(row, data=text) for row, text in zip(rows, data, strict=True)]
 
 
 def _read_run(folder: Path, notes: list[str]) -> PretrainRun:

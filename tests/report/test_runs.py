@@ -13,7 +13,7 @@ from electra.files import FormatError, read_json, write_json
 from electra.glue.results import RECORD_FIELDS
 from electra.report.efficiency import spent, total_days
 from electra.report.page import figures, report
-from electra.report.runs import read_inputs
+from electra.report.runs import _rows, read_inputs
 from tests.helpers.records import FIXTURES, record, rewrite
 
 
@@ -170,8 +170,9 @@ def test_one_run_with_two_scores_is_shown_once_and_noted_and_rows_that_look_alik
     assert inputs.notes[0].startswith(f"{copy}/z: run ")
     rewrite(copy / "z" / "results.jsonl", lambda r: {**r, "run_id": r["run_id"] + "z", "protocol_id": "z"})
     names = [p.name for p in read_inputs([copy]).protocols]
-    assert len({*names}) == len(names)
     assert any(name.endswith("; protocol z") for name in names)
+    alike = [{**record("cola", 0, files=f, matthews=0.1), "protocol_id": p} for p in "pz" for f in ("ab", "xb")]
+    assert len({row.name for row in _rows(alike, [], [])}) == 4
 
 
 def test_results_of_weights_that_a_run_no_longer_holds_do_not_belong_to_it(copy: Path):

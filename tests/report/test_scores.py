@@ -57,8 +57,7 @@ def test_collapse_is_what_the_watch_declares_and_too_few_evaluations_say_nothing
     three, two = (dataclasses.replace(runs["sweep/g0.25-s0"], evaluations=first[:end]) for end in (4, 3))
     assert collapse(three) == "no collapse in 3 evaluations to 4,000"
     assert collapse(two) == "not measured: 2 evaluations after warm-up"
-    unlogged = [{**record, "disc_auc_high": None} for record in first]
-    blind = dataclasses.replace(three, evaluations=unlogged)
+    blind = dataclasses.replace(three, evaluations=[{**record, "disc_auc_high": None} for record in first])
     assert collapse(blind) == "not measured: 0 evaluations after warm-up"
 
 
