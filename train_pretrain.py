@@ -78,14 +78,18 @@ def updates(run: Run, ranks: Ranks) -> Iterator[Update]:
     model, optimizer, scaler = state.model, state.optimizer, state.scaler
     dtype, objective = devices.resolve_precision(config.precision, device), OBJECTIVES[config.objective]
     is_compiled, is_recorded = choose_launch(config, device)
-    if is_compiled:
-        objective = torch.compile(objective, dynamic=False)
+
+    def compute_losses(rows: Batch, counts: Counts) -> Tensor:
+        return torch.stack(objective(model, rows, counts, config.gen_weight, config.disc_weight)[:3])
+
+    if is_compiled:  # a function that returns a tensor alone: torch 2.11 cannot compile one that returns a named tuple
+        compute_losses = torch.compile(compute_losses, dynamic=False)
 
     def forward_backward(rows: Batch, counts: Counts) -> Tensor:
         with devices.autocast(device, dtype):
-            losses = objective(model, rows, counts, config.gen_weight, config.disc_weight)
-        scaler.scale(losses.loss).backward()
-        return torch.stack(losses[:3]).detach()
+            losses = compute_losses(rows, counts)
+        scaler.scale(losses[0]).backward()
+        return losses.detach()
 
     passes = Replayed(forward_backward, model.parameters()) if is_recorded else forward_backward
     first, last = ranks.share(config.batch_size)
