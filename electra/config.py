@@ -90,7 +90,7 @@ class PretrainConfig:
     run_dir: str = setting("runs/pretrain", "folder of the run", free=True)
     micro_batch_size: int = setting(0, "rows at a time on one device; 0: all of its share", unit="rows", low=0, free=True)
     device: str = setting("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"), free=True)
-    compile: str = setting("auto", "compile the objective with torch.compile; auto: on CUDA if no CUDA graph is recorded", choices=("auto", "on", "off"), free=True)
+    compile: str = setting("auto", "compile the objective with torch.compile; auto: on CUDA", choices=("auto", "on", "off"), free=True)
     cuda_graph: bool = setting(True, "on CUDA, record an update's passes once and replay them; never with --deterministic", free=True)
     num_threads: int = setting(0, "CPU threads of one rank; 0: torch's choice", unit="threads", low=0, free=True)
     stop_after: int = setting(0, "stop at this update; the schedule stays the same; 0: at the end of the schedule", unit="updates", low=0, free=True)

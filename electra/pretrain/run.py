@@ -122,7 +122,7 @@ def choose_launch(config: PretrainConfig, device: torch.device) -> tuple[bool, b
     on_cuda = device.type == "cuda"
     # the deterministic scatter may synchronise with the host, which graph capture forbids
     is_recorded = on_cuda and config.cuda_graph and not config.deterministic
-    return config.compile == "on" or (config.compile == "auto" and on_cuda and not is_recorded), is_recorded
+    return config.compile == "on" or (config.compile == "auto" and on_cuda), is_recorded
 
 
 def prepare_demo(data: Path) -> None:

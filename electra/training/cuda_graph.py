@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,55 +24,68 @@ def copy_of(arguments: Arguments) -> Arguments:
     return tuple(type(a)(*(None if tensor is None else tensor.clone() for tensor in a)) for a in arguments)
 
 
+class Recording(NamedTuple, Generic[Result]):
+    """A recorded call, and the tensors that a replay reads and writes."""
+
+    graph: torch.cuda.CUDAGraph
+    arguments: Arguments
+    result: Result
+    gradients: list[Tensor | None]  # of the parameters
+
+
 class Replayed(Generic[Result]):
     """A forward and backward pass, replayed as a CUDA graph that is recorded once for each set of argument shapes.
 
     At the small size, launching the thousands of kernels of an update takes longer than running them. The arguments are
-    named tuples of CUDA tensors. The function must not wait for the device, and its outputs must have no gradient; a
-    parameter that it does not use gets a gradient of 0. Dropout still depends on the seed set before a call: a replay
-    reads the state of the random stream again, and recording does not change that state.
+    named tuples of CUDA tensors. The function must not wait for the device, and its outputs must have no gradient.
+    Dropout still depends on the seed set before a call: a replay reads the state of the random stream again, and
+    recording does not change that state.
     """
 
     def __init__(self, function: Callable[..., Result], parameters: Iterable[nn.Parameter]) -> None:
         self._function, self._parameters = function, [*parameters]
-        self._gradients = [torch.zeros_like(parameter) for parameter in self._parameters]
-        self._recordings: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, Arguments, Result]] = {}
+        self._recordings: dict[tuple[torch.Size, ...], Recording[Result]] = {}
         self._pool = torch.cuda.graph_pool_handle()  # shared: the graphs never run at the same time
 
     def __call__(self, *arguments: Any) -> Result:
-        """Call the function; the result is valid until the next call."""
+        """Call the function; the result and the gradients are valid until the next call."""
         shapes = tuple(tensor.shape for tensor in tensors_of(arguments))
         if shapes not in self._recordings:
             self._recordings[shapes] = self._record(arguments)
-        graph, inputs, outputs = self._recordings[shapes]
-        for kept, given in zip(tensors_of(inputs), tensors_of(arguments), strict=True):
+        recording = self._recordings[shapes]
+        for kept, given in zip(tensors_of(recording.arguments), tensors_of(arguments), strict=True):
             kept.copy_(given, non_blocking=True)
-        if self._parameters[0].grad is None:  # cleared by the previous update
-            torch._foreach_zero_(self._gradients)
-            self._set_gradients(self._gradients)
-        graph.replay()
-        return outputs
+        before = self._copy_gradients()  # a replay overwrites the gradients of the micro-batch before it
+        recording.graph.replay()
+        self._set_gradients(recording.gradients)
+        for parameter, earlier in zip(self._parameters, before, strict=True):
+            if earlier is not None:
+                parameter.grad = earlier if parameter.grad is None else parameter.grad.add_(earlier)
+        return recording.result
+
+    def _copy_gradients(self) -> list[Tensor | None]:
+        return [None if parameter.grad is None else parameter.grad.clone() for parameter in self._parameters]
 
     def _set_gradients(self, gradients: Iterable[Tensor | None]) -> None:
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
 
-    def _record(self, given: Arguments) -> tuple[torch.cuda.CUDAGraph, Arguments, Result]:
-        """Record a call; return the graph, the copied arguments that it reads, its outputs. Gradients do not change."""
-        arguments = copy_of(given)
-        before, random_state = [parameter.grad for parameter in self._parameters], torch.cuda.get_rng_state()
-        side = torch.cuda.Stream()
+    def _record(self, given: Arguments) -> Recording[Result]:
+        """Record a call; the gradients that the parameters have do not change."""
+        arguments, before, nothing = copy_of(given), self._copy_gradients(), [None] * len(self._parameters)
+        random_state, side = torch.cuda.get_rng_state(), torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(NUM_WARM_UPS):
-                self._set_gradients([None] * len(before))
+                self._set_gradients(nothing)
                 self._function(*arguments)
         torch.cuda.current_stream().wait_stream(side)
-        self._set_gradients(self._gradients)
+        self._set_gradients(nothing)
         graph = torch.cuda.CUDAGraph()
         # thread_local, because another thread pins the next batch meanwhile
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outputs = self._function(*arguments)
+            result = self._function(*arguments)
+        gradients = [parameter.grad for parameter in self._parameters]
         self._set_gradients(before)
         torch.cuda.set_rng_state(random_state)
-        return graph, arguments, outputs
+        return Recording(graph, arguments, result, gradients)

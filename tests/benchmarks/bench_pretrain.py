@@ -206,7 +206,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 LAUNCHES = {
     "plain": "--compile off --no-cuda-graph",
     "compiled": "--compile on --no-cuda-graph",
-    "compiled, recorded": "--compile on",
+    "recorded": "--compile off",
 }
 """Ways to launch an update, beside the default."""
 

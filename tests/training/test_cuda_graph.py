@@ -22,11 +22,17 @@ FLAGS = "--hidden-size 32 --intermediate-size 64 --embedding-size 16 --generator
 @pytest.mark.gpu
 @on_cuda
 @pytest.mark.parametrize("length", ["16", "128"])  # without and with padding
-@pytest.mark.parametrize("flags", ["--precision fp32", "--precision fp32 --micro-batch-size 3", "--precision fp16"])
-def test_replayed_updates_lose_and_learn_as_those_launched_kernel_by_kernel(tiny_data, tmp_path, flags, length):
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *("--precision fp32", "--precision fp32 --micro-batch-size 3", "--precision fp16"),
+        "--precision fp32 --compile on --hidden-dropout-prob 0 --attention-dropout-prob 0",  # its dropout draws others
+    ],
+)
+def test_recorded_updates_lose_and_learn_as_those_launched_kernel_by_kernel(tiny_data, tmp_path, flags, length):
     ranks, found = Ranks(0, 1, torch.device("cuda", 0)), []
-    for more in ((), ("--no-cuda-graph",)):
-        given = (*FLAGS.split(), *flags.split(), "--seq-length", length, "--learning-rate", "1e-3", *more)
+    for more in ((), ("--no-cuda-graph", "--compile", "off")):
+        given = (*FLAGS.split(), "--seq-length", length, "--learning-rate", "1e-3", *flags.split(), *more)
         run = opened(tiny_data, tmp_path, *given, ranks=ranks)
         losses = torch.stack([update.losses[0] for update in train_pretrain.updates(run, ranks)])
         found.append((losses, torch.cat([p.detach().flatten() for p in run.state.model.parameters()])))
