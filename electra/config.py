@@ -142,7 +142,7 @@ class FinetuneConfig:
     precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU", choices=PRECISIONS)
     micro_batch_size: int = setting(0, "rows at a time on the device; 0: the whole batch", unit="rows", low=0, free=True)
     device: str = setting("auto", "cpu, cuda or auto", choices=("auto", "cpu", "cuda"), free=True)
-    cuda_graph: bool = setting(False, "on CUDA, record the passes of an update once for each shape and replay them; not measured", free=True)
+    cuda_graph: bool = setting(True, "on CUDA, record the passes of an update once for each shape and replay them", free=True)
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from electra.data.demo_text import standard_library_documents
+from electra.glue.results import read_results
 from tests.benchmarks import bench_pretrain, rented_gpu
 
 SIZE = "--size demo --eval-rows 4 --batch-size 4 --num-threads 1"
@@ -43,21 +44,24 @@ def test_every_part_of_the_benchmark_for_a_gpu_runs(tiny_data, tmp_path, monkeyp
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_script_for_a_rented_gpu_goes_on_where_it_stopped(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(rented_gpu, "LAUNCHES", {"plain": "--compile off"})
     monkeypatch.setattr(rented_gpu, "PIECE_BYTES", 10**6)
     lines = [json.dumps({"text": text}) for text in islice(standard_library_documents(), 200)]
     (tmp_path / "my.jsonl").write_text("\n".join(lines))
+    (tmp_path / "glue/RTE").mkdir(parents=True)
+    for split in ("train", "dev"):
+        rows = ["index\tsentence1\tsentence2\tlabel", *(f"{n}\ta {n}\tb\tentailment" for n in range(4))]
+        (tmp_path / "glue/RTE" / f"{split}.tsv").write_text("\n".join([*rows, "4\tc\td\tnot_entailment", ""]))
     work, out = tmp_path / "work", tmp_path / "out"
-    words = ("--work", work, "--out", out, "--stop-after", 9, "--try-updates", 4, f"--flags={SIZE}")
+    words = ("--work", work, "--out", out, "--stop-after", 9, f"--flags={SIZE}")
     call(rented_gpu, monkeypatch, *words, "--text", tmp_path / "my.jsonl", "--more-text")
     assert not (work / "shards").exists()
     call(rented_gpu, monkeypatch, *words, "--minutes", 0)
-    speeds = json.loads((out / "launches.json").read_text())
-    assert speeds.keys() == {"", "--compile off"}
-    assert speeds[json.loads((work / "launch.json").read_text())["flags"]] == max(speeds.values())
     assert "update 0 of 9; next: the same command" in capfd.readouterr().out
     call(rented_gpu, monkeypatch, *words)
     model = torch.load(io.BytesIO(b"".join(piece.read_bytes() for piece in sorted(out.glob("weights.*")))))
     assert model["generator.bias"].dtype == torch.float16
     assert len([*out.glob("weights.*")]) > 1
-    assert "pre-training is done" in capfd.readouterr().out
+    words += ("--glue", tmp_path / "glue", "--tasks", "rte", "--glue-flags=--allow-other-sizes --num-epochs 1")
+    call(rented_gpu, monkeypatch, *words)
+    assert sorted(record["seed"] for record in read_results(out)) == [0, 1, 2, 3, 4]
+    assert "done; next: fetch" in capfd.readouterr().out

@@ -21,6 +21,7 @@ FLAGS = "--hidden-size 32 --intermediate-size 64 --embedding-size 16 --generator
 
 @pytest.mark.gpu
 @on_cuda
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # the compiler's advice
 @pytest.mark.parametrize("length", ["16", "128"])  # without and with padding
 @pytest.mark.parametrize(
     "flags",
