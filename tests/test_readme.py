@@ -84,12 +84,12 @@ def test_tables_of_results_are_what_the_report_draws_from_the_committed_records(
 
 def test_the_redo_commands_train_what_the_committed_runs_are_and_fine_tune_the_sweep():
     committed = {f"runs/{run.name}": run for run in read_inputs([ROOT / ".records"]).runs}
-    lines, redone = commands(".records/README.md"), {}
+    lines, redone = commands(".records/README.md") + commands(".records/mini.sh"), {}
     for words in map(shlex.split, lines):
         if words[1:2] == ["train_pretrain.py"]:
             config, shape, _ = train_pretrain.parse(words[2:])
             redone[config.run_dir] = dataclasses.replace(shape, vocab_size=8_192), settings_that_bind(config)
-    assert len(redone) == 5 + 2 * 5  # five runs of experiment 4.1; two seeds of five generator sizes
+    assert len(redone) == 5 + 2 * 5 + 5  # the older five; two seeds of five generator sizes; the five of mini.sh
     found = {name: (run.shape, settings_that_bind(run.config)) for name, run in committed.items()}
     assert redone == {name: found[name] for name in redone}
     assert sum("--checkpoint runs/sweep/g" in line for line in lines) == 2 * 5
