@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 Result = TypeVar("Result")
 Arguments = tuple[Any, ...]  # each a named tuple of tensors, some of them None
+Gradients = list[Tensor | None]  # of all parameters
 NUM_WARM_UPS = 3  # calls on a side stream before a recording. Source: torch's notes on CUDA graphs
 
 
@@ -24,15 +25,6 @@ def copy_of(arguments: Arguments) -> Arguments:
     return tuple(type(a)(*(None if tensor is None else tensor.clone() for tensor in a)) for a in arguments)
 
 
-class Recording(NamedTuple, Generic[Result]):
-    """A recorded call, and the tensors that a replay reads and writes."""
-
-    graph: torch.cuda.CUDAGraph
-    arguments: Arguments
-    result: Result
-    gradients: list[Tensor | None]  # of the parameters
-
-
 class Replayed(Generic[Result]):
     """A forward and backward pass, replayed as a CUDA graph that is recorded once for each set of argument shapes.
 
@@ -44,7 +36,7 @@ class Replayed(Generic[Result]):
 
     def __init__(self, function: Callable[..., Result], parameters: Iterable[nn.Parameter]) -> None:
         self._function, self._parameters = function, [*parameters]
-        self._recordings: dict[tuple[torch.Size, ...], Recording[Result]] = {}
+        self._recordings: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, Arguments, Result, Gradients]] = {}
         self._pool = torch.cuda.graph_pool_handle()  # shared: the graphs never run at the same time
 
     def __call__(self, *arguments: Any) -> Result:
@@ -52,40 +44,35 @@ class Replayed(Generic[Result]):
         shapes = tuple(tensor.shape for tensor in tensors_of(arguments))
         if shapes not in self._recordings:
             self._recordings[shapes] = self._record(arguments)
-        recording = self._recordings[shapes]
-        for kept, given in zip(tensors_of(recording.arguments), tensors_of(arguments), strict=True):
+        graph, inputs, result, gradients = self._recordings[shapes]
+        for kept, given in zip(tensors_of(inputs), tensors_of(arguments), strict=True):
             kept.copy_(given, non_blocking=True)
-        before = self._copy_gradients()  # a replay overwrites the gradients of the micro-batch before it
-        recording.graph.replay()
-        self._set_gradients(recording.gradients)
-        for parameter, earlier in zip(self._parameters, before, strict=True):
-            if earlier is not None:
-                parameter.grad = earlier if parameter.grad is None else parameter.grad.add_(earlier)
-        return recording.result
-
-    def _copy_gradients(self) -> list[Tensor | None]:
-        return [None if parameter.grad is None else parameter.grad.clone() for parameter in self._parameters]
+        # copies, because a replay overwrites the gradients of the micro-batch before it
+        before = [None if parameter.grad is None else parameter.grad.clone() for parameter in self._parameters]
+        graph.replay()
+        for parameter, gradient, earlier in zip(self._parameters, gradients, before, strict=True):
+            parameter.grad = gradient if earlier is None else earlier if gradient is None else gradient.add_(earlier)
+        return result
 
     def _set_gradients(self, gradients: Iterable[Tensor | None]) -> None:
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+        for parameter, gradient in zip(self._parameters, gradients, strict=False):
             parameter.grad = gradient
 
-    def _record(self, given: Arguments) -> Recording[Result]:
-        """Record a call; the gradients that the parameters have do not change."""
-        arguments, before, nothing = copy_of(given), self._copy_gradients(), [None] * len(self._parameters)
-        random_state, side = torch.cuda.get_rng_state(), torch.cuda.Stream()
+    def _record(self, given: Arguments) -> tuple[torch.cuda.CUDAGraph, Arguments, Result, Gradients]:
+        """Record a call; return the graph, the copied arguments that it reads, its result and its gradients."""
+        arguments, before = copy_of(given), [parameter.grad for parameter in self._parameters]
+        random_state, side, graph = torch.cuda.get_rng_state(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(NUM_WARM_UPS):
-                self._set_gradients(nothing)
+                self._set_gradients(itertools.repeat(None))
                 self._function(*arguments)
         torch.cuda.current_stream().wait_stream(side)
-        self._set_gradients(nothing)
-        graph = torch.cuda.CUDAGraph()
+        self._set_gradients(itertools.repeat(None))
         # thread_local, because another thread pins the next batch meanwhile
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             result = self._function(*arguments)
         gradients = [parameter.grad for parameter in self._parameters]
         self._set_gradients(before)
         torch.cuda.set_rng_state(random_state)
-        return Recording(graph, arguments, result, gradients)
+        return graph, arguments, result, gradients

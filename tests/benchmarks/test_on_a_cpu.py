@@ -15,6 +15,7 @@ import torch
 from electra.data.demo_text import standard_library_documents
 from electra.glue.results import read_results
 from tests.benchmarks import bench_pretrain, rented_gpu
+from tests.helpers.glue_files import make_glue
 
 SIZE = "--size demo --eval-rows 4 --batch-size 4 --num-threads 1"
 
@@ -47,10 +48,6 @@ def test_the_script_for_a_rented_gpu_goes_on_where_it_stopped(tmp_path, monkeypa
     monkeypatch.setattr(rented_gpu, "PIECE_BYTES", 10**6)
     lines = [json.dumps({"text": text}) for text in islice(standard_library_documents(), 200)]
     (tmp_path / "my.jsonl").write_text("\n".join(lines))
-    (tmp_path / "glue/RTE").mkdir(parents=True)
-    for split in ("train", "dev"):
-        rows = ["index\tsentence1\tsentence2\tlabel", *(f"{n}\ta {n}\tb\tentailment" for n in range(4))]
-        (tmp_path / "glue/RTE" / f"{split}.tsv").write_text("\n".join([*rows, "4\tc\td\tnot_entailment", ""]))
     work, out = tmp_path / "work", tmp_path / "out"
     words = ("--work", work, "--out", out, "--stop-after", 9, f"--flags={SIZE}")
     call(rented_gpu, monkeypatch, *words, "--text", tmp_path / "my.jsonl", "--more-text")
@@ -61,7 +58,7 @@ def test_the_script_for_a_rented_gpu_goes_on_where_it_stopped(tmp_path, monkeypa
     model = torch.load(io.BytesIO(b"".join(piece.read_bytes() for piece in sorted(out.glob("weights.*")))))
     assert model["generator.bias"].dtype == torch.float16
     assert len([*out.glob("weights.*")]) > 1
-    words += ("--glue", tmp_path / "glue", "--tasks", "rte", "--glue-flags=--allow-other-sizes --num-epochs 1")
-    call(rented_gpu, monkeypatch, *words)
+    glue = ("--glue", make_glue(tmp_path), "--tasks", "stsb", "--glue-flags=--allow-other-sizes --num-epochs 1")
+    call(rented_gpu, monkeypatch, *words, *glue)
     assert sorted(record["seed"] for record in read_results(out)) == [0, 1, 2, 3, 4]
     assert "done; next: fetch" in capfd.readouterr().out

@@ -13,27 +13,19 @@ from electra.training.cuda_graph import Replayed
 from electra.training.ranks import Ranks
 from tests.helpers.pretraining import opened
 
-on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+COMPILED = "fp32 --compile on --hidden-dropout-prob 0 --attention-dropout-prob 0"  # its dropout draws other values
+FLAGS = "--hidden-size 32 --intermediate-size 64 --generator-size 0.5 --learning-rate 1e-3 --compile off --device cuda"
 
 
-FLAGS = "--hidden-size 32 --intermediate-size 64 --embedding-size 16 --generator-size 0.5 --compile off --device cuda"
-
-
-@pytest.mark.gpu
-@on_cuda
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # the compiler's advice
 @pytest.mark.parametrize("length", ["16", "128"])  # without and with padding
-@pytest.mark.parametrize(
-    "flags",
-    [
-        *("--precision fp32", "--precision fp32 --micro-batch-size 3", "--precision fp16"),
-        "--precision fp32 --compile on --hidden-dropout-prob 0 --attention-dropout-prob 0",  # its dropout draws others
-    ],
-)
+@pytest.mark.parametrize("flags", ["fp32", "fp32 --micro-batch-size 3", "fp16", COMPILED])
 def test_recorded_updates_lose_and_learn_as_those_launched_kernel_by_kernel(tiny_data, tmp_path, flags, length):
     ranks, found = Ranks(0, 1, torch.device("cuda", 0)), []
     for more in ((), ("--no-cuda-graph", "--compile", "off")):
-        given = (*FLAGS.split(), "--seq-length", length, "--learning-rate", "1e-3", *flags.split(), *more)
+        given = (*FLAGS.split(), "--seq-length", length, "--precision", *flags.split(), *more)
         run = opened(tiny_data, tmp_path, *given, ranks=ranks)
         losses = torch.stack([update.losses[0] for update in train_pretrain.updates(run, ranks)])
         found.append((losses, torch.cat([p.detach().flatten() for p in run.state.model.parameters()])))
@@ -52,8 +44,6 @@ class Rows(NamedTuple):
     nothing: None = None
 
 
-@pytest.mark.gpu
-@on_cuda
 def test_gradients_add_up_over_shapes_and_start_anew_when_an_update_has_cleared_them():
     model, calls = nn.Linear(4, 2).cuda(), []
 
