@@ -3,7 +3,7 @@
     python train_pretrain.py                       # demo on a CPU: minutes, no data needed
     python train_pretrain.py --data owt_shards/    # ELECTRA-Small as in table 5: 1M updates, 16.4 G tokens
 
-The same command resumes a stopped run. The last line of the output names the checkpoint.
+The same command resumes a stopped run. The last line of a finished run names the checkpoint.
 Under torchrun the same script uses all GPUs of one or several machines.
 Exit codes: 0 finished; 2 a mistake, explained in one line; 3 the discriminator has collapsed (--on-collapse stop);
 130 / 143 stopped by SIGINT / SIGTERM; 75 stopped after --max-hours. A run is saved before it stops.
@@ -73,7 +73,7 @@ def parse(argv: Sequence[str] | None) -> tuple[PretrainConfig, EncoderConfig, li
 
 
 def updates(run: Run, ranks: Ranks) -> Iterator[Update]:
-    """Make the updates that are left in a run, and yield the numbers of each update: the training loop."""
+    """The training loop: make the updates that are left in a run, and yield the numbers of each update."""
     config, state, device = run.config, run.state, ranks.device
     model, optimizer, scaler = state.model, state.optimizer, state.scaler
     dtype, objective = devices.resolve_precision(config.precision, device), OBJECTIVES[config.objective]
@@ -82,7 +82,7 @@ def updates(run: Run, ranks: Ranks) -> Iterator[Update]:
     def compute_losses(rows: Batch, counts: Counts) -> Tensor:
         return torch.stack(objective(model, rows, counts, config.gen_weight, config.disc_weight)[:3])
 
-    if is_compiled:  # a function that returns a tensor alone: torch 2.11 cannot compile one that returns a named tuple
+    if is_compiled:  # torch 2.11 cannot compile a function that returns a named tuple, so this one returns a tensor
         compute_losses = torch.compile(compute_losses, dynamic=False)
 
     def forward_backward(rows: Batch, counts: Counts) -> Tensor:

@@ -25,7 +25,7 @@ long="$data $long --init-from runs/m256-branch --milestones 0.0625,0.125,0.25,0.
 python train_pretrain.py $long --run-dir runs/m256-pair --init-networks discriminator --num-train-steps 24000 &
 python train_pretrain.py $long --run-dir runs/m256-mlm --objective mlm --num-train-steps 26216
 wait
-# 4. The pair's discriminator on short rows against a new generator, whose words are odd: ten minutes on a CPU core.
+# 4. The pair's discriminator on short rows against a new generator, whose words are odd: 14 minutes on a CPU core.
 python train_pretrain.py $data --size mini --run-dir runs/m256-odd --init-from runs/m256-pair --init-networks discriminator \
   --seq-length 32 --batch-size 128 --learning-rate 2e-4 --num-warmup-steps 50 --num-train-steps 400 --eval-rows 256 \
   --precision fp32 --device cpu

@@ -159,7 +159,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
         "num_layers": 2, "hidden_size": 64, "embedding_size": 64, "num_heads": 2, "intermediate_size": 256,
         "hidden_dropout_prob": 0.0, "attention_dropout_prob": 0.0, "initializer_range": 0.14, "generator_size": 0.5,
         "max_position_embeddings": 128, "seq_length": 16, "batch_size": 64, "learning_rate": 2e-3,
-        "num_train_steps": 4_000, "num_warmup_steps": 500, "precision": "fp32", "num_threads": 1,
+        "num_train_steps": 4_000, "num_warmup_steps": 500, "precision": "fp32", "num_threads": 1, "compile": "off",
         "eval_every": 1_000, "checkpoint_every": 1_000, "eval_rows": 512,
     },
     "tiny": {"num_layers": 2, "hidden_size": 128, "num_heads": 2, "intermediate_size": 512, "initializer_range": 0.1, **ONE_CORE_DAY},

@@ -14,11 +14,11 @@ from electra.model.networks import Electra, MaskedLM, wide
 from electra.pretrain.masking import Batch, corrupt, sample_replacements
 
 TARGETS_AT_A_TIME = 256
-"""Rows of logits that `FillTargets` holds on a CPU: 31 MB in float32 over 30,522 words. CUDA holds all: 5 % faster."""
+"""Rows of logits that `FillTargets` holds on a CPU; torch 2.11 cannot compile the pieces, so CUDA holds all rows."""
 ERROR_SCALE = 8.0
 """`FillTargets` multiplies the gradient of the logits by this before its cast to 16 bits, and `backward` divides by it.
 
-Without it a rare word's gradient would become 0 in float16; a larger scale could overflow (256 x 8 x 32 does).
+Without it a rare word's gradient would become 0 in float16; a larger scale could overflow float16.
 """
 
 
@@ -59,7 +59,7 @@ def count(batch: Batch) -> Counts:
 
 
 class FillTargets(torch.autograd.Function):
-    """The softmax over the vocabulary: loss and samples of N targets, from some rows of logits at a time.
+    """The softmax over the vocabulary: loss and samples of N targets, on a CPU from some rows of logits at a time.
 
     The gradient of the logits is softmax minus one-hot. The forward pass computes it and the gradients of the three
     inputs; the backward pass multiplies these by the gradient of the sum. Matrix products are in the type of autocast,

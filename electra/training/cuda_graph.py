@@ -29,9 +29,8 @@ class Replayed(Generic[Result]):
     """A forward and backward pass, replayed as a CUDA graph that is recorded once for each set of argument shapes.
 
     At the small size, launching the thousands of kernels of an update takes longer than running them. The arguments are
-    named tuples of CUDA tensors. The function must not wait for the device, and its outputs must have no gradient.
-    Dropout still depends on the seed set before a call: a replay reads the state of the random stream again, and
-    recording does not change that state.
+    named tuples of CUDA tensors. The function must not wait for the device, and must detach its outputs. Seed dropout
+    before each call, as usual: a replay uses that seed, and recording restores the random state.
     """
 
     def __init__(self, function: Callable[..., Result], parameters: Iterable[nn.Parameter]) -> None:
@@ -47,7 +46,7 @@ class Replayed(Generic[Result]):
         graph, inputs, result, gradients = self._recordings[shapes]
         for kept, given in zip(tensors_of(inputs), tensors_of(arguments), strict=True):
             kept.copy_(given, non_blocking=True)
-        # copies, because a replay overwrites the gradients of the micro-batch before it
+        # copies of the earlier micro-batches' gradients, because the replay writes to the same memory
         before = [None if parameter.grad is None else parameter.grad.clone() for parameter in self._parameters]
         graph.replay()
         for parameter, gradient, earlier in zip(self._parameters, gradients, before, strict=True):

@@ -1,4 +1,4 @@
-"""The model that ships finds the wrong word in most of twelve sentences, which were written before it was trained."""
+"""The model that ships finds the wrong word in most of twelve sentences; its last training was added for them."""
 
 from __future__ import annotations
 
