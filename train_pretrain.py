@@ -80,9 +80,10 @@ def updates(run: Run, ranks: Ranks) -> Iterator[Update]:
     is_compiled, is_recorded = choose_launch(config, device)
 
     def compute_losses(rows: Batch, counts: Counts) -> Tensor:
-        return torch.stack(objective(model, rows, counts, config.gen_weight, config.disc_weight)[:3])
+        losses = objective(model, rows, counts, config.gen_weight, config.disc_weight)
+        return torch.stack((losses.loss, losses.masked_lm_loss, losses.disc_loss))
 
-    if is_compiled:  # torch 2.11 cannot compile a function that returns a named tuple, so this one returns a tensor
+    if is_compiled:  # torch 2.11 compiles no function that returns a named tuple, torch 2.6 none that slices one
         compute_losses = torch.compile(compute_losses, dynamic=False)
 
     def forward_backward(rows: Batch, counts: Counts) -> Tensor:

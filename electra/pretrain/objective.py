@@ -143,9 +143,8 @@ def replaced_token_detection(
     corrupted, is_replaced = corrupt(batch, generated.sampled_ids)
     logits = model.discriminator(corrupted, batch.attention_mask)
     disc_loss = sum_where(replaced_nats(logits, is_replaced), batch.attention_mask) / counts.num_tokens
-    loss = generated.loss + disc_weight * disc_loss
     detection = Detection(corrupted, is_replaced, logits.detach())
-    return generated._replace(loss=loss, disc_loss=disc_loss, detection=detection)
+    return generated._replace(loss=generated.loss + disc_weight * disc_loss, disc_loss=disc_loss, detection=detection)
 
 
 Objective = Callable[[Any, Batch, Counts, float, float], PretrainLosses]
