@@ -164,8 +164,8 @@ def test_a_compiled_objective_gives_the_same_gradients_from_one_graph_for_all_co
         graphs.append(graph)
         return graph.forward
 
-    def loss(*arguments: Any) -> Tensor:
-        return replaced_token_detection(*arguments, 1.0, 50.0).loss
+    def loss(model: Electra, *rows: Any) -> Tensor:
+        return replaced_token_detection(model, rows[0], rows[1], 1.0, 50.0).loss
 
     found = []
     for function in (loss, torch.compile(loss, dynamic=False, backend=keep, fullgraph=True)):
