@@ -32,14 +32,14 @@ python train_pretrain.py $data --size mini --run-dir runs/m256-odd --init-from r
 
 # 5. Scores: five seeds of the pair, the control, and random weights.
 for start in "runs/m256-pair" "runs/m256-mlm" "runs/m256-pair --from-scratch"; do
-  python train_glue.py --task cola,mrpc,rte,stsb,wnli --seeds 5 --data-dir "$glue_data" --checkpoint $start
+  python train_glue.py --task cola,mrpc,rte,stsb,wnli --seeds 5 --precision fp32 --data-dir "$glue_data" --checkpoint $start
   python train_glue.py --train-file "$probes/qqp-10k-train.jsonl" --dev-file "$probes/qqp-10k-dev.jsonl" --seeds 5 \
-    --text-column question1 --text-pair-column question2 --label-column label --metric accuracy --checkpoint $start
+    --text-column question1 --text-pair-column question2 --label-column label --metric accuracy --precision fp32 --checkpoint $start
   python train_glue.py --train-file "$probes/mnli-10k-train.jsonl" --dev-file "$probes/mnli-10k-dev.jsonl" --seeds 5 \
-    --text-column premise --text-pair-column hypothesis --label-column label --metric accuracy --checkpoint $start
+    --text-column premise --text-pair-column hypothesis --label-column label --metric accuracy --precision fp32 --checkpoint $start
 done
 for share in 0001500 0003000 0006000 0012000 0018000; do
-  python train_glue.py --task cola,mrpc,rte,stsb,wnli --seeds 5 --data-dir "$glue_data" \
+  python train_glue.py --task cola,mrpc,rte,stsb,wnli --seeds 5 --precision fp32 --data-dir "$glue_data" \
     --checkpoint runs/m256-pair/milestones/step-$share
 done
 python -m electra report runs/ --out report/

@@ -39,15 +39,16 @@ def python(*commands: Sequence[object], seconds: float | None = None) -> bool:
         print("+", *words, flush=True)
         running.append(subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT))
     ends = None if seconds is None else time.monotonic() + seconds
-    for process in running:
-        try:
+    try:
+        for process in running:
             code = process.wait(None if ends is None else max(0.0, ends - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            for late in running:
-                late.kill()
-            return False
-        if code not in (0, EXIT_OUT_OF_TIME):
-            raise SystemExit(code)
+            if code not in (0, EXIT_OUT_OF_TIME):
+                raise SystemExit(code)
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        for process in running:
+            process.kill()  # those still at work, after a failure or the end of the time
     return True
 
 
