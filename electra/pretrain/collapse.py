@@ -17,7 +17,7 @@ COLLAPSE_RULE = (
 def is_collapsed(evaluations: Sequence[Mapping[str, Any]], num_warmup_steps: int) -> bool:
     """Whether the last `COLLAPSED_EVALUATIONS` held-out records of a run, after warm-up, fulfil `COLLAPSE_RULE`.
 
-    A low AUC alone is no collapse: run `mini-128` was below 0.53 at 7 of 20 evaluations, and ended at 0.549.
+    A low AUC alone is no collapse: run `m128-rows128` was below 0.53 at 7 of 20 evaluations, and ended at 0.549.
     """
     last = [record for record in evaluations if record["step"] > num_warmup_steps][-COLLAPSED_EVALUATIONS:]
     return len(last) == COLLAPSED_EVALUATIONS and all(_is_blind(record) for record in last)
