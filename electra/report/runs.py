@@ -14,7 +14,6 @@ from electra.cli import from_dict, printable
 from electra.config import EncoderConfig, PretrainConfig
 from electra.files import FormatError, read_json, read_records
 from electra.glue.results import FILE_NAME, Record, by_data, data_name, read_results, summarize_results
-from electra.glue.tasks import TASKS
 from electra.model.flops import release_update_flops, update_flops
 from electra.pretrain.collapse import is_collapsed
 from electra.pretrain.masking import count_targets
@@ -123,8 +122,8 @@ class Protocol:
 
     def scores(self, task: str) -> dict[int, float]:
         """Return {seed: main metric of a task, as a fraction}; a seed without a score is left out."""
-        metric = TASKS[task].main_metric
-        return {r["seed"]: r["metrics"][metric] for r in self.records if r["task"] == task and metric in r["metrics"]}
+        mine = [(r["seed"], r["metrics"].get(r["main_metric"])) for r in self.records if r["task"] == task]
+        return {seed: score for seed, score in mine if score is not None}
 
     def files(self, task: str) -> set[tuple[str, ...]]:
         """Return the digests of the files of a task, a tuple for each data set; empty if the task was not run."""

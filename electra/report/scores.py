@@ -43,7 +43,8 @@ def table_2(inputs: Inputs) -> str:
     """Return table 2, scores on GLUE's dev files: the published rows, then a row for each of our protocols."""
     header = ["model", *TITLES, "AVG", "GLUE*"]
     printed_rows = [[name, *printed_scores(row)] for name, row in table("2").items()]
-    ours = [[f"ours: {protocol.name}", *score_cells(protocol)] for protocol in in_order(inputs.protocols)]
+    protocols = [p for p in in_order(inputs.protocols) if p.summary["tasks"].keys() & {*TASKS}]
+    ours = [[f"ours: {protocol.name}", *score_cells(protocol)] for protocol in protocols]
     last, original = table("2")[MERCIER], table("2")[OFFICIAL]
     printed = original["AVG"].number - last["AVG"].number
     gap = mean_of_eight(original) - mean_of_eight(last)
@@ -152,7 +153,7 @@ def _spread_of_runs(scores: Sequence[Sequence[float]]) -> str:
 
 
 def _task_title(task: str) -> str:
-    return f"{TASKS[task].title} ({TASKS[task].main_metric})"
+    return f"{TASKS[task].title} ({TASKS[task].main_metric})" if task in TASKS else f"{task} task"
 
 
 def paired(first: Protocol, second: Protocol, *tasks: str) -> Interval | None:
@@ -169,13 +170,15 @@ def paired(first: Protocol, second: Protocol, *tasks: str) -> Interval | None:
 
 
 def comparison_tables(kind: str, title: str, comparisons: Comparisons) -> str:
-    """Return a table for each base protocol: how far other protocols differ from it, in points, on each shared task.
+    """Return a table for each base protocol: how far others differ from it, in points, on each task and data shared.
 
     The last column is the mean over the tasks, if there are several tasks and every protocol has all of them.
     """
     parts = []
     for base, others in comparisons:
-        tasks = [task for task in TASKS if any(paired(base, other, task) for _, other in others)]
+        known = [*TASKS, *(task for task in base.summary["tasks"] if task not in TASKS)]
+        others = [(name, other) for name, other in others if any(paired(base, other, task) for task in known)]
+        tasks = [task for task in known if any(paired(base, other, task) for _, other in others)]
         header = [title, *map(_task_title, tasks)]
         rows = [[name, *(interval(paired(base, other, task)) for task in tasks)] for name, other in others]
         if len(tasks) > 1 and not any(NOT_MEASURED in row for row in rows):

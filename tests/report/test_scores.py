@@ -90,11 +90,12 @@ def test_the_spread_of_pretraining_seeds_stands_beside_what_fine_tuning_alone_wo
 
 
 def test_tasks_that_are_not_glues_have_a_table_of_their_own_with_a_row_for_each_data_set():
-    rows = [Protocol([record("own", seed, files=files, f1=score) for seed, score in enumerate(scores)], None, files)
+    own = [Protocol([record("own", seed, files=files, f1=score) for seed, score in enumerate(scores)], None, files)
             for files, scores in (("ab", [0.5, 0.7]), ("xb", [0.9]))]  # fmt: skip
-    table = own_tasks_table(Inputs([], rows, []))
+    table = own_tasks_table(Inputs([], own, [])) + comparison_tables("", "", [(own[0], [*zip("xy", own, strict=True)])])
     assert "| ours: runs/x, update 10; recipe mercier; ab | own | f1 | 60.00 ± 14.14 (2) |" in table
     assert "| ours: runs/x, update 10; recipe mercier; xb | own | f1 | 90.00 (1) |" in table
+    assert table.endswith("| own task |\n| --- | --- |\n| x | +0.00 [+0.00, +0.00] (2) |")
     assert own_tasks_table(read_inputs([FIXTURES])) == ""
 
 
