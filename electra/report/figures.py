@@ -28,8 +28,9 @@ PANELS: Mapping[str, str] = {
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)), (0, (3, 1, 1, 1)))
 _COLORS = ("#08306b", "#8c2d04", "#41ab5d", "#9e9ac8", "#d6a300", "#e7298a", "#17becf", "#7f7f7f")
 STYLES = [
-    {"linestyle": dash, "marker": marker, "color": color}
-    for dash, marker, color in zip(_DASHES, "o^svDP<X", _COLORS, strict=True)
+    {"linestyle": _DASHES[n - turn], "marker": "o^svDP<X"[n], "color": color}
+    for turn in range(len(_DASHES))  # a color comes back with another dash, so that no two of 64 lines look alike
+    for n, color in enumerate(_COLORS)
 ]
 
 
