@@ -13,7 +13,6 @@ from electra.cli import check_settings, flag_name, setting, settings_table
 from electra.ids import MAX_VOCAB_SIZE
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-SAMPLINGS = ("documents", "tokens")
 SCHEDULES = ("warmup_then_linear", "warmup_times_linear")
 RECIPE_NAMES = ("mercier", "official")
 
@@ -80,7 +79,7 @@ class PretrainConfig:
     max_grad_norm: float = setting(1.0, "clip of the joint gradient norm", low=0.000001, source="release")
     batch_size: int = setting(128, "rows in one update, all ranks together", unit="rows", low=1, source="table 5")
     seq_length: int = setting(128, "row length", unit="tokens", low=3, source="table 5")
-    sampling: str = setting("documents", "windows: one per document and epoch, or uniform over tokens", choices=SAMPLINGS, source="section 3.2")
+    sampling: str = setting("documents", "windows: one per document and epoch, or uniform over tokens", choices=("documents", "tokens"), source="section 3.2")
     precision: str = setting("auto", "of matrix products; auto: bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU", choices=PRECISIONS)
     deterministic: bool = setting(False, "byte-equal repetition on a GPU, slower")
     init_from: str = setting("", "checkpoint whose weights to start from, with a fresh optimizer and schedule")

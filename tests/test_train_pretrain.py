@@ -24,7 +24,7 @@ from electra.glue.finetune import build_classifier, open_start
 from electra.model.networks import Electra, initialize_weights
 from electra.pretrain.masking import make_batch
 from electra.pretrain.objective import Counts, replaced_token_detection
-from electra.pretrain.run import milestone_steps
+from electra.pretrain.run import choose_launch, milestone_steps
 from electra.seeding import derive_seed, random_stream
 from electra.tokenizer.byte_level import Tokenizer
 from electra.training import devices
@@ -264,9 +264,16 @@ def test_nothing_waits_for_the_device_within_an_update(tiny_data, tmp_path):
 @pytest.mark.parametrize(("flag", "expected"), [("on", 1), ("off", 0), ("auto", 0)])
 def test_the_objective_is_compiled_on_a_cpu_only_when_asked(tiny_data, tmp_path, monkeypatch, flag, expected):
     compiled = []
+    monkeypatch.setenv("CC", "true")  # any program
     monkeypatch.setattr(torch, "compile", lambda function, dynamic: compiled.append(function) or function)
     next(train_pretrain.updates(opened(tiny_data, tmp_path, "--compile", flag), ALONE))
     assert [function.__name__ for function in compiled] == ["compute_losses"] * expected
+
+
+def test_a_missing_c_compiler_is_named_before_torch_needs_it(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="--compile: expected a C compiler"):
+        choose_launch(PretrainConfig(compile="on"), torch.device("cpu"))
 
 
 def test_evaluation_reads_held_out_documents(tiny_data, tmp_path):

@@ -105,17 +105,13 @@ def class_name(label: str) -> str:
     return name if printable(name) == name and name.lower() != "nan" else ""
 
 
-def _number(word: str) -> float:
-    try:
-        return math.nan if "_" in word else float(word)
-    except ValueError:
-        return math.nan
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 
 
 def _parse_labels(task: Task, words: Sequence[str], lines: Sequence[int]) -> Array:
     if task.is_regression:
         low, high = task.score_range
-        labels = np.array([_number(word) for word in words])
+        labels = np.array([float(word) if _NUMBER.fullmatch(word) else math.nan for word in words])
     else:
         low, high = 0, len(task.codes) - 1
         classes = {word: class_name(word) for word in {*words}}

@@ -192,9 +192,8 @@ def export(path: Path, out: Path) -> tuple[dict[str, Path], str]:
     encoder = checkpoint.load_encoder_config(source)
     parts, reason = split_parts(config, checkpoint.read_tensors(source / checkpoint.MODEL_FILE))
     folders = {part: out / part for part in parts}
-    for folder in folders.values():
-        if folder.exists():
-            raise FormatError(f"{folder}: exists already; name another --out, or remove the folder")
+    if found := [folder for folder in folders.values() if folder.exists()]:
+        raise FormatError(f"{found[0]}: exists already; name another --out, or remove the folder")
     for part, weights in parts.items():
         is_scaled = part == "generator" and "discriminator" in parts
         shape = encoder.generator(config["pretrain"]["generator_size"]) if is_scaled else encoder
@@ -234,5 +233,5 @@ def main_import(argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     parts = import_folders(args.folders, args.out)
     if "discriminator" in parts and "generator" not in parts:
-        print("note: there is no generator: the checkpoint can be fine-tuned, not trained further")
+        print("note: there is no generator; --init-networks discriminator trains further with a new one")
     print(f"imported: {args.out} ({', '.join(parts)})")

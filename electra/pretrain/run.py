@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -120,9 +122,11 @@ def resume_or_start(state: TrainingState, config: PretrainConfig, tokenizer: Any
 def choose_launch(config: PretrainConfig, device: torch.device) -> tuple[bool, bool]:
     """Whether to compile the objective, and whether to record an update's passes as a CUDA graph."""
     on_cuda = device.type == "cuda"
+    is_compiled = config.compile == "on" or (config.compile == "auto" and on_cuda)
+    if is_compiled and not any(map(shutil.which, (os.environ.get("CC", "gcc"), "clang"))):
+        raise ValueError("--compile: expected a C compiler (gcc or clang), found none; install one, or --compile off")
     # the deterministic scatter may synchronise with the host, which graph capture forbids
-    is_recorded = on_cuda and config.cuda_graph and not config.deterministic
-    return config.compile == "on" or (config.compile == "auto" and on_cuda), is_recorded
+    return is_compiled, on_cuda and config.cuda_graph and not config.deterministic
 
 
 def prepare_demo(data: Path) -> None:

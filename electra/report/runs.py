@@ -19,10 +19,10 @@ from electra.pretrain.collapse import is_collapsed
 from electra.pretrain.masking import count_targets
 from electra.report.literature import official_curve
 from electra.training.checkpoint import step_folder
-from electra.training.log import HELD_OUT
+from electra.training.log import HELD_OUT, METRICS
 from electra.training.state import MILESTONES
 
-METRICS, PROVENANCE = "metrics.jsonl", "provenance.json"
+PROVENANCE = "provenance.json"
 OTHERS = ("elapsed_seconds", "tokens_per_second", "peak_memory_bytes", "disc_auc_high", "disc_base_rate_entropy")
 LOGGED = {**dict.fromkeys((*official_curve(), *OTHERS), float | None), "step": int}
 """{field: type} of what a report reads from metrics.jsonl; a number that was not logged is null or missing."""
@@ -70,10 +70,8 @@ class PretrainRun:
     @property
     def collapse_step(self) -> int | None:
         """The update of the first evaluation at which `is_collapsed` is true; None without a collapse."""
-        for end, last in enumerate(self.evaluations, 1):
-            if is_collapsed(self.evaluations[:end], self.config.num_warmup_steps):
-                return int(last["step"])
-        return None
+        found, warmup = self.evaluations, self.config.num_warmup_steps
+        return next((int(found[i]["step"]) for i in range(len(found)) if is_collapsed(found[: i + 1], warmup)), None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

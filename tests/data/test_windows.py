@@ -36,14 +36,6 @@ def make_sampler(
     )
 
 
-def text_of(row: np.ndarray) -> list[int]:
-    """A row's tokens between [CLS] and [SEP], after checking its frame."""
-    end = row.tolist().index(SPECIAL.sep)
-    assert row[0] == SPECIAL.cls
-    assert not row[end + 1 :].any()
-    return row[1:end].tolist()
-
-
 def assert_uniform(counts: Counter[int], outcomes: int) -> None:
     observed = [counts[n] for n in range(outcomes)]
     assert sum(observed) == sum(counts.values()) >= 20 * outcomes
@@ -61,7 +53,10 @@ def test_a_row_is_cls_a_window_of_one_document_sep_and_padding(tmp_path: Path, s
         batch = sampler.sample(step)
         assert (batch.shape, batch.dtype.name) == ((13, 12), "int64")
         for row in batch:
-            text = text_of(row)
+            end = row.tolist().index(SPECIAL.sep)
+            assert row[0] == SPECIAL.cls
+            assert not row[end + 1 :].any()
+            text = row[1:end].tolist()
             document = next(document for document in documents if text[0] in document)
             start = document.index(text[0])
             assert text == document[start : start + 10]

@@ -88,7 +88,7 @@ def test_a_regression_comes_back_without_labels(tmp_path: Path, tokenizer_json: 
 def test_a_discriminator_alone_goes_in_and_out_alone(pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     hub.export(pair, tmp_path / "out")
     hub.main_import([str(tmp_path / "out" / "discriminator"), "--out", str(tmp_path / "back")])
-    assert "there is no generator" in capsys.readouterr().out
+    assert "no generator; --init-networks discriminator" in capsys.readouterr().out
     assert read_json(tmp_path / "back" / "config.json")["pretrain"] == {}
     folders, reason = hub.export(tmp_path / "back", tmp_path / "again")
     assert ([*folders], reason) == (["discriminator"], "")
