@@ -235,8 +235,8 @@ def main(argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers: expected 1 or more, found {args.workers}; leave it out to use all cores")
-    asked = bool(args.sources or args.out), bool(args.verify), bool(args.inspect)
-    if sum(asked) != 1 or bool(args.sources) != bool(args.out):
+    is_one_thing = sum(map(bool, (args.sources or args.out, args.verify, args.inspect))) == 1
+    if not is_one_thing or bool(args.sources) != bool(args.out):
         parser.error("expected sources and --out DIR; or --verify DIR; or --inspect DIR")
     if args.verify:
         print(f"{args.verify}: {shards.verify(args.verify):,} files hold what was written")

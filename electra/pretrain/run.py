@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -29,8 +27,8 @@ from electra.pretrain.masking import Batch, count_targets, make_batch
 from electra.pretrain.objective import OBJECTIVES, PretrainLosses
 from electra.seeding import random_stream
 from electra.tokenizer.wordpiece import AnyTokenizer, load_tokenizer, tokenizer_file
+from electra.training import devices
 from electra.training.checkpoint import load_networks, newest_good, resolve_checkpoint, step_folder
-from electra.training.devices import PRETRAIN_FP16_SCALE, StopRequests, ahead, peak_memory_bytes, resolve_precision
 from electra.training.log import RunLog, evaluations, provenance, read_metrics
 from electra.training.optimizer import make_optimizer, parameter_groups
 from electra.training.ranks import Ranks
@@ -86,7 +84,7 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
         return batch.pinned() if ranks.device.type == "cuda" else batch
 
     last_step = min(config.stop_after or config.num_train_steps, config.num_train_steps)
-    batches = ahead(make, range(state.step, last_step))
+    batches = devices.ahead(make, range(state.step, last_step))
     return Run(config, state, shape, batches, held_out, windows, tokenizer, last_step)
 
 
@@ -99,8 +97,8 @@ def new_state(
     model.to(device)
     groups = parameter_groups(model.named_parameters(), config.weight_decay)
     optimizer = make_optimizer(groups, config.adam_beta1, config.adam_beta2, config.adam_epsilon)
-    is_fp16 = resolve_precision(config.precision, device) == torch.float16
-    scaler = torch.amp.GradScaler(device.type, init_scale=PRETRAIN_FP16_SCALE, enabled=is_fp16)
+    is_fp16 = devices.resolve_precision(config.precision, device) == torch.float16
+    scaler = torch.amp.GradScaler(device.type, init_scale=devices.PRETRAIN_FP16_SCALE, enabled=is_fp16)
     return TrainingState(settings, tokenizer_file(Path(config.data)), model, optimizer, scaler)
 
 
@@ -123,7 +121,7 @@ def choose_launch(config: PretrainConfig, device: torch.device) -> tuple[bool, b
     """Whether to compile the objective, and whether to record an update's passes as a CUDA graph."""
     on_cuda = device.type == "cuda"
     is_compiled = config.compile == "on" or (config.compile == "auto" and on_cuda)
-    if is_compiled and not any(map(shutil.which, (os.environ.get("CC", "gcc"), "clang"))):
+    if is_compiled and not devices.has_c_compiler():
         raise ValueError("--compile: expected a C compiler (gcc or clang), found none; install one, or --compile off")
     # the deterministic scatter may synchronise with the host, which graph capture forbids
     return is_compiled, on_cuda and config.cuda_graph and not config.deterministic
@@ -161,7 +159,7 @@ def announce(run: Run, ranks: Ranks, notes: Sequence[str], command: Sequence[str
     write_json(run_dir / "provenance.json", provenance(command, ranks.device))
     summary = (
         f"{run_dir}: {count_parameters(state.model):,} parameters, {run.windows.shards.num_tokens:,} training tokens, "
-        f"{ranks.world_size} x {ranks.device.type}, {resolve_precision(run.config.precision, ranks.device)}, "
+        f"{ranks.world_size} x {ranks.device.type}, {devices.resolve_precision(run.config.precision, ranks.device)}, "
         f"from update {state.step:,} to {run.last_step:,}"
     )
     print("\n".join([*notes, cost_line(run), summary]), flush=True)
@@ -190,7 +188,7 @@ class Journal:
         config, state = run.config, run.state
         self._run, self._ranks, self._run_dir = run, ranks, Path(config.run_dir)
         self._log = RunLog(self._run_dir, state.step, run.last_step, config.track, enabled=ranks.is_first)
-        self._stop = StopRequests(config.max_hours)
+        self._stop = devices.StopRequests(config.max_hours)
         self._began = time.monotonic() - state.elapsed_seconds
         self._start_interval()
         self._resumed = time.monotonic()
@@ -252,13 +250,13 @@ class Journal:
             "grad_norm": update.grad_norm.item(),
             "num_skipped": float(state.num_skipped),
             "elapsed_seconds": state.elapsed_seconds,
-            "peak_memory_bytes": peak_memory_bytes(self._ranks.device),
+            "peak_memory_bytes": devices.peak_memory_bytes(self._ranks.device),
         }
 
     def _evaluate(self) -> bool:
         """Log held-out metrics and show an example; returns whether the discriminator has collapsed."""
         run, config, device = self._run, self._run.config, self._ranks.device
-        dtype = resolve_precision(config.precision, device)
+        dtype = devices.resolve_precision(config.precision, device)
         outputs, metrics = run.held_out.evaluate(run.state.model, OBJECTIVES[config.objective], device, dtype)
         self._log.held_out(run.state.step, metrics)
         if outputs.discriminator and (config.log_examples or run.state.step == run.last_step):

@@ -6,6 +6,7 @@ import ctypes
 import math
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,9 +31,13 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 matrices; emulation would be slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    flags = Path("/proc/cpuinfo").read_text()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def has_c_compiler() -> bool:
+    """Whether there is a C compiler, which torch.compile needs: `$CC`, gcc or clang."""
+    return any(map(shutil.which, (os.environ.get("CC", "gcc"), "clang")))
 
 
 def choose_precision(precision: str, device: torch.device) -> str:

@@ -145,8 +145,7 @@ def commit() -> str:
 
 def processor() -> str:
     """Return the processor's model if Linux names it, otherwise its architecture."""
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.*)", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    found = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1].strip() if found else platform.machine()
 
 
