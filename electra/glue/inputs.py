@@ -29,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--task", default="", help=f"all, or some of {', '.join(TASKS)}, with commas")
     add("--seeds", default="5", help="a count, or a list like 0,1,2 (default 5: 0 to 4)")
-    add("--checkpoint", type=Path, help="a pre-training run, or a checkpoint in it (default runs/pretrain)")
+    add("--checkpoint", type=Path, help="a pre-training run, or a checkpoint in it (default runs/pretrain, or mini)")
     add("--from-scratch", action="store_true", help="random weights in the checkpoint's shape")
     add("--init-from-mnli", type=Path, help=f"a model of MNLI to start {', '.join(FROM_MNLI)} from")
     add("--data-dir", type=Path, default=Path("glue_data"), help="the official files (default glue_data)")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -21,9 +20,8 @@ from electra.glue.finetune import PREDICT_ROWS, Start, open_start, predict_rows
 from electra.glue.tasks import Task
 from electra.model.networks import Discriminator, SequenceClassifier, make_embeddings
 from electra.model.transformer import Encoder
+from electra.scores.metrics import Array
 from electra.training import checkpoint as saved
-
-Array = npt.NDArray[Any]
 
 DEMO_RUN = Path(str(DEMO["run_dir"]))
 MODELS_DIR = Path("runs/glue/models")  # folder in which `train_glue.py --save-models` saves models
@@ -135,16 +133,18 @@ def _only_model() -> Path:
     return found[0]
 
 
-def _check(texts: Sequence[str]) -> None:
+def _check(texts: Sequence[str], model: Opened, kind: type[nn.Module]) -> None:
+    if not isinstance(model.model, kind):
+        raise ValueError(f"model: expected {kind.__name__}, found {type(model.model).__name__}; open that kind")
     if isinstance(texts, str) or not len(texts):
         found = "one string" if isinstance(texts, str) else "an empty one"
         raise ValueError(f"texts: expected a list of texts, found {found}; put each text in a list")
 
 
 @torch.no_grad()
-def _token_outputs(model: Opened, texts: Sequence[str]) -> Iterator[tuple[list[str], Array]]:
+def _token_outputs(model: Opened, texts: Sequence[str], kind: type[nn.Module]) -> Iterator[tuple[list[str], Array]]:
     """Yield the tokens of each text and the model's float32 output for each token; a long text is cut into rows."""
-    _check(texts)
+    _check(texts, model, kind)
     tokenizer, size = model.start.tokenizer, model.max_seq_length - 2
     ids = [tokenizer.encode(text) for text in texts]
     if empty := [number for number, row in enumerate(ids, 1) if not row]:
@@ -166,9 +166,9 @@ def _token_outputs(model: Opened, texts: Sequence[str]) -> Iterator[tuple[list[s
 def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]:
     """Return for each token the probability that it was replaced. None means the model of `open_detector()`.
 
-    A text longer than the rows of training is cut into rows. ValueError if there are no texts, or one without tokens.
+    A long text is cut into rows. ValueError if there are no texts, one without tokens, or another kind of model.
     """
-    outputs = _token_outputs(model or open_detector(), texts)
+    outputs = _token_outputs(model or open_detector(), texts, Discriminator)
     return [
         Detection(text, tokens, (1 / (1 + np.exp(-logits))).tolist())
         for text, (tokens, logits) in zip(texts, outputs, strict=True)
@@ -177,20 +177,20 @@ def detect(texts: Sequence[str], model: Opened | None = None) -> list[Detection]
 
 def embed(texts: Sequence[str], model: Opened | None = None) -> list[Embedding]:
     """Return the vector of each token; `model` is from `open_encoder`. Long texts and errors are as in `detect`."""
-    outputs = _token_outputs(model or open_encoder(), texts)
+    outputs = _token_outputs(model or open_encoder(), texts, Encoder)
     return [Embedding(text, *found) for text, found in zip(texts, outputs, strict=True)]
 
 
 def predict(
     texts: Sequence[str], text_pairs: Sequence[str] | None = None, model: Opened | None = None
 ) -> list[Prediction]:
-    """Return labels with probabilities, or scores, exactly as `train_glue.py` computes them for a dev file.
+    """Return labels with probabilities, or scores, as `train_glue.py` computes them for a dev file.
 
     Texts are cut off at the length of fine-tuning. `text_pairs` holds the second texts, if the task has pairs of texts.
     `model` is from `open_classifier`. ValueError if there are no texts, or too many or too few second texts.
     """
     model = model or open_classifier()
-    _check(texts)
+    _check(texts, model, SequenceClassifier)
     _check_pairs(model, texts, text_pairs)
     assert isinstance(model.model, SequenceClassifier)  # from `open_classifier`
     task, second = model.task, None if text_pairs is None else [text.strip(" ") for text in text_pairs]

@@ -153,6 +153,8 @@ def test_what_is_no_list_of_texts_is_refused(checkpoint: Path, models: Path) -> 
             call("the film")
         with pytest.raises(ValueError, match="texts: expected a list of texts, found an empty one"):
             call([])
+    with pytest.raises(ValueError, match="model: expected Encoder, found Discriminator; open that kind"):
+        embed(["a"], detector)
     with pytest.raises(ValueError, match="text 2: expected at least one token, found none; leave it out"):
         detect(["the film", ""], detector)
 
