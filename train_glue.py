@@ -1,6 +1,6 @@
 """Fine-tune on GLUE.
 
-    python train_glue.py --task cola --seeds 5                    # from runs/pretrain; size small: 5 min a seed, bf16
+    python train_glue.py --task cola --seeds 5                    # from runs/pretrain, or mini if there is no run
     python train_glue.py --task all --checkpoint runs/pretrain    # every task whose files are in --data-dir
     python train_glue.py --train-file a.csv --dev-file b.csv --text-column text --label-column mood --metric accuracy
 

@@ -25,7 +25,7 @@ NOT_RUN = {
     "pip install": "the network",
     "pytest": "this is it",
     "torchrun": "several GPUs",
-    "python -m electra glue submission": "eleven official files",
+    "python -m electra glue": "the network, and eleven official files",
     "python train_glue.py --task": "official files, and hours",
     "python -m electra predict --checkpoint": "a model of RTE",
 }

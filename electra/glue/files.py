@@ -141,7 +141,7 @@ def _read_columns(path: Path, file: SplitFile, wanted: Sequence[str]) -> tuple[l
             kept.append([cells[place] for place in places])
         elif file.may_be_damaged:
             num_damaged += 1
-        elif cells or len(names) == 1:  # a blank line, or an empty cell that should be ""?
+        elif cells or len(names) == 1:  # in a file of one column a blank line may be an empty cell
             raise _Wrong(line, f"{len(names)} columns", len(cells))
     if not kept:
         raise _Wrong(0, "rows below the header", "none")
