@@ -271,7 +271,7 @@ def test_the_objective_is_compiled_on_a_cpu_only_when_asked(tiny_data, tmp_path,
 
 
 def test_a_missing_c_compiler_is_named_before_torch_needs_it(monkeypatch):
-    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ValueError, match="--compile: expected a C compiler"):
         choose_launch(PretrainConfig(compile="on"), torch.device("cpu"))
 

@@ -187,7 +187,7 @@ def predict(
     """Return labels with probabilities, or scores, as `train_glue.py` computes them for a dev file.
 
     Texts are cut off at the length of fine-tuning. `text_pairs` holds the second texts, if the task has pairs of texts.
-    `model` is from `open_classifier`. ValueError if there are no texts, or too many or too few second texts.
+    `model` is from `open_classifier`. ValueError for another kind of model, no texts or a wrong number of second texts.
     """
     model = model or open_classifier()
     _check(texts, model, SequenceClassifier)

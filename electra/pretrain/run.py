@@ -29,7 +29,7 @@ from electra.seeding import random_stream
 from electra.tokenizer.wordpiece import AnyTokenizer, load_tokenizer, tokenizer_file
 from electra.training import devices
 from electra.training.checkpoint import load_networks, newest_good, resolve_checkpoint, step_folder
-from electra.training.log import RunLog, evaluations, provenance, read_metrics
+from electra.training.log import PROVENANCE, RunLog, evaluations, provenance, read_metrics
 from electra.training.optimizer import make_optimizer, parameter_groups
 from electra.training.ranks import Ranks
 from electra.training.state import TrainingState, check_same_run
@@ -156,7 +156,7 @@ def announce(run: Run, ranks: Ranks, notes: Sequence[str], command: Sequence[str
     """Print `notes` and a summary of the run; write its settings and provenance (with `command`) into its folder."""
     run_dir, state = Path(run.config.run_dir), run.state
     write_json(run_dir / "config.json", state.settings)
-    write_json(run_dir / "provenance.json", provenance(command, ranks.device))
+    write_json(run_dir / PROVENANCE, provenance(command, ranks.device))
     summary = (
         f"{run_dir}: {count_parameters(state.model):,} parameters, {run.windows.shards.num_tokens:,} training tokens, "
         f"{ranks.world_size} x {ranks.device.type}, {devices.resolve_precision(run.config.precision, ranks.device)}, "

@@ -19,10 +19,9 @@ from electra.pretrain.collapse import is_collapsed
 from electra.pretrain.masking import count_targets
 from electra.report.literature import official_curve
 from electra.training.checkpoint import step_folder
-from electra.training.log import HELD_OUT, METRICS
+from electra.training.log import HELD_OUT, METRICS, PROVENANCE
 from electra.training.state import MILESTONES
 
-PROVENANCE = "provenance.json"
 OTHERS = ("elapsed_seconds", "tokens_per_second", "peak_memory_bytes", "disc_auc_high", "disc_base_rate_entropy")
 LOGGED = {**dict.fromkeys((*official_curve(), *OTHERS), float | None), "step": int}
 """{field: type} of what a report reads from metrics.jsonl; a number that was not logged is null or missing."""

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from electra.files import atomic_write, naming, read_records
 
-METRICS, HELD_OUT = "metrics.jsonl", "held-out"
+METRICS, PROVENANCE, HELD_OUT = "metrics.jsonl", "provenance.json", "held-out"
 Record = dict[str, Any]
 
 

@@ -381,15 +381,14 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path):
     assert verify(tmp_path / "out")
 
 
-USAGE = "python -m electra prepare: expected sources and --out DIR; or --verify DIR; or --inspect DIR "
-USAGE += "(--help lists the flags)"
+USAGE = "prepare: expected sources and --out DIR; or --verify DIR; or --inspect DIR (--help lists the flags)"
 MISTAKES = {
     "nowhere.txt --out OUT": "nowhere.txt: No such file or directory; check the path",
     "EMPTY --out OUT": "empty: no file with a name that ends in .txt, .jsonl, .tar (each also compressed as .gz, .bz2 "
     "or .xz) or OpenWebText's .xz; check the path",
     "IN --out OUT --vocab-size 259": "--vocab-size: expected int >= 260 and <= 65536, found 259; give another value",
     "IN --out OUT --workers 0": "--workers: expected 1 or more, found 0; leave it out to use all cores",
-    **dict.fromkeys(("IN", "IN --out OUT --verify OUT", "--inspect OUT --verify OUT"), USAGE),
+    **dict.fromkeys(("IN", "IN --out OUT --verify IN", "--inspect IN --verify IN"), f"python -m electra {USAGE}"),
     "--verify no": "no: no such folder of token shards; make it with python -m electra prepare",
     "IN --out IN": "a.txt: File exists; a file is where a folder should be, choose another path",
     "IN --out OUT --document-separator <>": "a.txt: the document separator '<>' occurs in no .txt file; give another "

@@ -197,6 +197,7 @@ def without_mask_and_pad(content: dict[str, Any]) -> None:
         rename(content, name, "<" + name)
 
 
+NO_BYTE = "expected a token for each of the 256 bytes, found 1 missing"
 REFUSED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c["model"].update(type="Unigram"), "expected a BPE or WordPiece model, found a Unigram model"),
     (lambda c: c["model"].update(type="WordPiece"), "expected an uncased WordPiece with type BertNormalizer, found"),
@@ -220,7 +221,7 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c.update(pre_tokenizer=None), 'expected the GPT-2 pattern, found the pre-tokenizer {"type": "none"}'),
     (with_pattern(r"\p{N}{1,3}"), r"expected the GPT-2 pattern, found the pre-tokenizer .*\\p\{N\}\{1,3\}"),
     (without_mask_and_pad, r"found no \[PAD\], \[MASK\]; this package reads"),
-    (lambda c: (c["model"]["vocab"].pop("\u0120"), c["model"]["merges"].clear()), "256 bytes, found 1 missing"),
+    (lambda c: (c["model"]["vocab"].pop("\u0120"), c["model"]["merges"].clear()), NO_BYTE),
     (lambda c: c["model"]["merges"].reverse(), "merges of tokens made before, each made once, found merge 0 of"),
     (lambda c: c["model"]["merges"].append(c["model"]["merges"][0]), "each made once, found merge 141 of"),
     (lambda c: c["model"]["vocab"].update({"<unk>": 900}), "each id from 0 on to be one token, found 402 tokens"),
