@@ -59,8 +59,14 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def find_tasks(asked: argparse.Namespace) -> list[Task]:
-    """Return the tasks to run; `all` leaves out tasks whose files are missing, and prints their names."""
-    if asked.train_file or asked.dev_file:
+    """Return the tasks to run, for `all` those with files; ValueError for a flag that only the other kind reads."""
+    is_own = bool(asked.train_file or asked.dev_file)
+    columns = ("text_column", "text_pair_column", "label_column", "metric")
+    for name in ("init_from_mnli", "predict_test", "pair_swap") if is_own else columns:
+        if getattr(asked, name, None):
+            kind, files = ("an official task", "--train-file") if is_own else ("a task of your own", "no --train-file")
+            raise ValueError(f"{cli.flag_name(name)}: expected {kind}, found {files}; drop one of them")
+    if is_own:
         return [own_task(asked)]
     if not asked.task:
         raise ValueError(f"--task: expected all, or some of {', '.join(TASKS)}, found none; name one")

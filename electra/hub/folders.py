@@ -41,10 +41,8 @@ def read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError:
-        raise FormatError(
-            f"{file}: expected the safetensors package, found none; "
-            f"pip install safetensors, or save the model as {WEIGHTS_NAME}"
-        ) from None
+        remedy = f"pip install safetensors, or save the model as {WEIGHTS_NAME}"
+        raise FormatError(f"{file}: expected the safetensors package, found none; {remedy}") from None
     try:
         return file, load_file(file)
     except SafetensorError as error:
@@ -70,10 +68,8 @@ def read_folder(folder: Path) -> HubFolder:
     weights = from_theirs(part, tensors, encoder, len(labels), file)
     tokenizer = load_tokenizer(folder)
     if tokenizer.vocab_size != encoder.vocab_size:
-        raise FormatError(
-            f"{folder}: expected a tokenizer with the model's {encoder.vocab_size:,} words, found one with "
-            f"{tokenizer.vocab_size:,}; use the tokenizer of the model's training"
-        )
+        problem = f"the model's {encoder.vocab_size:,} words, found one with {tokenizer.vocab_size:,}"
+        raise FormatError(f"{folder}: expected a tokenizer with {problem}; use the tokenizer of the model's training")
     return HubFolder(folder, part, encoder, config, weights, tokenizer.fingerprint)
 
 
@@ -89,10 +85,8 @@ def generator_size(discriminator: HubFolder, generator: HubFolder) -> float:
     if generator.fingerprint != discriminator.fingerprint:
         wrong.append("the tokenizer differs")
     if wrong:
-        raise FormatError(
-            f"{generator.folder}: expected the generator of {discriminator.folder}, found another: {'; '.join(wrong)}; "
-            "import the discriminator alone"
-        )
+        problem = f"expected the generator of {discriminator.folder}, found another: {'; '.join(wrong)}"
+        raise FormatError(f"{generator.folder}: {problem}; import the discriminator alone")
     return size
 
 

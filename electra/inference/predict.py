@@ -212,5 +212,6 @@ def _check_pairs(model: Opened, texts: Sequence[str], text_pairs: Sequence[str] 
     if columns and len(columns) != found:
         remedy = "add the second (--text-pair)" if found == 1 else "drop the second"
         raise ValueError(f"{model.start.folder}: expected {' and '.join(columns)}, found {found} text(s); {remedy}")
-    if text_pairs is not None and len(text_pairs) != len(texts):
-        raise ValueError(f"text pairs: expected {len(texts)}, one for each text, found {len(text_pairs)}")
+    if text_pairs is not None and (isinstance(text_pairs, str) or len(text_pairs) != len(texts)):
+        number = "one string" if isinstance(text_pairs, str) else len(text_pairs)
+        raise ValueError(f"text pairs: expected {len(texts)}, one for each text, found {number}")

@@ -164,8 +164,9 @@ def test_one_text_for_a_task_of_pairs_is_refused_and_the_other_way_round(models:
         predict(TEXTS, None, model_of(models, "mnli"))
     with pytest.raises(ValueError, match=r"expected sentence, found 2 text\(s\); drop the second"):
         predict(TEXTS, TEXTS, model_of(models, "cola"))
-    with pytest.raises(ValueError, match="text pairs: expected 3, one for each text, found 2"):
-        predict(TEXTS, TEXTS[:2], model_of(models, "mnli"))
+    for pairs, found in ((TEXTS[:2], "2"), ("abc", "one string")):
+        with pytest.raises(ValueError, match=f"text pairs: expected 3, one for each text, found {found}"):
+            predict(TEXTS, pairs, model_of(models, "mnli"))
 
 
 def test_a_model_of_another_kind_is_refused(checkpoint: Path, models: Path, tmp_path: Path) -> None:
