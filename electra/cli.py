@@ -101,7 +101,7 @@ class Parser(argparse.ArgumentParser):
         """Print `message` on one line and exit with code 2."""
         for word in message.removeprefix("unrecognized arguments: ").split():
             near = difflib.get_close_matches(word, [*self._option_string_actions], n=1)
-            if word.startswith("--") and near and near[0] != word:
+            if word.startswith("--") and near and near[0] != word.rstrip(":"):
                 message += f"; did you mean {near[0]}?"
         fail(f"{self.prog}: {message} (--help lists the flags)", EXIT_USER_ERROR)
 

@@ -120,6 +120,13 @@ def read_records(path: Path, **fields: Any) -> list[dict[str, Any]]:
     return records
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object (an `object_pairs_hook`); ValueError if a key is there twice, of which Python keeps one."""
+    if len(record := dict(pairs)) < len(pairs):
+        raise ValueError("a key twice")
+    return record
+
+
 class _NotJson(ValueError):
     """Error: the bytes are not JSON."""
 

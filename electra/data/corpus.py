@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from electra.data import archives
 from electra.data.archives import OPENERS, PACKED_TARS, BadDocument, Member, Readable, read_document, read_tar, unpack
-from electra.files import FormatError
+from electra.files import FormatError, unique_keys
 
 BLOCK_BYTES = 32 << 20  # bytes of text in one task of a worker, and in one shard
 _PACKING_RATIO = 3  # rough number of bytes of text in one compressed byte
@@ -91,6 +91,9 @@ def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocumen
         waiting = [source]
         while waiting:
             path = waiting.pop()
+            if path != source and path.name.startswith("."):  # .git, .ipynb_checkpoints and their like
+                yield path, "hidden"
+                continue
             try:
                 status = path.stat()
                 is_new = (status.st_dev, status.st_ino) not in seen
@@ -253,7 +256,7 @@ def _documents(unit: Unit, tally: Tally, text_field: str, separator: str) -> Ite
 def _field(where: str, line: str, field: str) -> str | BadDocument:
     """Return the text in one field of a line of JSON, or an error if it has no such text."""
     try:
-        record = json.loads(line.lstrip("\ufeff"))
+        record = json.loads(line.lstrip("\ufeff"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
         return BadDocument(where, "bad JSON line", str(error))
     text = record.get(field) if isinstance(record, dict) else None

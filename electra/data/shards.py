@@ -140,7 +140,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder}: no such folder of token shards; make it with python -m electra prepare")
     path = folder / MANIFEST
     if not path.exists():
-        raise FormatError(f"{folder}: unfinished, it has no {MANIFEST}; run the same python -m electra prepare again")
+        raise FormatError(f"{folder}: no token shards, or unfinished: no {MANIFEST}; run python -m electra prepare")
     found = [read_json(path).get(key) for key in ("format", "version")]
     if found != [FORMAT, VERSION]:
         raise FormatError(f"{path}: expected {FORMAT!r} version {VERSION}, found {found!s:.80}; {_REBUILD}")

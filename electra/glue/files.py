@@ -11,12 +11,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from electra.cli import printable
-from electra.files import FormatError, sha256_file
+from electra.files import FormatError, sha256_file, unique_keys
 from electra.glue.tasks import SplitFile, Task
 from electra.scores.metrics import Array
 
@@ -180,14 +179,8 @@ def _csv_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         raise _Wrong(line, f"CSV ({rule})", error) from None
 
 
-def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(record := dict(pairs)) < len(pairs):
-        raise ValueError("a key twice")
-    return record
-
-
 # numbers stay as they are written, NaN is a missing value
-_DECODER = json.JSONDecoder(object_pairs_hook=_record, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+_JSON = json.JSONDecoder(object_pairs_hook=unique_keys, parse_int=str, parse_float=str, parse_constant=lambda _: None)
 
 
 def _json_rows(text: str, wanted: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -197,7 +190,7 @@ def _json_rows(text: str, wanted: Sequence[str]) -> Iterator[tuple[int, list[str
         if not content.strip():
             continue
         try:
-            record = _DECODER.decode(content)
+            record = _JSON.decode(content)
             values = [record.get(name) if isinstance(record, dict) else None for name in wanted]
             json.dumps(values, ensure_ascii=False).encode()  # a lone surrogate is no text
         except (ValueError, RecursionError) as error:

@@ -48,9 +48,9 @@ def open_start(path: Path, *, task: str = "") -> Start:
     shape, tokenizer = checkpoint.load_encoder_config(folder), load_tokenizer(folder)
     fingerprint = tokenizer.fingerprint
     if tokenizer.vocab_size != shape.vocab_size or config.get("tokenizer", fingerprint) != fingerprint:
+        found = f"another ({tokenizer.vocab_size:,} words) or another regex package; restore the old one"
         raise FormatError(
-            f"{folder}: expected the tokenizer of the training, with {shape.vocab_size:,} tokens, found another one, "
-            f"with {tokenizer.vocab_size:,}, or another version of the regex package; restore the old ones"
+            f"{folder}: expected the tokenizer of the training ({shape.vocab_size:,} words), found {found}"
         )
     return Start(folder, shape, tokenizer, manifest["step"], manifest["sha256"]["model.pt"])
 

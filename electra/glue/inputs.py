@@ -99,6 +99,8 @@ def own_task(asked: argparse.Namespace) -> Task:
         raise ValueError(f"--task: {expected}; choose another, of letters, digits and '-'")
     files = {"train": SplitFile(str(asked.train_file.resolve())), "dev": SplitFile(str(asked.dev_file.resolve()))}
     texts = (asked.text_column, asked.text_pair_column) if asked.text_pair_column else (asked.text_column,)
+    if len({*texts, label_column}) <= len(texts):
+        raise ValueError("a task of your own: expected different columns, found one in two flags; correct the flags")
     facts: dict[str, Any] = {"name": name, "title": name, "text_columns": texts, "label_column": label_column}
     facts |= {"splits": files, "main_metric": metric}
     if metric in SCORE_METRICS:
@@ -144,6 +146,8 @@ def read_data(task: Task, asked: argparse.Namespace, config: FinetuneConfig, sta
         fetch_task(task, asked.data_dir)
     splits = ("train", *task.dev_splits, *(task.test_splits if asked.predict_test else ()))
     rows = {s: read_split(task, asked.data_dir, s, allow_other_sizes=asked.allow_other_sizes) for s in splits}
+    if task.name not in TASKS and rows["train"].sha256 == rows["dev"].sha256:
+        raise ValueError("--dev-file: expected rows that are not learned from, found --train-file's; name another file")
     described = {split: describe_rows(task, rows[split]) for split in splits}
     if config.pair_swap and task.pair_swap:
         rows["train"] = with_swapped_pairs(rows["train"])

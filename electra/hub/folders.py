@@ -119,10 +119,9 @@ def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
     read = [read_folder(folder) for folder in folders]
     parts = {folder.part: folder for folder in sorted(read, key=lambda folder: folder.part)}
     if len(parts) < len(read) or (len(parts) > 1 and [*parts] != ["discriminator", "generator"]):
-        raise FormatError(
-            f"{', '.join(map(str, folders))}: expected a discriminator and its generator, or one part, "
-            f"found {', '.join(folder.part for folder in read)}; name the folders of one model"
-        )
+        names, found = ", ".join(map(str, folders)), ", ".join(folder.part for folder in read)
+        problem = f"expected a discriminator and its generator, or one part, found {found}"
+        raise FormatError(f"{names}: {problem}; name the folders of one model")
     first = next(iter(parts.values()))
     tokenizer = tokenizer_file(first.folder)
     weights = {PARTS[part].our_prefix + name: t for part, found in parts.items() for name, t in found.weights.items()}

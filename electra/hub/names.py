@@ -113,9 +113,7 @@ def from_theirs(
     """
     theirs = {name: tensor for name, tensor in theirs.items() if not name.endswith(POSITION_BUFFER)}
     if config.num_layers > len(theirs):  # checked before the layers are built
-        raise FormatError(
-            f"{file}: expected {config.num_layers:,} layers, found {len(theirs)} tensors; restore the folder"
-        )
+        raise FormatError(f"{file}: expected {config.num_layers:,} layers, found {len(theirs)} tensors; restore it")
     ours, tied = empty_module(part, config, num_outputs).state_dict(), PARTS[part].tied
     expected = {name: t.shape for name, t in to_theirs(part, ours).items() if name not in tied or name in theirs}
     wrong = mismatches(expected, theirs) or [
@@ -124,10 +122,8 @@ def from_theirs(
         if second in theirs and not torch.equal(theirs[second], theirs[first])
     ]
     if wrong:
-        raise FormatError(
-            f"{file}: expected the tensors of {PARTS[part].architecture} in the sizes of config.json, "
-            f"found {in_brief(wrong)}; restore the folder"
-        )
+        tensors = f"the tensors of {PARTS[part].architecture} in the sizes of config.json"
+        raise FormatError(f"{file}: expected {tensors}, found {in_brief(wrong)}; restore the folder")
     return {name: torch.cat([theirs[piece].float() for piece in their_names(part, name)]) for name in ours}
 
 
@@ -176,9 +172,8 @@ def read_config(file: Path) -> tuple[str, EncoderConfig, dict[str, Any]]:
     wrong += [f"no {name}" for name in CONFIG_NAMES.values() if name not in config]
     if wrong:
         required = ", ".join(f"{name} {value}" for name, value in REQUIRED.items())
-        raise FormatError(
-            f"{file}: expected {required} and all encoder settings, found {'; '.join(wrong)}; choose an ELECTRA model"
-        )
+        problem = f"expected {required} and all encoder settings, found {'; '.join(wrong)}"
+        raise FormatError(f"{file}: {problem}; choose an ELECTRA model")
     shape = from_dict(EncoderConfig, {ours: config[theirs] for ours, theirs in CONFIG_NAMES.items()}, file)
     return parts[architecture], shape, config
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from electra import cli
-from electra.glue.files import read_split
+from electra.glue.files import describe_rows, read_split
 from electra.glue.tasks import SplitFile
 from electra.inference import detect, open_classifier, open_detector, predict
 from electra.inference.predict import DEMO_RUN, MODELS_DIR, Opened, Prediction
@@ -71,6 +71,7 @@ def _read(model: Opened, file: Path) -> tuple[list[str], list[str] | None]:
     if not task.text_columns:
         raise ValueError(f"{model.start.folder}: an imported model names no text columns; give texts, not --file")
     rows = read_split(task, Path(), "new")
+    print(describe_rows(task, rows), file=sys.stderr)
     return rows.first, rows.second
 
 

@@ -214,4 +214,4 @@ def _check_pairs(model: Opened, texts: Sequence[str], text_pairs: Sequence[str] 
         raise ValueError(f"{model.start.folder}: expected {' and '.join(columns)}, found {found} text(s); {remedy}")
     if text_pairs is not None and (isinstance(text_pairs, str) or len(text_pairs) != len(texts)):
         number = "one string" if isinstance(text_pairs, str) else len(text_pairs)
-        raise ValueError(f"text pairs: expected {len(texts)}, one for each text, found {number}")
+        raise ValueError(f"text pairs: expected {len(texts)}, one for each text, found {number}; give as many")

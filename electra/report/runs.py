@@ -154,10 +154,9 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
     for path in paths:
         folders = [*find_folders(path)]
         if not folders:
-            raise FileNotFoundError(
-                f"{path}: expected a run's {METRICS} or fine-tuning's {FILE_NAME} here or below, found neither; "
-                "name a folder that train_pretrain.py or train_glue.py wrote"
-            )
+            problem = f"expected a run's {METRICS} or fine-tuning's {FILE_NAME} here or below, found neither"
+            remedy = "name a folder that train_pretrain.py or train_glue.py wrote"
+            raise FileNotFoundError(f"{path}: {problem}; {remedy}")
         for folder in folders:
             for record in read_results(folder):
                 if results.setdefault(record["run_id"], record)["metrics"] != record["metrics"]:

@@ -135,9 +135,8 @@ def resolve_checkpoint(path: Path) -> Path:
     """
     path = model_folder(path)
     if not path.is_dir():
-        raise FileNotFoundError(
-            f"{path}: expected a checkpoint or run folder, found none; train one, or use {SHIPPED.name}"
-        )
+        remedy = f"train one, or use {SHIPPED.name}"
+        raise FileNotFoundError(f"{path}: expected a checkpoint or run folder, found none; {remedy}")
     folder = next(iter(checkpoints(path)), path)
     verify(folder)
     return folder

@@ -185,8 +185,7 @@ def test_separators_are_found_whatever_the_line_ends(line_end, block_bytes, tmp_
 
 
 def test_documents_without_a_visible_character_are_counted_and_left_out(tmp_path: Path):
-    path = write(tmp_path / "u_data.xz", inner_archive(["", " \n\t", "x", "\u3000"]))
-    assert read(path) == (["x"], {"empty": 3})
+    assert read(write(tmp_path / "u_data.xz", inner_archive(["", " \n\t", "x", "\u3000"]))) == (["x"], {"empty": 3})
 
 
 def test_a_file_is_read_once_whatever_leads_to_it(tmp_path: Path):
@@ -201,10 +200,10 @@ def test_a_file_is_read_once_whatever_leads_to_it(tmp_path: Path):
 
 
 def test_links_that_lead_nowhere_are_refused_or_counted(tmp_path: Path):
-    (tmp_path / ".#a.txt").symlink_to("me@host.77")
+    (tmp_path / "#a.txt").symlink_to("me@host.77")
     (tmp_path / "self").symlink_to("self")
     write(tmp_path / "a.txt", b"a")
-    with pytest.raises(BadDocument, match=r".#a.txt: unreadable: No such file or directory; repair it, or pass --skip"):
+    with pytest.raises(BadDocument, match=r"#a.txt: unreadable: No such file or directory; repair it, or pass --skip"):
         read(tmp_path)
     assert read(tmp_path, skip_bad=True) == (["a"], {"unreadable": 2})
 
@@ -212,9 +211,10 @@ def test_links_that_lead_nowhere_are_refused_or_counted(tmp_path: Path):
 def test_what_is_no_file_of_text_is_counted(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.txt")
     write(tmp_path / "a.txt", b"a")
-    for name in ("notes.md", "b.txt.zst", "c.zip", "d"):
+    for name in ("notes.md", "b.txt.zst", "c.zip", "d", ".ipynb_checkpoints/a.txt", ".b.txt"):
         write(tmp_path / name, b"no text")
-    assert read(tmp_path) == (["a"], {"name not read": 4, "special file": 1})
+    assert read(tmp_path) == (["a"], {"name not read": 4, "special file": 1, "hidden": 2})
+    assert read(tmp_path / ".ipynb_checkpoints") == (["no text"], {})
 
 
 def test_links_and_special_files_in_a_tar_are_counted(tmp_path: Path):
@@ -389,6 +389,7 @@ NO_TEXT = "no text field: expected an object with text in 'text', found "
         ('["text"]', f'{NO_TEXT}["text"]'),
         ('{"body": "x", "id": 3}', f'{NO_TEXT}{{"body": "x", "id": 3}}'),
         ('{"text": null}', f'{NO_TEXT}{{"text": null}}'),
+        ('{"text": "x", "text": "y"}', "bad JSON line: a key twice"),
         (f'{{"body": "{"x" * 99}"}}', f'{NO_TEXT}{{"body": "{"x" * 90}'),
         ('{"text": "x", "id": ' + "9" * 5000 + "}", "bad JSON line: Exceeds the limit"),
         ("[" * 100_000, "bad JSON line: maximum recursion depth exceeded"),

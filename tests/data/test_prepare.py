@@ -275,7 +275,7 @@ def is_killed(folder: Path, out: Path, *, at_write: int = -1, at_block: int = -1
 @pytest.mark.parametrize("at_write", [1, 3, 4, 8, 17, 35])
 def test_killed_anywhere_the_same_command_ends_with_the_same_bytes(folder: Path, tmp_path: Path, at_write: int):
     assert is_killed(folder, tmp_path / "out", at_write=at_write)
-    with pytest.raises(FormatError, match=r"out: unfinished, it has no manifest.json; run the same"):
+    with pytest.raises(FormatError, match=r"out: no token shards, or unfinished: no manifest.json; run"):
         open_shards(tmp_path / "out")
     for out in ("out", "whole"):
         prepare([folder], tmp_path / out, SMALL, num_workers=1)

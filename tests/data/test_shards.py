@@ -186,5 +186,5 @@ def test_unfinished_and_missing_folders_are_told_apart(folder: Path, tmp_path: P
     with pytest.raises(FileNotFoundError, match=r"no: no such folder of token shards; make it with python -m electra"):
         open_shards(tmp_path / "no")
     (folder / "manifest.json").unlink()
-    with pytest.raises(FormatError, match=r": unfinished, it has no manifest.json; run the same python -m electra"):
+    with pytest.raises(FormatError, match=r": no token shards, or unfinished: no manifest.json; run python -m elec"):
         open_shards(folder)

@@ -259,19 +259,16 @@ def test_an_own_task_reads_the_same_rows_from_each_format(tmp_path: Path, suffix
             writer.writerows([("label", "text"), *((label, text) for text, label in TEXTS)])
     task, rows = own(path)
     assert task.labels == ("neg", "pos")
-    assert rows.first == [text for text, _ in TEXTS]
-    assert rows.labels.tolist() == [1, 0, 1, 0]
+    assert (rows.first, rows.labels.tolist()) == ([text for text, _ in TEXTS], [1, 0, 1, 0])
 
 
 def test_an_own_task_of_pairs_and_scores_is_a_regression_over_the_scores_range(tmp_path: Path) -> None:
     train = written(tmp_path / "a.jsonl", '{"a": "x", "b": "y", "s": 10}\n{"a": "z", "b": "w", "s": 12.5}\n')
     dev = written(tmp_path / "b.jsonl", '{"a": "x", "b": "y", "s": 15}\n')
     task = task_of(train, dev, text_column="a", text_pair_column="b", label_column="s", metric="pearson")
-    assert task.is_regression
-    assert (task.score_range, task.main_metric, task.num_epochs) == ((10.0, 15.0), "pearson", 3)
+    assert (task.is_regression, task.score_range, task.main_metric, task.num_epochs) == (True, (10, 15), "pearson", 3)
     rows = read_split(task, Path(), "train")
-    assert rows.second == ["y", "w"]
-    assert task.targets(rows.labels).tolist() == [0.0, 0.5]
+    assert (rows.second, task.targets(rows.labels).tolist()) == (["y", "w"], [0.0, 0.5])
 
 
 def test_an_own_task_of_three_classes_has_no_f1(tmp_path: Path) -> None:
