@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Train the model that ships and its masked-LM control, score both, draw the tables, and ship the pair.
+# Train the model that ships and its masked-LM control, score both, and draw the tables.
 #
 #     .records/mini.sh openwebtext/ glue_data/ probes/
 #
-# `probes/` holds {qqp,mnli}-10k-{train,dev}.jsonl. Every step goes on where it was stopped: start the script again.
+# The text is that of mini's card. `probes/` holds {qqp,mnli}-10k-{train,dev}.jsonl of moritzlad/BabyLM-Tiny.
+# Every step goes on where it was stopped: start the script again.
 set -euo pipefail
 text=$1 glue_data=$2 probes=$3
 export OMP_NUM_THREADS=1
@@ -23,28 +24,15 @@ python train_pretrain.py $data $masked_lm $rows --run-dir runs/m256-branch --ini
 long="--size mini --batch-size 128 --learning-rate 7e-4 --num-warmup-steps 1000 --eval-rows 512 --eval-every 2000"
 long="$data $long --init-from runs/m256-branch --milestones 0.0625,0.125,0.25,0.5,0.75,1.0"
 python train_pretrain.py $long --run-dir runs/m256-pair --init-networks discriminator --num-train-steps 24000 &
+pair=$!
 python train_pretrain.py $long --run-dir runs/m256-mlm --objective mlm --num-train-steps 26216
-wait
+wait "$pair"
 # 4. The pair's discriminator on short rows against a new generator, whose words are odd: 14 minutes on a CPU core.
 python train_pretrain.py $data --size mini --run-dir runs/m256-odd --init-from runs/m256-pair --init-networks discriminator \
   --seq-length 32 --batch-size 128 --learning-rate 2e-4 --num-warmup-steps 50 --num-train-steps 400 --eval-rows 256 \
   --precision fp32 --device cpu
 
-# 5. Scores: five seeds of the pair, the control, and random weights.
-for start in "runs/m256-pair" "runs/m256-mlm" "runs/m256-pair --from-scratch"; do
-  python train_glue.py --task cola,mrpc,rte,stsb,wnli --seeds 5 --precision fp32 --data-dir "$glue_data" --checkpoint $start
-  python train_glue.py --train-file "$probes/qqp-10k-train.jsonl" --dev-file "$probes/qqp-10k-dev.jsonl" --seeds 5 \
-    --text-column question1 --text-pair-column question2 --label-column label --metric accuracy --precision fp32 --checkpoint $start
-  python train_glue.py --train-file "$probes/mnli-10k-train.jsonl" --dev-file "$probes/mnli-10k-dev.jsonl" --seeds 5 \
-    --text-column premise --text-pair-column hypothesis --label-column label --metric accuracy --precision fp32 --checkpoint $start
-done
-for share in 0001500 0003000 0006000 0012000 0018000; do
-  python train_glue.py --task cola,mrpc,rte,stsb,wnli --seeds 5 --precision fp32 --data-dir "$glue_data" \
-    --checkpoint runs/m256-pair/milestones/step-$share
-done
-python -m electra report runs/ --out report/
-
-# 6. Ship the discriminator of step 4 and the generator of step 3 in 16 bits, beside the card that is there.
+# 5. Ship the discriminator of run 4 and the generator of run 3 in 16 bits, beside the card that is there.
 python - runs/m256-odd runs/m256-pair electra/pretrained/mini <<'END'
 import sys
 from pathlib import Path
@@ -61,3 +49,17 @@ card = (shipped / "README.md").read_text() if (shipped / "README.md").exists() e
 save_checkpoint(shipped, {**files, "model.pt": torch_bytes(weights)}, {"step": verify(pair)["step"]})
 (shipped / "README.md").write_text(card)
 END
+
+# 6. Scores: five seeds of the pair, the control, random weights, and what ships.
+for start in "runs/m256-pair" "runs/m256-mlm" "runs/m256-pair --from-scratch" mini; do
+  python train_glue.py --task cola,mrpc,rte,stsb,wnli --seeds 5 --precision fp32 --data-dir "$glue_data" --checkpoint $start
+  python train_glue.py --train-file "$probes/qqp-10k-train.jsonl" --dev-file "$probes/qqp-10k-dev.jsonl" --seeds 5 \
+    --text-column question1 --text-pair-column question2 --label-column label --metric accuracy --precision fp32 --checkpoint $start
+  python train_glue.py --train-file "$probes/mnli-10k-train.jsonl" --dev-file "$probes/mnli-10k-dev.jsonl" --seeds 5 \
+    --text-column premise --text-pair-column hypothesis --label-column label --metric accuracy --precision fp32 --checkpoint $start
+done
+for share in 0001500 0003000 0006000 0012000 0018000; do
+  python train_glue.py --task cola,mrpc,rte,stsb,wnli --seeds 5 --precision fp32 --data-dir "$glue_data" \
+    --checkpoint runs/m256-pair/milestones/step-$share
+done
+python -m electra report runs/ --out report/

@@ -27,7 +27,7 @@ from electra.training.checkpoint import default_checkpoint
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say what to run; the flags of the protocol come from `FinetuneConfig`."""
     add = parser.add_argument
-    add("--task", default="", help=f"all, or some of {', '.join(TASKS)}, with commas")
+    add("--task", default="", help=f"all, or some of {', '.join(TASKS)}, with commas; or a name for your own task")
     add("--seeds", default="5", help="a count, or a list like 0,1,2 (default 5: 0 to 4)")
     add("--checkpoint", type=Path, help="a pre-training run, or a checkpoint in it (default runs/pretrain, or mini)")
     add("--from-scratch", action="store_true", help="random weights in the checkpoint's shape")
@@ -44,7 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     own("--text-pair-column", default="", help="where the second text is, for pairs")
     own("--label-column", default="", help="where the label or the score is")
     scores = f"{', '.join(SCORE_METRICS)} for scores"
-    own("--metric", default="", help=f"{', '.join(CLASS_METRICS)} for labels (f1: of the last when sorted), {scores}")
+    own("--metric", default="", help=f"{', '.join(CLASS_METRICS)} for labels (f1: of the second, sorted), {scores}")
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -1,8 +1,8 @@
 """Checkpoints: complete or absent, verified when opened; a run goes on from the newest good one.
 
-A checkpoint is a folder `step-NNNNNNN/` with config.json, the tokenizer's file, model.pt (weights) and manifest.json
-(the step and the SHA-256 of every other file). training_state.pt is also there, but not in a fine-tuned model or a
-milestone (a checkpoint that is never deleted).
+A checkpoint is a folder (in a run `step-NNNNNNN/`) with config.json, the tokenizer's file, model.pt (weights) and
+manifest.json (the step and the SHA-256 of every other file). training_state.pt is also there, but not in a fine-tuned
+model or a milestone (a checkpoint that is never deleted).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write a folder of files, given as {name: bytes}, completely or not at all; an older folder is replaced."""
+    """Write a folder of files, {name: bytes}, complete or absent; an older folder is moved aside, then removed."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     replaced = partial.with_suffix(".old")
     shutil.rmtree(partial, ignore_errors=True)  # of a killed process with this number
@@ -223,7 +223,7 @@ def load_networks(folder: Path, model: nn.Module, networks: str, settings: Mappi
 
     `networks` is "both" or "discriminator"; `settings` are the new run's, with "encoder" and "pretrain" as dicts. A
     masked LM gives its encoder to the discriminator, whose head then starts new. Raises ValueError if a network is
-    missing or a shape differs; its message names the flags to add.
+    missing or a shape differs; its message names the flags to change.
     """
     if networks == "discriminator" and not hasattr(model, "discriminator"):
         raise ValueError("--init-networks discriminator: --objective mlm has no discriminator; leave the flag out")
