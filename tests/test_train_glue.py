@@ -240,7 +240,7 @@ def test_sixteen_bit_training_learns_too(glue: Callable[..., int], tmp_path: Pat
 def test_an_mnli_model_can_start_the_tasks_it_is_said_to_help_and_every_number_says_so(glue, tmp_path, capsys):
     glue("--task", "mnli", "--save-models")
     (model,) = (tmp_path / "out" / "models").iterdir()
-    capsys.readouterr()
+    assert f'predict --checkpoint {model} "..." --text-pair "..."\n' in capsys.readouterr().out
     glue("--task", "cola,stsb", "--init-from-mnli", str(model))
     _, cola, stsb = records(tmp_path)
     assert cola["init_from_mnli"] == stsb["init_from_mnli"] == str(model)

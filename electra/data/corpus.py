@@ -80,8 +80,8 @@ def kind_of(name: str) -> tuple[str, str]:
 def find_files(sources: Sequence[Path]) -> Iterator[tuple[Path, str | BadDocument]]:
     """Yield each file, and why it is left out or cannot be read ("" if it is read); a folder is read in name order.
 
-    A file or folder is read once, even if several names, links or sources lead to it. Each file or folder takes 150
-    bytes. Raises FileNotFoundError if a source does not exist, FormatError if its ending is unknown.
+    A file or folder is read once, even if several names, links or sources lead to it. Inside a folder, names that begin
+    with "." are left out. Raises FileNotFoundError if a source does not exist, FormatError if its ending is unknown.
     """
     seen: set[tuple[int, int]] = set()
     for source in sources:
