@@ -34,8 +34,7 @@ from electra.glue.predictions import write_predictions
 from electra.glue.results import Record
 from electra.model.networks import SequenceClassifier
 from electra.scores.metrics import is_failed
-from electra.training import devices
-from electra.training.cuda_graph import Replayed
+from electra.training import cuda_graph, devices
 from electra.training.log import provenance
 from electra.training.optimizer import apply_update, make_optimizer, parameter_groups, schedule_factor, set_update
 from electra.training.ranks import started
@@ -80,8 +79,8 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
         scaler.scale(loss / labels.divisor).backward()
         return loss.detach()
 
-    is_recorded = config.cuda_graph and device.type == "cuda"
-    passes = Replayed(forward_backward, model.parameters()) if is_recorded else forward_backward
+    is_recorded = config.cuda_graph and device.type == cuda_graph.DEVICE_TYPE
+    passes = cuda_graph.Replayed(forward_backward, model.parameters()) if is_recorded else forward_backward
     bar = tqdm(total=num_updates, desc=f"{data.task.name} seed {seed}", unit="update", disable=None, leave=False)
     model.train()
     step = 0

@@ -19,6 +19,7 @@ from electra.ids import SpecialIds
 from electra.model.networks import Electra, MaskedLM, initialize_weights
 from electra.pretrain.masking import Batch, make_batch
 from electra.seeding import random_stream
+from tests.helpers.graphs import ON_CARD, pretend
 
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)  # the models are tiny: a second thread costs more than it gives
@@ -33,6 +34,14 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the third-party data folder beside the checkout")
     return folder
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=ON_CARD)])
+def recording_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """A card, or a CPU with a stand-in for CUDA graphs."""
+    if request.param == "cpu":
+        pretend(monkeypatch)
+    return torch.device(request.param, 0)
 
 
 def tiny_shape(**changes: float) -> EncoderConfig:

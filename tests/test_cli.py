@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from electra import cli, interrupts
 from electra.cli import setting
 from electra.files import FormatError
 from tests.conftest import ROOT
+from tests.helpers.pretraining import error_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,20 +117,6 @@ def test_differences_name_each_setting_and_leave_out_the_free_ones():
     assert found == ["rate is 0.5, asked for 0.25", "mode is 'plain', asked for 'fancy'"]
     found = cli.differences({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": "2", "d": 4})
     assert found == ["b is 2, asked for '2'", "c is 3, asked for None", "d is None, asked for 4"]
-
-
-# --- what a person sees -------------------------------------------------------------------------------------
-
-
-def error_of(capsys: pytest.CaptureFixture[str], main: Callable[[], Any]) -> str:
-    """The error of a mistake, which must be one line on stderr with exit code 2."""
-    with pytest.raises(SystemExit) as stop:
-        cli.run(main)
-    err = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    return err.removeprefix("error: ")[:-1]
 
 
 def raising(error: BaseException) -> Callable[[], None]:

@@ -44,9 +44,6 @@ def quiet_run(argv: list[str]) -> None:
         cli.run(lambda: train_pretrain.main(argv))
 
 
-# --- kill -9 -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_after_fifty_kills_at_random_moments_the_weights_equal_an_undisturbed_runs(tiny_data, tmp_path):

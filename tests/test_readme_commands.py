@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import lzma
 import os
 import shlex
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from electra.config import EncoderConfig
 from electra.data.demo_text import standard_library_documents
 from electra.hub import folders as hub
 from tests.conftest import ROOT
+from tests.helpers.archives import inner_archive, tar_of
 from tests.helpers.glue_files import make_checkpoint, reviews
 from tests.helpers.readme import commands
 
@@ -38,22 +37,6 @@ SHORTER = {
 """What is added to commands that would take hours."""
 
 
-def write_openwebtext(path: Path, documents: list[str]) -> None:
-    """An archive in OpenWebText's layout: a tar of xz-packed tars of texts."""
-
-    def tar(files: dict[str, bytes]) -> bytes:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for name, content in files.items():
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-        return lzma.compress(buffer.getvalue(), preset=0)
-
-    inner = tar({f"{n:07d}.txt": text.encode() for n, text in enumerate(documents)})
-    path.write_bytes(tar({"openwebtext/urlsf_subset00-1_data.xz": inner}))
-
-
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
     """A folder with the scripts and all that the pages take for granted: texts, an archive, a hub folder, a task."""
@@ -63,7 +46,8 @@ def desk(tmp_path: Path) -> Path:
     (tmp_path / "my_text").mkdir()
     for n, text in enumerate(documents):
         (tmp_path / f"my_text/{n}.txt").write_text(text)
-    write_openwebtext(tmp_path / "openwebtext.tar.xz", documents)
+    archive = tar_of({"openwebtext/urlsf_subset00-1_data.xz": inner_archive(documents)})
+    (tmp_path / "openwebtext.tar.xz").write_bytes(lzma.compress(archive, preset=0))
     parts, _ = hub.export(make_checkpoint(tmp_path / "small", shape=EncoderConfig()), tmp_path / "hub")
     parts["discriminator"].rename(tmp_path / "electra-small-discriminator")
     for name, seed in (("train", 1), ("dev", 2), ("new", 3)):

@@ -27,7 +27,7 @@ from electra.pretrain.masking import Batch, count_targets, make_batch
 from electra.pretrain.objective import OBJECTIVES, PretrainLosses
 from electra.seeding import random_stream
 from electra.tokenizer.wordpiece import AnyTokenizer, load_tokenizer, tokenizer_file
-from electra.training import devices
+from electra.training import cuda_graph, devices
 from electra.training.checkpoint import load_networks, newest_good, resolve_checkpoint, step_folder
 from electra.training.log import PROVENANCE, RunLog, evaluations, provenance, read_metrics
 from electra.training.optimizer import make_optimizer, parameter_groups
@@ -119,12 +119,12 @@ def resume_or_start(state: TrainingState, config: PretrainConfig, tokenizer: Any
 
 def choose_launch(config: PretrainConfig, device: torch.device) -> tuple[bool, bool]:
     """Whether to compile the objective, and whether to record an update's passes as a CUDA graph."""
-    on_cuda = device.type == "cuda"
-    is_compiled = config.compile == "on" or (config.compile == "auto" and on_cuda)
+    is_compiled = config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
     if is_compiled and not devices.has_c_compiler():
         raise ValueError("--compile: expected a C compiler (gcc or clang), found none; install one, or --compile off")
     # the deterministic scatter may synchronise with the host, which graph capture forbids
-    return is_compiled, on_cuda and config.cuda_graph and not config.deterministic
+    can_record = device.type == cuda_graph.DEVICE_TYPE and not config.deterministic
+    return is_compiled, can_record and config.cuda_graph
 
 
 def prepare_demo(data: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 Result = TypeVar("Result")
 Arguments = tuple[Any, ...]  # each a named tuple of tensors, some of them None
 Gradients = list[Tensor | None]  # of all parameters
+DEVICE_TYPE = "cuda"  # the devices that can record
 NUM_WARM_UPS = 3  # calls on a side stream before a recording. Source: torch's notes on CUDA graphs
 
 

@@ -410,9 +410,6 @@ def test_a_source_with_a_name_that_is_not_read_is_refused_also_beside_a_good_one
         list(list_units(sources))
 
 
-# --- the demo's text --------------------------------------------------------------------------------------
-
-
 def test_the_demo_has_enough_english_in_many_documents():
     documents = list(standard_library_documents())
     assert 400 < len(documents) < 900

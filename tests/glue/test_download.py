@@ -177,9 +177,6 @@ def test_every_task_has_its_download() -> None:
     assert all(len(sha256) == 64 for _, _, sha256 in DOWNLOADS)
 
 
-# --- the command ------------------------------------------------------------------------------------------
-
-
 def test_download_prints_a_line_for_each_file_and_goes_on_after_a_task_that_fails(
     server: Server, cola: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,20 @@ def opened(data: Path, run_dir: Path, *more: str, ranks: Ranks = ALONE) -> Run:
 
 
 def failure(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The error of a refused command, which must be one line with exit code 2."""
+    """The error of a refused command."""
     capsys.readouterr()
+    return error_of(capsys, lambda: train_pretrain.main(argv))
+
+
+def error_of(capsys: pytest.CaptureFixture[str], main: Callable[[], Any]) -> str:
+    """The error of a mistake, which must be one line on stderr with exit code 2."""
     with pytest.raises(SystemExit) as stop:
-        cli.run(lambda: train_pretrain.main(argv))
+        cli.run(main)
     err = capsys.readouterr().err
     assert stop.value.code == 2
     assert err.startswith("error: ")
     assert err.count("\n") == 1
-    return err
+    return err.removeprefix("error: ")[:-1]
 
 
 def weights(run_dir: Path, step: int) -> bytes:

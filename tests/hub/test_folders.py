@@ -124,9 +124,6 @@ def test_a_classifier_that_has_no_name_there_leaves_its_encoder_and_says_why(tmp
     assert [*folders] == ["encoder"]
 
 
-# --- the layout --------------------------------------------------------------------------------------------------
-
-
 def test_config_json_states_sizes_and_labels(pair: Path, classifier: Path, tmp_path: Path):
     hub.export(pair, tmp_path / "out")
     hub.export(classifier, tmp_path / "out")
@@ -232,9 +229,8 @@ def test_a_softmax_that_is_not_the_word_table_is_refused(exported: Path, tmp_pat
         weights["generator_lm_head.weight"] = weights["generator_lm_head.weight"] + 1
 
     rewrite(exported / "generator", untie)
-    assert "generator_lm_head.weight unlike electra.embeddings.word_embeddings" in refused(
-        parts(exported), tmp_path / "back"
-    )
+    message = refused(parts(exported), tmp_path / "back")
+    assert "generator_lm_head.weight unlike electra.embeddings.word_embeddings" in message
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from electra.pretrain.objective import count, masked_language_modeling, replaced
 from electra.scores.metrics import roc_auc
 from electra.seeding import random_stream
 from tests.conftest import SPECIAL_IDS, generator_logits, tiny_batch, tiny_electra, tiny_shape
+from tests.helpers.oracles import auc_by_pairs
 
 CPU = torch.device("cpu")
 VOCAB_SIZE = tiny_shape().vocab_size
@@ -74,12 +75,6 @@ def metrics_by_hand(model, batch):
         units = [vector / vector.norm() for vector in hidden[0][row, :length].double()]
         of_row = [float(one @ other) for i, one in enumerate(units) for other in units[:i]]
         cosines.append(sum(of_row) / len(of_row))
-    pairs = wins = 0.0
-    for s, fake in zip(scores, labels, strict=True):
-        for t, other in zip(scores, labels, strict=True):
-            if fake and not other:
-                pairs += 1
-                wins += (s > t) + 0.5 * (s == t)
     rate = disc["fake"] / disc["n"]
     return {
         "masked_lm_loss": sums["nats"] / sums["n"],
@@ -93,7 +88,7 @@ def metrics_by_hand(model, batch):
         "disc_accuracy": disc["right"] / disc["n"],
         "disc_precision": disc["caught"] / disc["called"],
         "disc_recall": disc["caught"] / disc["fake"],
-        "disc_auc": wins / pairs,
+        "disc_auc": auc_by_pairs(scores, labels),
         "replaced_fraction": rate,
     }
 

@@ -23,10 +23,6 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(FIXTURES, tmp_path / "records"))
 
 
-def write_results(folder: Path, *records: dict[str, Any]) -> None:
-    (folder / "results.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
 def test_runs_and_results_are_found_once_below_folders_and_named_by_what_tells_them_apart():
     inputs = read_inputs([FIXTURES, FIXTURES / "full", FIXTURES / "glue"])
     assert [run.name for run in inputs.runs][:3] == ["control-mlm", "full", "sweep/g0.125-s0"]
@@ -107,18 +103,17 @@ BROKEN_RECORDS = [
 def test_a_record_that_train_glue_cannot_have_written_is_refused(tmp_path: Path, change):
     good = record("cola", 0, matthews=0.5)
     bad = {name: value for name, value in {**good, "run_id": "bad", **change}.items() if value is not GONE}
-    write_results(tmp_path, good, bad)
+    (tmp_path / "results.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(bad)}\n")
     with pytest.raises(FormatError, match=r"results.jsonl:.*expected .*; restore or remove"):
         read_inputs([tmp_path])
 
 
 def test_a_folder_with_neither_runs_nor_results_is_refused(tmp_path: Path):
+    message = r"expected a run's metrics.jsonl or .* results.jsonl .* found neither"
     for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(
-            FileNotFoundError, match=r"expected a run's metrics.jsonl or .* results.jsonl .* found neither"
-        ):
+        with pytest.raises(FileNotFoundError, match=message):
             read_inputs([path])
-    write_results(tmp_path)
+    (tmp_path / "results.jsonl").touch()
     with pytest.raises(FormatError, match=r"expected a run or a result to report, found none .*the files are empty"):
         read_inputs([tmp_path])
 

@@ -311,14 +311,9 @@ def test_the_library_learns_the_same_merges_and_gives_the_same_ids_on_real_text(
         vocab_size=4_000, min_frequency=2, special_tokens=[*tokenizer.SPECIAL_TOKENS], initial_alphabet=alphabet
     )
     theirs.train_from_iterator(texts, trainer)
-    assert theirs.get_vocab() == dict(zip(ours_names(ours), range(ours.vocab_size), strict=True))
+    names = [*tokenizer.SPECIAL_TOKENS, *(printable(ours.decode_bytes([n])) for n in range(4, ours.vocab_size))]
+    assert theirs.get_vocab() == dict(zip(names, range(ours.vocab_size), strict=True))
     assert [e.ids for e in theirs.encode_batch(texts)] == [ids.tolist() for ids in ours.encode_documents(texts)]
-
-
-def ours_names(ours: Tokenizer) -> list[str]:
-    """Our tokens by id, as a file writes them."""
-    text = [printable(ours.decode_bytes([n])) for n in range(4, ours.vocab_size)]
-    return [*tokenizer.SPECIAL_TOKENS, *text]
 
 
 @pytest.mark.oracle

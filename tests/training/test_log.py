@@ -94,8 +94,7 @@ def test_tensorboard_gets_each_number_at_its_step(tmp_path, monkeypatch):
 
 
 def test_the_held_out_line_puts_each_number_beside_what_it_must_beat():
-    names = "masked_only_lm_loss unigram_loss disc_loss disc_base_rate_entropy disc_auc disc_auc_low disc_auc_high"
-    line = held_out_line(7, dict(zip(names.split(), (5.5, 5.8, 0.37, 0.38, 0.6, 0.58, 0.62), strict=True)))
+    line = held_out_line(7, dict(zip(HELD_OUT, (5.5, 5.8, 0.37, 0.38, 0.6, 0.58, 0.62), strict=True)))
     assert "[MASK] 5.500 (unigrams 5.800)" in line
     assert "disc_loss 0.3700 (base rate 0.3800), disc_auc 0.600 [0.580, 0.620]" in line
 
