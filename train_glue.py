@@ -64,7 +64,7 @@ def train(model: SequenceClassifier, data: Data, config: FinetuneConfig, seed: i
     num_epochs = config.num_epochs or data.task.num_epochs
     num_updates = num_epochs * -(-len(features) // config.batch_size)
     num_warmup_steps = config.warmup_fraction * num_updates
-    if config.schedule == "warmup_then_linear":  # the release, with the other schedule, does not round
+    if config.schedule == "warmup_then_linear":  # official keeps the fraction, as the release does
         num_warmup_steps = int(num_warmup_steps)
     dtype = devices.resolve_precision(config.precision, device)
     groups = parameter_groups(model.named_parameters(), config.weight_decay, finetune.learning_rates(model, config))

@@ -21,12 +21,12 @@ from electra.scores.statistics import bootstrap_interval
 from electra.training.devices import autocast
 
 Array = npt.NDArray[Any]
-_PIECE, _MAX_PIECES = 1 << 20, 128  # `unigram_counts` reads up to 128 pieces of 1 M tokens: under a second
+_PIECE, _MAX_PIECES = 1 << 20, 128  # `unigram_counts` reads up to 128 pieces of 1 M tokens
 ROWS_AT_A_TIME = 64  # fixed, so that no metric depends on the training batch or the ranks
 
 
 class DiscriminatorOutputs(NamedTuple):
-    """Input and output of the discriminator for all rows."""
+    """The discriminator's input, labels and results for all rows."""
 
     nats: Array  # (B, L) float32, cross-entropy of each token
     logits: Array  # (B, L) float32
@@ -75,8 +75,8 @@ def compute_outputs(
 def token_cosine(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Return the mean cosine of the vectors of two different tokens of a row: (B, L, D), (B, L) mask -> (B,).
 
-    The mean is near 1 while a network uses only the frequency of tokens, as it does early in training. Method:
-    the cosines of all pairs of n unit vectors, self-pairs included, add up to the squared length of the vectors' sum.
+    The mean is 1 if all tokens of a row point in one direction. Method: the cosines of all pairs of n unit vectors,
+    self-pairs included, add up to the squared length of the vectors' sum.
     """
     units = F.normalize(wide(hidden), dim=-1)
     units = units if attention_mask is None else units * attention_mask[:, :, None]
@@ -124,7 +124,7 @@ def held_out_metrics(outputs: Outputs, batch: Batch) -> dict[str, float]:
 
 
 def auc_interval(scores: Array, labels: Array, units: Array) -> tuple[float, float]:
-    """Return the bootstrap interval of the AUC of (N,) scores for (N,) bool labels; all calls use the same resamples.
+    """Return the 95 % bootstrap interval of the AUC of (N,) scores for (N,) bool labels, by the same resamples each call.
 
     `units` (N,) int is the number, from 0, of each token's document: documents are independent, tokens are not.
     """
@@ -142,7 +142,7 @@ def auc_interval(scores: Array, labels: Array, units: Array) -> tuple[float, flo
 
 
 def unigram_counts(shards: Shards, vocab_size: int) -> Array:
-    """Return (V,) int64 counts of the ids in the shards; above 134 M tokens, only in pieces spread evenly."""
+    """Return (V,) int64 counts of the ids in the shards; above 134 M tokens, of at most 128 pieces, evenly spaced."""
     pieces = [file[i : i + _PIECE] for file in shards.token_files for i in range(0, len(file), _PIECE)]
     counts = np.zeros(vocab_size, np.int64)
     for piece in pieces[:: -(-len(pieces) // _MAX_PIECES)]:

@@ -1,4 +1,4 @@
-"""Record the forward and backward pass once as a CUDA graph and replay it: one launch instead of thousands."""
+"""Record (torch: capture) the forward and backward pass as a CUDA graph; a replay is one launch, not thousands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tensors_of(arguments: Arguments) -> list[Tensor]:
 
 
 def copy_of(arguments: Arguments) -> Arguments:
-    """Return copies of named tuples, with copied tensors."""
+    """Return the named tuples with every tensor cloned."""
     return tuple(type(a)(*(None if tensor is None else tensor.clone() for tensor in a)) for a in arguments)
 
 
@@ -40,14 +40,14 @@ class Replayed(Generic[Result]):
         self._pool = torch.cuda.graph_pool_handle()  # shared: the graphs never run at the same time
 
     def __call__(self, *arguments: Any) -> Result:
-        """Call the function; the result and the gradients are valid until the next call."""
+        """Call the function and add its gradients, as backward() does; the result is valid until the next call."""
         shapes = tuple(tensor.shape for tensor in tensors_of(arguments))
         if shapes not in self._recordings:
             self._recordings[shapes] = self._record(arguments)
         graph, inputs, result, gradients = self._recordings[shapes]
         for kept, given in zip(tensors_of(inputs), tensors_of(arguments), strict=True):
             kept.copy_(given, non_blocking=True)
-        # copies of the earlier micro-batches' gradients, because the replay writes to the same memory
+        # cloned first, because the replay overwrites the gradients of the last micro-batch
         before = [None if parameter.grad is None else parameter.grad.clone() for parameter in self._parameters]
         graph.replay()
         for parameter, gradient, earlier in zip(self._parameters, gradients, before, strict=True):

@@ -1,4 +1,4 @@
-"""CUDA graphs on a CPU: a stand-in lists the operations of a recording, and a replay makes them again."""
+"""CUDA graphs on a CPU: a stand-in lists the operations of a recording, and a replay runs them again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAITING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 class Graph(TorchDispatchMode):
-    """In place of `torch.cuda.CUDAGraph`: while it is the mode, it lists each operation, its arguments and results."""
+    """In place of `torch.cuda.CUDAGraph`: lists each operation with its arguments and results."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,11 +33,11 @@ class Graph(TorchDispatchMode):
         return results
 
     def replay(self) -> None:
-        """Make the operations again, each with its result in the memory of the recording."""
+        """Run the operations again; each result goes to its memory in the recording."""
         with torch._C._AutoDispatchBelowAutograd():
             for function, args, kwargs, results in self.calls:
                 for kept, new in zip(tree_leaves(results), tree_leaves(function(*args, **kwargs)), strict=True):
-                    if memory(kept) != memory(new):  # else a view, or changed in place
+                    if memory(kept) != memory(new):  # the same memory: a view, or written in place already
                         kept.copy_(new)
 
 
@@ -48,7 +48,7 @@ def memory(value: Any) -> int:
 
 @contextmanager
 def record(graph: Graph, **unused: Any) -> Iterator[None]:
-    """In place of `torch.cuda.graph`. CUDA computes nothing while it records, so new results are NaN until a replay."""
+    """In place of `torch.cuda.graph`. CUDA computes nothing while it records, so new floats are NaN until a replay."""
     with graph:
         yield
     for _, args, kwargs, results in graph.calls:
