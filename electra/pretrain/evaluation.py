@@ -124,7 +124,7 @@ def held_out_metrics(outputs: Outputs, batch: Batch) -> dict[str, float]:
 
 
 def auc_interval(scores: Array, labels: Array, units: Array) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the AUC of (N,) scores for (N,) bool labels, by the same resamples each call.
+    """Return the 95 % bootstrap interval of the AUC of (N,) scores for (N,) bool labels; calls share the resamples.
 
     `units` (N,) int is the number, from 0, of each token's document: documents are independent, tokens are not.
     """
