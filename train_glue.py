@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 results.append_result(asked.out, record)
                 print(results.result_line(record))
                 if record["model"]:
-                    second = ' --text-pair "..."' * (len(task.text_columns) > 1)
+                    second = ' --text-pair "..."' if len(task.text_columns) > 1 else ""
                     print(f'  python -m electra predict --checkpoint {asked.out / record["model"]} "..."{second}')
     records = [record for record in results.read_results(asked.out) if record["protocol_id"] == protocol["protocol_id"]]
     print(f"{results.describe(protocol)}\n{results.results_table(results.summarize_results(records))}")
