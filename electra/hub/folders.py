@@ -92,20 +92,23 @@ def generator_size(discriminator: HubFolder, generator: HubFolder) -> float:
 
 def checkpoint_settings(parts: Mapping[str, HubFolder]) -> dict[str, Any]:
     """Return the settings of an imported checkpoint, without the pre-training settings that its folders do not give."""
+    folder = next(iter(parts.values()))
+    length = folder.config.get("max_seq_length")
     if "classifier" in parts:
-        folder = parts["classifier"]
         labels = read_labels(folder.config, folder.folder / "config.json")
-        length = folder.config.get("max_seq_length") or folder.encoder.max_position_embeddings
         finetune = {"pooling": "first", "head": "mlp", "token_types": True, "precision": "fp32"}
         return {
-            "finetune": {**finetune, "max_seq_length": length},
+            "finetune": {**finetune, "max_seq_length": length or folder.encoder.max_position_embeddings},
             "task": folder.config.get("finetuning_task") or "",
             "labels": labels if len(labels) > 1 else [],
             "score_range": folder.config.get("score_range") or [0.0, 1.0],
         }
+    pretrain: dict[str, Any] = {"seq_length": length} if length else {}
     if len(parts) == 2:
-        return {"pretrain": {"generator_size": generator_size(parts["discriminator"], parts["generator"])}}
-    return {"pretrain": {"objective": "mlm"} if "generator" in parts else {}}
+        pretrain["generator_size"] = generator_size(*parts.values())
+    elif "generator" in parts:
+        pretrain["objective"] = "mlm"
+    return {"pretrain": pretrain}
 
 
 def import_folders(folders: Sequence[Path], out: Path) -> dict[str, HubFolder]:
@@ -182,7 +185,7 @@ def export(path: Path, out: Path) -> tuple[dict[str, Path], str]:
     """
     source = checkpoint.resolve_checkpoint(path)
     config, manifest = checkpoint.read_settings(source), checkpoint.verify(source)
-    encoder = checkpoint.load_encoder_config(source)
+    encoder, length = checkpoint.load_encoder_config(source), checkpoint.max_seq_length(config)
     parts, reason = split_parts(config, checkpoint.read_tensors(source / checkpoint.MODEL_FILE))
     folders = {part: out / part for part in parts}
     if found := [folder for folder in folders.values() if folder.exists()]:
@@ -190,16 +193,15 @@ def export(path: Path, out: Path) -> tuple[dict[str, Path], str]:
     for part, weights in parts.items():
         is_scaled = part == "generator" and "discriminator" in parts
         shape = encoder.generator(config["pretrain"]["generator_size"]) if is_scaled else encoder
-        description = their_config(part, shape, load_tokenizer(source).special_ids.pad)
+        description = their_config(part, shape, load_tokenizer(source).special_ids.pad) | {"max_seq_length": length}
         if part == "classifier":
             description |= label_config(config["labels"])
             description |= {"finetuning_task": config["task"], "score_range": config["score_range"]}
-            description |= {"max_seq_length": config["finetune"]["max_seq_length"]}
         contents = {
             "README.md": model_card(part, config, manifest, encoder).encode(),
             "config.json": json_bytes(description),
             WEIGHTS_NAME: checkpoint.torch_bytes(to_theirs(part, weights)),
-            **tokenizer_contents(source, encoder.max_position_embeddings),
+            **tokenizer_contents(source, length),
         }
         checkpoint.write_folder(folders[part], contents)
     return folders, reason

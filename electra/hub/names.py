@@ -96,11 +96,11 @@ def their_names(part: str, name: str) -> list[str]:
 
 
 def to_theirs(part: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return {name in transformers: copy of our tensor}; a tied tensor is under both of its names."""
+    """Return {name in transformers: float32 copy of our tensor}; a tied tensor is under both of its names."""
     theirs: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         names = their_names(part, name)
-        theirs.update(zip(names, (piece.clone() for piece in tensor.chunk(len(names))), strict=True))
+        theirs.update(zip(names, (piece.float().clone() for piece in tensor.chunk(len(names))), strict=True))
     return theirs | {second: theirs[first] for second, first in PARTS[part].tied.items()}
 
 

@@ -37,13 +37,6 @@ class Opened(NamedTuple):
     device: torch.device
 
     @property
-    def max_seq_length(self) -> int:
-        """The length, in tokens, of the longest row that the model was trained on; later positions are untrained."""
-        if "finetune" in self.config:
-            return int(self.config["finetune"]["max_seq_length"])
-        return int(self.config["pretrain"].get("seq_length", self.start.shape.max_position_embeddings))
-
-    @property
     def task(self) -> Task:
         """The task of a fine-tuned model; its `splits` are empty. The task of an imported model has no text columns."""
         return Task(
@@ -145,13 +138,13 @@ def _check(texts: Sequence[str], model: Opened, kind: type[nn.Module]) -> None:
 def _token_outputs(model: Opened, texts: Sequence[str], kind: type[nn.Module]) -> Iterator[tuple[list[str], Array]]:
     """Yield the tokens of each text and the model's float32 output for each token; a long text is cut into rows."""
     _check(texts, model, kind)
-    tokenizer, size = model.start.tokenizer, model.max_seq_length - 2
+    tokenizer, size = model.start.tokenizer, saved.max_seq_length(model.config) - 2
     ids = [tokenizer.encode(text) for text in texts]
     if empty := [number for number, row in enumerate(ids, 1) if not row]:
         raise ValueError(f"text {empty[0]}: expected at least one token, found none; leave it out")
     special = tokenizer.special_ids
     rows = [[special.cls, *row[i : i + size], special.sep] for row in ids for i in range(0, len(row), size)]
-    features = pack(rows, [len(row) for row in rows], tokenizer, model.max_seq_length)
+    features = pack(rows, [len(row) for row in rows], tokenizer, size + 2)
     outputs: list[Array] = [np.empty(0)] * len(rows)
     for numbers in evaluation_batches(features.lengths, PREDICT_ROWS):
         batch = collate(features, numbers, model.device)
@@ -194,9 +187,10 @@ def predict(
     _check_pairs(model, texts, text_pairs)
     assert isinstance(model.model, SequenceClassifier)  # from `open_classifier`
     task, second = model.task, None if text_pairs is None else [text.strip(" ") for text in text_pairs]
-    features = encode([text.strip(" ") for text in texts], second, model.start.tokenizer, model.max_seq_length)
+    first, length = [text.strip(" ") for text in texts], saved.max_seq_length(model.config)
+    features = encode(first, second, model.start.tokenizer, length)
     if features.num_cut:
-        cut = features.num_cut, len(texts), model.max_seq_length
+        cut = features.num_cut, len(texts), length
         logging.getLogger(__name__).warning("%d of %d rows were cut to %d tokens", *cut)
     outputs = predict_rows(model.model, features, build(FinetuneConfig, model.config["finetune"]), model.device)
     values, probs = task.predictions(outputs), torch.from_numpy(outputs).softmax(dim=1).tolist()

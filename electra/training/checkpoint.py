@@ -121,8 +121,8 @@ def newest_good(run_dir: Path) -> Path | None:
 
 
 def default_checkpoint(run_dir: Path) -> Path:
-    """Return the user's run if it exists, otherwise the model that ships with this package, with a note on stderr."""
-    if run_dir.exists():
+    """Return the user's run if it has a checkpoint, otherwise the model that ships, with a note on stderr."""
+    if any(run_dir.glob("*step-*")):  # damaged ones too
         return run_dir
     print(f"note: no run in {run_dir}; using {SHIPPED.name}, the model that ships with this package", file=sys.stderr)
     return SHIPPED
@@ -161,6 +161,13 @@ def load_encoder_config(folder: Path) -> EncoderConfig:
     """Return the shape of a checkpoint's encoder. FormatError if a setting is unknown, missing or not allowed."""
     file = folder / CONFIG_FILE
     return from_dict(EncoderConfig, read_json(file, encoder=dict)["encoder"], file)
+
+
+def max_seq_length(config: Mapping[str, Any]) -> int:
+    """Return the length, in tokens, of the longest row of a checkpoint's training; later positions are untrained."""
+    trained = config.get("finetune") or config["pretrain"]
+    positions = int(config["encoder"]["max_position_embeddings"])
+    return min(trained.get("max_seq_length") or trained.get("seq_length") or positions, positions)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

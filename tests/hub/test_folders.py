@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from electra.config import EncoderConfig, PretrainConfig
-from electra.files import FormatError, read_json
+from electra.files import PRETRAINED, FormatError, read_json
 from electra.hub import folders as hub
 from electra.model.networks import Electra, MaskedLM, SequenceClassifier
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.wordpiece import WordPieceTokenizer, load_tokenizer
-from electra.training.checkpoint import load_encoder_weights, load_weights, torch_bytes, verify
+from electra.training.checkpoint import load_encoder_weights, load_weights, max_seq_length, torch_bytes, verify
 from tests.conftest import generator_logits
 from tests.helpers.hub_files import (
     LABELS,
@@ -56,7 +56,7 @@ def test_a_pre_training_checkpoint_comes_back_byte_for_byte(pair: Path, tmp_path
     verify(tmp_path / "back")
     assert_same_bytes(tensors(pair / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
     settings = read_json(tmp_path / "back" / "config.json")
-    assert settings == {"encoder": dataclasses.asdict(SHAPE), "pretrain": {"generator_size": 0.5},
+    assert settings == {"encoder": dataclasses.asdict(SHAPE), "pretrain": {"seq_length": 31, "generator_size": 0.5},
                         "tokenizer": TOKENIZER.fingerprint}  # fmt: skip
     assert (tmp_path / "back" / "tokenizer.json").read_bytes() == (pair / "tokenizer.json").read_bytes()
     load_weights(tmp_path / "back", Electra(SHAPE, 0.5))
@@ -85,11 +85,19 @@ def test_a_regression_comes_back_without_labels(tmp_path: Path, tokenizer_json: 
     assert (settings["labels"], settings["score_range"]) == ([], [0.0, 5.0])
 
 
+def test_the_shipped_model_comes_back_in_float32_with_the_row_length_of_its_training(tmp_path: Path):
+    folders, _ = hub.export(PRETRAINED / "mini", tmp_path / "out")
+    hub.import_folders([*folders.values()], tmp_path / "back")
+    assert {tensor.dtype for tensor in tensors(folders["generator"] / "pytorch_model.bin").values()} == {torch.float32}
+    assert read_json(folders["generator"] / "tokenizer_config.json")["model_max_length"] == 128
+    assert max_seq_length(read_json(tmp_path / "back" / "config.json")) == 128
+
+
 def test_a_discriminator_alone_goes_in_and_out_alone(pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     hub.export(pair, tmp_path / "out")
     hub.main_import([str(tmp_path / "out" / "discriminator"), "--out", str(tmp_path / "back")])
     assert "no generator; --init-networks discriminator" in capsys.readouterr().out
-    assert read_json(tmp_path / "back" / "config.json")["pretrain"] == {}
+    assert read_json(tmp_path / "back" / "config.json")["pretrain"] == {"seq_length": 31}
     folders, reason = hub.export(tmp_path / "back", tmp_path / "again")
     assert ([*folders], reason) == (["discriminator"], "")
     again = tensors(tmp_path / "again" / "discriminator" / "pytorch_model.bin")
@@ -103,7 +111,7 @@ def test_the_masked_lm_control_is_a_generator_of_full_size_both_ways(tmp_path: P
     assert read_json(tmp_path / "out" / "generator" / "config.json")["hidden_size"] == SHAPE.hidden_size
     hub.import_folders(parts(tmp_path / "out"), tmp_path / "back")
     assert_same_bytes(tensors(control / "model.pt"), tensors(tmp_path / "back" / "model.pt"))
-    assert read_json(tmp_path / "back" / "config.json")["pretrain"] == {"objective": "mlm"}
+    assert read_json(tmp_path / "back" / "config.json")["pretrain"] == {"seq_length": 31, "objective": "mlm"}
     load_weights(tmp_path / "back", MaskedLM(SHAPE))
 
 
@@ -131,6 +139,7 @@ def test_config_json_states_sizes_and_labels(pair: Path, classifier: Path, tmp_p
               "embedding_size": 11, "num_hidden_layers": 2, "hidden_dropout_prob": 0.1, "type_vocab_size": 2,
               "attention_probs_dropout_prob": 0.0, "max_position_embeddings": 31, "initializer_range": 0.2,
               "pad_token_id": 0}  # fmt: skip
+    length = {"max_seq_length": 31}  # of training, at most the positions
     sizes = {"hidden_size": 26, "num_attention_heads": 2, "intermediate_size": 37}
     halves = {"hidden_size": 13, "num_attention_heads": 1, "intermediate_size": 18}
     names = {"id2label": {"0": LABELS[0], "1": LABELS[1], "2": LABELS[2]}, "finetuning_task": "mnli",
@@ -138,8 +147,8 @@ def test_config_json_states_sizes_and_labels(pair: Path, classifier: Path, tmp_p
              "problem_type": "single_label_classification"}  # fmt: skip
     found = {folder.name: read_json(folder / "config.json") for folder in parts(tmp_path / "out")}
     assert found == {
-        "discriminator": {"architectures": ["ElectraForPreTraining"], **common, **sizes},
-        "generator": {"architectures": ["ElectraForMaskedLM"], **common, **halves},
+        "discriminator": {"architectures": ["ElectraForPreTraining"], **common, **sizes, **length},
+        "generator": {"architectures": ["ElectraForMaskedLM"], **common, **halves, **length},
         "classifier": {"architectures": ["ElectraForSequenceClassification"], **common, **sizes, **names},
     }
 

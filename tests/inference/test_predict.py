@@ -72,7 +72,7 @@ def test_a_text_longer_than_a_row_is_read_in_rows_of_the_length_that_was_trained
     ids = model.start.tokenizer.encode(text)
     for settings, size in (({}, 126), ({"seq_length": 19}, 17)):  # 128 positions, or what was trained
         assert len(ids) > size
-        (found,) = detect([text], model._replace(config={"pretrain": settings}))
+        (found,) = detect([text], model._replace(config={**model.config, "pretrain": settings}))
         expected = [by_hand(discriminator, ids[first : first + size]) for first in range(0, len(ids), size)]
         expected_probs = 1 / (1 + np.exp(-np.concatenate(expected)))
         assert "".join(found.tokens) == text
