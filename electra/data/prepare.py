@@ -26,7 +26,7 @@ from electra.data.windows import WindowSampler
 from electra.data.workers import run_tasks
 from electra.files import FormatError, lock_folder, read_json, sha256_file, write_json
 from electra.ids import MAX_VOCAB_SIZE
-from electra.tokenizer.byte_level import FILE_NAME, MIN_VOCAB_SIZE
+from electra.tokenizer.byte_level import MIN_VOCAB_SIZE
 from electra.tokenizer.train import MAX_CHUNK_BYTES, MIN_COUNT
 from electra.tokenizer.wordpiece import load_tokenizer
 
@@ -164,12 +164,12 @@ def _write(text: Input, out: Path, config: PrepareConfig, num_workers: int, extr
     read = functools.partial(corpus.read_unit, document_separator=separator, **options)
     if config.tokenizer:
         load_tokenizer(Path(config.tokenizer)).save(out)
-    elif not (out / FILE_NAME).exists():
+    elif not report.exists():
         share = config.sample_bytes / max(1, text.num_bytes)
         sizes = {"vocab_size": config.vocab_size, "min_count": config.min_count, "num_workers": num_workers}
         tokenizer, numbers = learn_tokenizer(text.list_units(), read, share, scratch=work, **sizes)
-        write_json(report, numbers)
         tokenizer.save(out)
+        write_json(report, numbers)
     make_worker = functools.partial(EncodeBlocks, read, out, config.min_held_out)
     with byte_bar("encoding", text.num_bytes) as bar:
         bar.update(sum(record["text_bytes"] for record in finished_blocks(out)))

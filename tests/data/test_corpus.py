@@ -37,9 +37,6 @@ def read(
     return [text for unit in units for text in read_one(unit, tally)], dict(tally.left_out)
 
 
-# --- layouts ----------------------------------------------------------------------------------------------
-
-
 def test_the_extracted_folder_and_the_newer_distribution_of_plain_tars_are_read_by_name(tmp_path: Path):
     for name, texts in (("urlsf_subset01-1", ["d"]), ("urlsf_subset00-2", ["c"]), ("urlsf_subset00-10", ["a", "b"])):
         write(tmp_path / "openwebtext" / f"{name}_data.xz", inner_archive(texts))
@@ -179,9 +176,6 @@ def test_separators_are_found_whatever_the_line_ends(line_end, block_bytes, tmp_
     for unit in list_units([path], document_separator="\n\n"):
         list(read_unit(unit, tally, document_separator="\n\n"))
     assert tally.num_separators >= 8  # a unit ends where one stood
-
-
-# --- what is left out -------------------------------------------------------------------------------------
 
 
 def test_documents_without_a_visible_character_are_counted_and_left_out(tmp_path: Path):

@@ -23,7 +23,7 @@ from electra.data import encode as prepare_encode
 from electra.data.learn import cut_blocks, describe, learn_tokenizer
 from electra.data.prepare import PrepareConfig, main, prepare, prepare_documents, summary
 from electra.data.shards import open_shards, verify
-from electra.files import FormatError, lock_folder, read_json
+from electra.files import PRETRAINED, FormatError, lock_folder, read_json
 from electra.tokenizer.byte_level import Tokenizer
 from electra.tokenizer.train import learn
 from electra.tokenizer.wordpiece import WordPieceTokenizer
@@ -67,9 +67,6 @@ def run_command(*arguments: object, **options: Any) -> subprocess.CompletedProce
     """`python -m electra prepare ...` in a process of its own."""
     command = [sys.executable, "-m", "electra", "prepare", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, **options)
-
-
-# --- what comes out ---------------------------------------------------------------------------------------
 
 
 def test_every_document_is_in_one_split_as_the_tokenizer_encodes_it(folder: Path, tmp_path: Path):
@@ -195,9 +192,6 @@ def test_a_wordpiece_vocabulary_can_be_given(tmp_path: Path):
     assert held_out == {tuple(tokenizer.encode(text)) for text in sorted(TEXTS, key=key_of)[:7]}
 
 
-# --- learning the tokenizer -------------------------------------------------------------------------------
-
-
 def test_a_sample_is_the_start_of_every_unit_in_proportion(tmp_path: Path):
     texts = [f"{letter * 3} {letter * 3}" for letter in "àáâãäåæçèé"]  # of 13 bytes each
     parts = [texts[:5], texts[5:]]
@@ -232,13 +226,19 @@ def test_the_report_says_what_the_tokenizer_does():
     }
 
 
+def test_a_tokenizer_that_lies_in_the_output_folder_is_not_taken_for_the_one_to_learn(tmp_path: Path, folder: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "tokenizer.json").write_bytes((PRETRAINED / "mini" / "tokenizer.json").read_bytes())
+    for out in ("out", "clean"):
+        prepare([folder], tmp_path / out, SMALL)
+    assert contents(tmp_path / "out") == contents(tmp_path / "clean")
+
+
 def test_blocks_are_cut_by_size_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "BLOCK_BYTES", 10)
     units = [corpus.Unit(str(n), b"", size) for n, size in enumerate([4, 5, 1, 11, 3, 3])]
     assert [[unit.name for unit in block] for block in cut_blocks(units)] == [["0", "1", "2"], ["3"], ["4", "5"]]
 
-
-# --- interruptions ----------------------------------------------------------------------------------------
 
 KILLED = """
 import os, signal, sys
@@ -300,9 +300,6 @@ def test_a_finished_folder_is_left_as_it_is(folder: Path, tmp_path: Path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir() if path.name != ".lock"}
     assert prepare([folder], tmp_path / "out", SMALL, num_workers=1) == first
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir() if path.name != ".lock"}
-
-
-# --- bad input, each in one line --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("is_finished", [True, False])
@@ -405,9 +402,6 @@ def test_mistakes_end_in_one_line(arguments: str, tmp_path: Path):
     assert done.returncode == 2
     error = done.stderr.splitlines()[-1].replace(f"{tmp_path}/", "")
     assert error == "error: " + MISTAKES[arguments]
-
-
-# --- the command ------------------------------------------------------------------------------------------
 
 
 def test_the_command_makes_verifies_and_inspects_a_folder(folder: Path, tmp_path: Path, capsys):
