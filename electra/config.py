@@ -67,7 +67,7 @@ class PretrainConfig:
     mask_token_prob: float = setting(0.85, "share of targets shown as [MASK]; the rest stay visible", low=0, high=1, source="release pretrain_helpers.py")
     gen_weight: float = setting(1.0, "weight of the masked-LM loss", low=0, source="release")
     disc_weight: float = setting(50.0, "weight of the replaced-token loss (lambda)", low=0, source="release")
-    num_train_steps: int = setting(1_000_000, "horizon of the schedule", unit="updates", low=1, source="table 5")
+    num_train_steps: int = setting(1_000_000, "horizon of the schedule", unit="updates", low=1, high=9_999_999, source="table 5")
     num_warmup_steps: int = setting(10_000, "linear warm-up; if not given, a fixed share of the horizon", unit="updates", low=0, source="table 5")
     learning_rate: float = setting(5e-4, "peak", low=0, high=1, source="table 5")
     schedule: str = setting("warmup_then_linear", "shape of the learning-rate schedule", choices=SCHEDULES)

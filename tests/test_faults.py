@@ -70,9 +70,6 @@ def test_after_fifty_kills_at_random_moments_the_weights_equal_an_undisturbed_ru
     assert [record["step"] for record in training_records(tmp_path / "killed")] == list(range(1, last + 1))
 
 
-# --- signals and hours --------------------------------------------------------------------------------------
-
-
 def kill_self_before(function: Callable[..., object], number: int) -> Callable[..., object]:
     """A function that sends a signal to this process at its first call."""
     calls = itertools.count()
@@ -167,9 +164,6 @@ def test_the_speed_is_that_of_updates_without_evaluations_and_saves(tiny_data, t
     assert speeds == pytest.approx([8 * 23 / 1_800] * 8, rel=1e-4)
 
 
-# --- files --------------------------------------------------------------------------------------------------
-
-
 def limited_run(argv: list[str], max_bytes: int) -> None:
     """Run the script in a child process whose files cannot grow beyond a size, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -206,9 +200,6 @@ def test_a_damaged_newest_checkpoint_means_the_one_before_and_same_end(tiny_data
     assert (tmp_path / "run" / "damaged-step-0000006-0").is_dir()
 
 
-# --- numbers ------------------------------------------------------------------------------------------------
-
-
 def spoil(steps: set[int]) -> Callable[..., object]:
     """The objective with a NaN loss in the given calls."""
     objective, calls = OBJECTIVES["rtd"], itertools.count()
@@ -242,9 +233,6 @@ def test_many_in_a_row_stop_the_run_with_a_report_and_good_weights(tiny_data, tm
     before = torch.load(step_folder(tmp_path, 2) / "model.pt", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in saved.values())
     assert any(not torch.equal(saved[name], before[name]) for name in saved)  # update 3 was a good one
-
-
-# --- collapse -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -295,9 +283,6 @@ def test_a_planted_collapse_is_declared_within_five_evaluations_and_stops_the_ru
 def test_no_healthy_run_is_declared_collapsed(repetitive_data, tmp_path, seed, capsys):
     assert train(repetitive_data, tmp_path, *WATCHED, "--seed", str(seed), "--on-collapse", "stop") == 0
     assert "collapsed" not in capsys.readouterr().out
-
-
-# --- more than one rank -------------------------------------------------------------------------------------
 
 
 def torchrun(num_ranks: int, argv: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -28,6 +28,7 @@ from electra.tokenizer.byte_level import Tokenizer
 from electra.training import devices
 from electra.training.checkpoint import checkpoints, load_encoder_config, load_weights, step_folder
 from electra.training.ranks import Ranks
+from electra.training.state import TrainingState
 from tests.conftest import word_salad
 from tests.helpers.graphs import Graph
 from tests.helpers.pretraining import (
@@ -69,7 +70,9 @@ def test_the_run_folder_holds_settings_provenance_metrics_checkpoints_and_milest
     assert [path.name for path in checkpoints(tmp_path)] == ["step-0000008", "step-0000006"]
     milestones = [int(path.name.removeprefix("step-")) for path in checkpoints(tmp_path / "milestones")]
     assert milestones == [8, 6, 4, 2, 1, 0]  # all, 3/4, 1/2, 1/4, 1/8 and the start; 1/16 of 8 is none
-    assert json.loads((tmp_path / "config.json").read_text())["pretrain"]["learning_rate"] == 0.01
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert settings["pretrain"]["learning_rate"] == 0.01
+    assert settings["held_out"] == open_shards(tiny_data, "held-out").fingerprint != settings["shards"]
     assert json.loads((tmp_path / "provenance.json").read_text())["torch"] == torch.__version__
     training = training_records(tmp_path)
     assert [r["learning_rate"] for r in training[:4]] == pytest.approx([0.0, 0.005, 0.01, 0.01 * 5 / 6])
@@ -279,12 +282,24 @@ def test_a_first_mistake_does_not_bind_the_run_folder(tiny_data, tmp_path, capsy
     assert "--seq-length 600 is above --max-position-embeddings 512" in err
     err = failure(capsys, *arguments(tiny_data, tmp_path, "--init-networks", "discriminator"))
     assert "--init-networks: expected --init-from, found none" in err
-    train(tiny_data, tmp_path, "--stop-after", "1", "--checkpoint-every", "99", "--seed", "7")
+    train(tiny_data, tmp_path, "--stop-after", "1", "--milestones", "0", "--seed", "7")
     shutil.rmtree(step_folder(tmp_path, 1))  # killed before its first checkpoint
     assert train(tiny_data, tmp_path) == 0
     train(tiny_data, tmp_path / "straight")
     assert weights(tmp_path, 8) == weights(tmp_path / "straight", 8)
     assert weights(tmp_path / "milestones", 0) == weights(tmp_path / "straight" / "milestones", 0)
+    for checkpoint in checkpoints(tmp_path):  # later milestones are results, so they bind it
+        shutil.rmtree(checkpoint)
+    err = failure(capsys, *arguments(tiny_data, tmp_path, "--seed", "9"))
+    assert f"{tmp_path}: this run began with other settings: seed is 0, asked for 9; repeat" in err
+
+
+def test_a_run_that_ends_before_its_last_checkpoint_is_saved_has_its_last_milestone(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingState, "save", lambda *_: exit("killed"))
+    with pytest.raises(SystemExit, match="killed"):
+        train(tiny_data, tmp_path, "--checkpoint-every", "99")
+    assert checkpoints(tmp_path / "milestones")[0].name == "step-0000008"
+    assert checkpoints(tmp_path) == []
 
 
 @pytest.mark.parametrize("damage", ["no folder", "no shard", "a shard cut short"])

@@ -171,8 +171,7 @@ class HeldOut:
     def __init__(self, batch: Batch, documents: Sequence[int], special_ids: SpecialIds, counts: Array) -> None:
         self.batch = batch
         self._unigram_loss = unigram_loss(batch, counts, special_ids)
-        units = np.unique(documents, return_inverse=True)[1]
-        self._units = np.broadcast_to(units[:, None], batch.input_ids.shape)
+        self._units = np.broadcast_to(np.unique(documents, return_inverse=True)[1][:, None], batch.input_ids.shape)
 
     def evaluate(
         self, model: nn.Module, objective: Objective, device: torch.device, dtype: torch.dtype
@@ -183,6 +182,5 @@ class HeldOut:
         if outputs.discriminator is not None:
             is_real = real_tokens(self.batch)
             logits, is_replaced = outputs.discriminator.logits[is_real], outputs.discriminator.is_replaced[is_real]
-            interval = auc_interval(logits, is_replaced, self._units[is_real])
-            found["disc_auc_low"], found["disc_auc_high"] = interval
+            found["disc_auc_low"], found["disc_auc_high"] = auc_interval(logits, is_replaced, self._units[is_real])
         return outputs, found

@@ -28,11 +28,11 @@ from electra.pretrain.objective import OBJECTIVES, PretrainLosses
 from electra.seeding import random_stream
 from electra.tokenizer.wordpiece import AnyTokenizer, load_tokenizer, tokenizer_file
 from electra.training import cuda_graph, devices
-from electra.training.checkpoint import load_networks, newest_good, resolve_checkpoint, step_folder
+from electra.training.checkpoint import CONFIG_FILE, load_networks, newest_good, resolve_checkpoint, step_folder
 from electra.training.log import PROVENANCE, RunLog, evaluations, provenance, read_metrics
 from electra.training.optimizer import make_optimizer, parameter_groups
 from electra.training.ranks import Ranks
-from electra.training.state import TrainingState, check_same_run
+from electra.training.state import MILESTONES, TrainingState, check_same_run
 
 EXIT_COLLAPSED = 3
 
@@ -56,7 +56,7 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
     Raises FileNotFoundError or FormatError if data, checkpoint or weights are missing or damaged, or do not fit.
     """
     data = Path(config.data)
-    shards, tokenizer = open_shards(data), load_tokenizer(data)
+    shards, held_out_shards, tokenizer = open_shards(data), open_shards(data, "held-out"), load_tokenizer(data)
     if shards.tokenizer_fingerprint != tokenizer.fingerprint:
         problem = "the shards were made with another tokenizer, or with another version of the regex package"
         raise FormatError(f"{data}: {problem}; prepare them again")
@@ -66,6 +66,7 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
         "pretrain": dataclasses.asdict(config),
         "tokenizer": tokenizer.fingerprint,
         "shards": shards.fingerprint,
+        "held_out": held_out_shards.fingerprint,
     }
     state = new_state(config, shape, settings, ranks.device)
     resume_or_start(state, config, tokenizer, ranks)
@@ -74,7 +75,7 @@ def open_run(config: PretrainConfig, shape: EncoderConfig, ranks: Ranks) -> Run:
     mask = partial(
         make_batch, special_ids=ids, mask_prob=config.mask_prob, mask_token_prob=config.mask_token_prob, seed=seed
     )
-    held_out_windows = sampler(open_shards(data, "held-out"), batch_size=config.eval_rows)
+    held_out_windows = sampler(held_out_shards, batch_size=config.eval_rows)
     counts = unigram_counts(shards, tokenizer.vocab_size)
     held_out = HeldOut(mask(held_out_windows.sample(0), "held-out"), held_out_windows.documents(0), ids, counts)
     windows = sampler(shards, batch_size=config.batch_size)
@@ -106,8 +107,11 @@ def resume_or_start(state: TrainingState, config: PretrainConfig, tokenizer: Any
     """Load the run's newest good checkpoint; a new run loads the weights of `--init-from`, if given."""
     if config.init_networks != "both" and not config.init_from:
         raise ValueError("--init-networks: expected --init-from, found none; name a checkpoint to start from")
-    if checkpoint := ranks.first_does(lambda: newest_good(Path(config.run_dir))):
-        check_same_run(checkpoint, state.settings)
+    run_dir = Path(config.run_dir)
+    checkpoint = ranks.first_does(lambda: newest_good(run_dir))
+    if checkpoint or any((run_dir / MILESTONES).glob("step-*[1-9]*")):  # a mistake before both does not bind the folder
+        check_same_run(checkpoint or run_dir, state.settings)
+    if checkpoint:
         state.restore(checkpoint)
     elif config.init_from:
         source = resolve_checkpoint(Path(config.init_from))
@@ -123,8 +127,7 @@ def choose_launch(config: PretrainConfig, device: torch.device) -> tuple[bool, b
     if is_compiled and not devices.has_c_compiler():
         raise ValueError("--compile: expected a C compiler (gcc or clang), found none; install one, or --compile off")
     # the deterministic scatter may synchronise with the host, which graph capture forbids
-    can_record = device.type == cuda_graph.DEVICE_TYPE and not config.deterministic
-    return is_compiled, can_record and config.cuda_graph
+    return is_compiled, config.cuda_graph and not config.deterministic and device.type == cuda_graph.DEVICE_TYPE
 
 
 def prepare_demo(data: Path) -> None:
@@ -155,7 +158,7 @@ def cost_line(run: Run) -> str:
 def announce(run: Run, ranks: Ranks, notes: Sequence[str], command: Sequence[str]) -> None:
     """Print `notes` and a summary of the run; write its settings and provenance (with `command`) into its folder."""
     run_dir, state = Path(run.config.run_dir), run.state
-    write_json(run_dir / "config.json", state.settings)
+    write_json(run_dir / CONFIG_FILE, state.settings)
     write_json(run_dir / PROVENANCE, provenance(command, ranks.device))
     summary = (
         f"{run_dir}: {count_parameters(state.model):,} parameters, {run.windows.shards.num_tokens:,} training tokens, "
@@ -221,9 +224,9 @@ class Journal:
             self._start_interval()
             is_finite = bool(state.num_skipped_in_a_row < config.max_skipped)
         self.is_over, self.exit_code = is_last or exit_code != 0 or not is_finite, exit_code
+        self._save_milestone()  # first: a run that has its last checkpoint is finished
         if self._ranks.is_first and (self.is_over or state.step % config.checkpoint_every == 0):
             state.save(self._run_dir, config.keep_checkpoints)
-        self._save_milestone()
         self._resumed = time.monotonic()
         if not is_finite:
             raise FloatingPointError(

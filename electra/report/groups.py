@@ -27,8 +27,7 @@ def alike(runs: Sequence[PretrainRun], *varied: str) -> list[list[PretrainRun]]:
         return json.dumps([[getattr(run.config, n) for n in names], vars(run.shape), run.tokenizer, run.shards])
 
     pairs = sorted((run for run in runs if run.config.objective == "rtd"), key=key)
-    order = attrgetter(*(f"config.{name}" for name in varied))
-    return [sorted(group, key=order) for _, group in groupby(pairs, key)]
+    return [sorted(group, key=attrgetter(*(f"config.{n}" for n in varied))) for _, group in groupby(pairs, key)]
 
 
 def sweeps(runs: Sequence[PretrainRun]) -> list[list[PretrainRun]]:

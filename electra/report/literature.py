@@ -42,8 +42,7 @@ def table(name: str) -> Mapping[str, Mapping[str, Cell]]:
     with open(FOLDER / "literature.csv", newline="") as file:
         for line in csv.DictReader(file):
             if line["table"] == name:
-                cell = Cell(line["value"], line["sd"], line["metric"])
-                rows.setdefault(line["row"], {})[line["column"]] = cell
+                rows.setdefault(line["row"], {})[line["column"]] = Cell(line["value"], line["sd"], line["metric"])
     return rows
 
 

@@ -51,8 +51,7 @@ def learn(
         text.merge(*best, FIRST_MERGE_ID + len(merges) - 1)
         progress()
     ids, ends = text.remaining()
-    num_left_out = sum(chunk_counts.values()) - int(counts.sum())
-    return Learned(merges, chunks, counts, ids, ends, num_left_out)
+    return Learned(merges, chunks, counts, ids, ends, num_left_out=sum(chunk_counts.values()) - int(counts.sum()))
 
 
 class _Symbols:

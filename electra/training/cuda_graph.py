@@ -21,11 +21,6 @@ def tensors_of(arguments: Arguments) -> list[Tensor]:
     return [tensor for tensor in itertools.chain(*arguments) if tensor is not None]
 
 
-def copy_of(arguments: Arguments) -> Arguments:
-    """Return the named tuples with every tensor cloned."""
-    return tuple(type(a)(*(None if tensor is None else tensor.clone() for tensor in a)) for a in arguments)
-
-
 class Replayed(Generic[Result]):
     """A forward and backward pass, replayed as a CUDA graph that is recorded once for each set of argument shapes.
 
@@ -60,7 +55,8 @@ class Replayed(Generic[Result]):
 
     def _record(self, given: Arguments) -> tuple[torch.cuda.CUDAGraph, Arguments, Result, Gradients]:
         """Record a call; return the graph, the copied arguments that it reads, its result and its gradients."""
-        arguments, before = copy_of(given), [parameter.grad for parameter in self._parameters]
+        arguments = tuple(type(a)(*(None if t is None else t.clone() for t in a)) for a in given)
+        before = [parameter.grad for parameter in self._parameters]
         random_state, side, graph = torch.cuda.get_rng_state(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):

@@ -81,12 +81,13 @@ class TrainingState:
 
 
 def check_same_run(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Check that a checkpoint has this run's settings, data and tokenizer; raises FormatError with all differences."""
+    """Check that a checkpoint or run has these settings, data and tokenizer; FormatError names all differences."""
     path = folder / checkpoint.CONFIG_FILE
     saved, found = read_json(path, encoder=dict, pretrain=dict, tokenizer=str, shards=str), []
     for key, config_class in (("encoder", EncoderConfig), ("pretrain", PretrainConfig)):
         found += differences(from_dict(config_class, saved[key], path), from_dict(config_class, settings[key], path))
-    found += differences(*({key: config[key][:12] for key in ("tokenizer", "shards")} for config in (saved, settings)))
+    names = [name for name in ("tokenizer", "shards", "held_out") if name in saved]  # old runs have no "held_out"
+    found += differences(*({name: config[name][:12] for name in names} for config in (saved, settings)))
     if found:
-        problem = f"this run began with other settings: {'; '.join(found)}"
-        raise FormatError(f"{folder.parent}: {problem}; repeat that run's command, or choose another --run-dir")
+        problem = f"{settings['pretrain']['run_dir']}: this run began with other settings: {'; '.join(found)}"
+        raise FormatError(f"{problem}; repeat that run's command, or choose another --run-dir")

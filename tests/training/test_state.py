@@ -71,12 +71,13 @@ def test_a_run_goes_on_under_its_own_settings_other_free_ones_and_a_former_name_
 
 
 def test_other_settings_are_refused_naming_each_difference(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
+    (tmp_path / "config.json").write_text(json.dumps({**SETTINGS, "held_out": "e" * 64}))
     asked = {
         "encoder": {**SETTINGS["encoder"], "num_layers": 3},
         "pretrain": {**SETTINGS["pretrain"], "learning_rate": 1e-3, "seed": 5, "init_from": "other"},
         "tokenizer": "c" * 64,
         "shards": "d" * 64,
+        "held_out": "f" * 64,
     }
     with pytest.raises(FormatError) as error:
         check_same_run(tmp_path, asked)
@@ -87,6 +88,7 @@ def test_other_settings_are_refused_naming_each_difference(tmp_path):
         "init_from is '', asked for 'other'",
         "tokenizer is 'aaaaaaaaaaaa', asked for 'cccccccccccc'",
         "shards is 'bbbbbbbbbbbb', asked for 'dddddddddddd'",
+        "held_out is 'eeeeeeeeeeee', asked for 'ffffffffffff'",
         "repeat that run's command, or choose another --run-dir",
     ):
         assert part in str(error.value)
