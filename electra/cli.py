@@ -64,8 +64,8 @@ def _expected(field: dataclasses.Field[Any], kind: str) -> str:
     facts = field.metadata
     if facts["choices"]:
         return "one of " + ", ".join(facts["choices"])
-    bounds = [f">= {facts['low']:g}"] * (facts["low"] > -math.inf)
-    bounds += [f"<= {facts['high']:g}"] * (facts["high"] < math.inf)
+    bounds = [f">= {facts['low']:.7g}"] * (facts["low"] > -math.inf)
+    bounds += [f"<= {facts['high']:.7g}"] * (facts["high"] < math.inf)
     return " ".join([kind, " and ".join(bounds)]).strip()
 
 
