@@ -132,6 +132,8 @@ def _check(texts: Sequence[str], model: Opened, kind: type[nn.Module]) -> None:
     if isinstance(texts, str) or not len(texts):
         found = "one string" if isinstance(texts, str) else "an empty one"
         raise ValueError(f"texts: expected a list of texts, found {found}; put each text in a list")
+    if damaged := [n for n, text in enumerate(texts, 1) if text.encode(errors="ignore").decode() != text]:
+        raise ValueError(f"text {damaged[0]}: expected UTF-8, found other bytes; convert it")
 
 
 @torch.no_grad()

@@ -28,11 +28,11 @@ from electra.pretrain.objective import OBJECTIVES, PretrainLosses
 from electra.seeding import random_stream
 from electra.tokenizer.wordpiece import AnyTokenizer, load_tokenizer, tokenizer_file
 from electra.training import cuda_graph, devices
-from electra.training.checkpoint import CONFIG_FILE, load_networks, newest_good, resolve_checkpoint, step_folder
+from electra.training.checkpoint import MILESTONES, load_networks, newest_good, resolve_checkpoint, step_folder
 from electra.training.log import PROVENANCE, RunLog, evaluations, provenance, read_metrics
 from electra.training.optimizer import make_optimizer, parameter_groups
 from electra.training.ranks import Ranks
-from electra.training.state import MILESTONES, TrainingState, check_same_run
+from electra.training.state import TrainingState, check_same_run
 
 EXIT_COLLAPSED = 3
 
@@ -158,7 +158,7 @@ def cost_line(run: Run) -> str:
 def announce(run: Run, ranks: Ranks, notes: Sequence[str], command: Sequence[str]) -> None:
     """Print `notes` and a summary of the run; write its settings and provenance (with `command`) into its folder."""
     run_dir, state = Path(run.config.run_dir), run.state
-    write_json(run_dir / CONFIG_FILE, state.settings)
+    write_json(run_dir / "config.json", state.settings)
     write_json(run_dir / PROVENANCE, provenance(command, ranks.device))
     summary = (
         f"{run_dir}: {count_parameters(state.model):,} parameters, {run.windows.shards.num_tokens:,} training tokens, "

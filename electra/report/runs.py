@@ -18,9 +18,8 @@ from electra.model.flops import release_update_flops, update_flops
 from electra.pretrain.collapse import is_collapsed
 from electra.pretrain.masking import count_targets
 from electra.report.literature import official_curve
-from electra.training.checkpoint import step_folder
+from electra.training.checkpoint import MILESTONES, step_folder
 from electra.training.log import HELD_OUT, METRICS, PROVENANCE
-from electra.training.state import MILESTONES
 
 OTHERS = ("elapsed_seconds", "tokens_per_second", "peak_memory_bytes", "disc_auc_high", "disc_base_rate_entropy")
 LOGGED = {**dict.fromkeys((*official_curve(), *OTHERS), float | None), "step": int}

@@ -25,7 +25,7 @@ from electra.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from electra.files import SHIPPED, FormatError, fsync_folder, json_bytes, model_folder, naming, read_json, sha256_file
 
 CONFIG_FILE, MODEL_FILE, STATE_FILE, MANIFEST_FILE = "config.json", "model.pt", "training_state.pt", "manifest.json"
-FORMAT_VERSION = 1
+MILESTONES, FORMAT_VERSION = "milestones", 1
 
 
 def step_folder(run_dir: Path, step: int) -> Path:
@@ -105,7 +105,7 @@ def newest_good(run_dir: Path) -> Path | None:
     Damaged checkpoints are reported on stderr and renamed, so that they are neither loaded nor overwritten. If all are
     damaged, FormatError is raised: a run never starts over by accident.
     """
-    for leftover in run_dir.glob(".step-*"):  # of a process that was killed; the run folder is locked
+    for leftover in (*run_dir.glob(".step-*"), *run_dir.glob(f"{MILESTONES}/.step-*")):  # of a process that was killed
         shutil.rmtree(leftover)
     for folder in checkpoints(run_dir):
         try:

@@ -16,8 +16,6 @@ from electra.config import EncoderConfig, PretrainConfig
 from electra.files import FormatError, json_bytes, read_json
 from electra.training import checkpoint
 
-MILESTONES = "milestones"
-
 
 @dataclasses.dataclass
 class TrainingState:
@@ -65,7 +63,7 @@ class TrainingState:
 
     def save_milestone(self, run_dir: Path) -> None:
         """Write this step's weights under `milestones/`, where they are never deleted."""
-        folder = checkpoint.step_folder(run_dir / MILESTONES, self.step)
+        folder = checkpoint.step_folder(run_dir / checkpoint.MILESTONES, self.step)
         checkpoint.save_checkpoint(folder, self._weights(), {"step": self.step})
 
     def restore(self, folder: Path) -> None:

@@ -51,7 +51,6 @@ def tokenizer_json(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def pair(tmp_path: Path, tokenizer_json: bytes) -> Path:
-    """A pre-training checkpoint."""
     pretrain = dataclasses.asdict(PretrainConfig(generator_size=0.5))
     return write_checkpoint(
         tmp_path / "step-0000007", randomize(Electra(SHAPE, 0.5)), tokenizer_json, pretrain=pretrain

@@ -61,15 +61,12 @@ def error_of(capsys: pytest.CaptureFixture[str], main: Callable[[], Any]) -> str
 
 
 def weights(run_dir: Path, step: int) -> bytes:
-    """The bytes of a checkpoint's weights."""
     return (step_folder(run_dir, step) / MODEL_FILE).read_bytes()
 
 
 def training_records(run_dir: Path) -> list[dict[str, Any]]:
-    """The training records of a run."""
     return [record for record in read_metrics(run_dir) if "split" not in record]
 
 
 def held_out_records(run_dir: Path) -> list[dict[str, Any]]:
-    """The held-out records of a run."""
     return [record for record in read_metrics(run_dir) if "split" in record]

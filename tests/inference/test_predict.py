@@ -148,11 +148,15 @@ def test_a_model_that_went_to_the_hub_and_back_says_the_same(checkpoint: Path, t
 
 def test_what_is_no_list_of_texts_is_refused(checkpoint: Path, models: Path) -> None:
     detector, cola = open_detector(checkpoint), model_of(models, "cola")
+    cases = [
+        ("the film", "texts: expected a list of texts, found one string; put each text in a list"),
+        ([], "texts: expected a list of texts, found an empty one"),
+        (["a café", "a caf\udce9"], "text 2: expected UTF-8, found other bytes; convert it"),  # Latin-1 from a shell
+    ]
     for call in (lambda texts: detect(texts, detector), lambda texts: predict(texts, None, cola)):
-        with pytest.raises(ValueError, match="texts: expected a list of texts, found one string; put each text in a"):
-            call("the film")
-        with pytest.raises(ValueError, match="texts: expected a list of texts, found an empty one"):
-            call([])
+        for texts, problem in cases:
+            with pytest.raises(ValueError, match=problem):
+                call(texts)
     with pytest.raises(ValueError, match="model: expected Encoder, found Discriminator; open that kind"):
         embed(["a"], detector)
     with pytest.raises(ValueError, match="text 2: expected at least one token, found none; leave it out"):

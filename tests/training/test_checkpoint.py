@@ -77,10 +77,10 @@ def test_a_good_checkpoint_that_is_written_again_is_replaced_and_leaves_nothing_
 
 
 def test_what_a_killed_process_left_is_removed_by_the_run_that_goes_on(tmp_path):
-    good = save(tmp_path, 1)
-    good.rename(tmp_path / ".step-0000001.0123abcd.partial")
+    for folder in (tmp_path, tmp_path / "milestones"):
+        save(folder, 1).rename(folder / ".step-0000001.0123abcd.partial")
     assert newest_good(tmp_path) is None
-    assert not [*tmp_path.iterdir()]
+    assert [*tmp_path.rglob("*")] == [tmp_path / "milestones"]
 
 
 def test_a_save_that_fails_leaves_the_one_before_and_no_partial_folder(tmp_path, monkeypatch):
