@@ -122,7 +122,7 @@ def newest_good(run_dir: Path) -> Path | None:
 
 def default_checkpoint(run_dir: Path) -> Path:
     """Return the user's run if it has a checkpoint, otherwise the model that ships, with a note on stderr."""
-    if any(run_dir.glob("*step-*")):  # damaged ones too
+    if any(run_dir.glob("[sd]*-[0-9]*")):  # step-N or damaged-step-N
         return run_dir
     print(f"note: no run in {run_dir}; using {SHIPPED.name}, the model that ships with this package", file=sys.stderr)
     return SHIPPED
